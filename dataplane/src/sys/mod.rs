@@ -1,0 +1,29 @@
+//! The only unsafe code. Every type here is safe to use and owns what it
+//! points to; each block says why it holds.
+//!
+//! * [`memory`] — mapped memory shared with somebody who writes it at any time;
+//!   [`memory::Spans`], the segments of a batch, pin what they point to.
+//! * [`virtqueue`] — the device's half of split and packed rings.
+//! * [`published`] — one pointer, read by workers, replaced by control (QSBR).
+//! * [`lane`] — a transmitter that one worker owns, or several share.
+//! * [`packet_socket`] — frames as one netdev sees them (AF_PACKET).
+//! * [`spsc`] — a ring of values from one thread to another.
+//! * [`prefetch`], [`huge`] — cache lines asked for early, large tables on huge pages.
+//! * [`tun`] — the kernel's TUN/TAP driver.
+
+#![allow(unsafe_code)]
+
+mod copy;
+pub mod huge;
+pub mod lane;
+pub mod memory;
+pub mod packet_socket;
+pub mod prefetch;
+pub mod published;
+pub mod spsc;
+pub(crate) mod sync;
+pub mod tun;
+pub mod virtqueue;
+
+#[cfg(test)]
+pub(crate) mod netns;

@@ -1,0 +1,34 @@
+//! A network of a test's own: a thread in a fresh network namespace.
+
+use std::process::Command;
+
+use rustix::thread::UnshareFlags;
+
+/// Runs a test in a new network namespace, on a thread of its own; everything it
+/// leaves there goes with it. Skips it, saying so, without root – but fails
+/// where `HAIRPIN_TESTS=all` asks for every test.
+pub(crate) fn in_own_network(test: impl FnOnce() + Send + 'static) {
+    if !rustix::process::geteuid().is_root() {
+        let demanded = std::env::var_os("HAIRPIN_TESTS").is_some_and(|value| value == "all");
+        assert!(!demanded, "HAIRPIN_TESTS=all, but network namespaces need root");
+        eprintln!("skipped: network namespaces need root");
+        return;
+    }
+    let thread = std::thread::spawn(|| {
+        // SAFETY: only the network namespace is unshared, and only for this thread,
+        // which shares no file system state or descriptors less than before.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.expect("unshare");
+        // Addresses that the kernel makes up would send frames no test asked for.
+        std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").expect("sysctl");
+        test();
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Runs `ip` with these words in this thread's namespace.
+pub(crate) fn ip(words: &str) {
+    let output = Command::new("ip").args(words.split(' ')).output().expect("ip runs");
+    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
+}

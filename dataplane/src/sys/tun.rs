@@ -1,0 +1,287 @@
+//! The kernel's TUN/TAP driver (`linux/if_tun.h`): attaching to an interface,
+//! and its frames. What it means is [`crate::port::tap`]'s.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+
+use super::memory::{Body, Place};
+
+/// Bytes of the virtio-net header in front of each frame (`struct virtio_net_hdr_v1`).
+pub const HEADER_BYTES: usize = 12;
+/// Pieces a frame's body may lie in.
+pub const BODY_PIECES_MAX: usize = 256;
+/// Bytes of an interface's name, with the zero behind it.
+const NAME_BYTES: usize = libc::IFNAMSIZ;
+
+/// `struct ifreq` (`linux/if.h`): a name and a union of 24 bytes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(8))]
+struct Request {
+    name: [u8; NAME_BYTES],
+    value: [u8; 24],
+}
+
+const _: () = assert!(size_of::<Request>() == size_of::<libc::ifreq>());
+
+/// The name of a network interface: 1 to 15 bytes that the kernel accepts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InterfaceName([u8; NAME_BYTES]);
+
+impl InterfaceName {
+    /// The name, if an interface can have it.
+    #[must_use]
+    pub fn new(name: &str) -> Option<InterfaceName> {
+        let sound = !name.is_empty()
+            && name.len() < NAME_BYTES
+            && name != "."
+            && name != ".."
+            && name.bytes().all(|byte| byte.is_ascii_graphic() && !b"/:%".contains(&byte));
+        let mut bytes = [0; NAME_BYTES];
+        bytes.get_mut(..name.len())?.copy_from_slice(name.as_bytes());
+        sound.then_some(InterfaceName(bytes))
+    }
+
+    fn request(self, value: &[u8]) -> Request {
+        let mut request = Request { name: self.0, value: [0; 24] };
+        request.value[..value.len()].copy_from_slice(value);
+        request
+    }
+}
+
+/// The file side of one queue of a TAP.
+#[derive(Debug)]
+pub struct Queue(OwnedFd);
+
+impl Queue {
+    /// A file that is attached to no interface yet; reads and writes do not block.
+    ///
+    /// # Errors
+    /// Those of open(2) on `/dev/net/tun`.
+    pub fn open() -> io::Result<Queue> {
+        let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        Ok(Queue(rustix::fs::open("/dev/net/tun", flags, Mode::empty())?))
+    }
+
+    /// Attaches it to the interface, which is created if there is none
+    /// (`TUNSETIFF`), with `IFF_*` flags.
+    ///
+    /// # Errors
+    /// `EBUSY`: taken, or there already and `IFF_TUN_EXCL` given; `EINVAL`: no
+    /// TAP, or with another number of queues; `EPERM`: not ours to open.
+    pub fn attach(&self, name: InterfaceName, flags: libc::c_int) -> io::Result<()> {
+        let mut request = name.request(&(flags as u16).to_ne_bytes());
+        // SAFETY: TUNSETIFF reads and writes one ifreq.
+        check(unsafe { libc::ioctl(self.raw(), libc::TUNSETIFF as _, &raw mut request) })
+    }
+
+    /// The length of the header in front of each frame (`TUNSETVNETHDRSZ`).
+    ///
+    /// # Errors
+    /// Those of the request.
+    pub fn set_header_bytes(&self, bytes: libc::c_int) -> io::Result<()> {
+        // SAFETY: TUNSETVNETHDRSZ reads one int.
+        check(unsafe { libc::ioctl(self.raw(), libc::TUNSETVNETHDRSZ as _, &raw const bytes) })
+    }
+
+    /// The offloads that whoever reads here understands (`TUNSETOFFLOAD`), `TUN_F_*`.
+    ///
+    /// # Errors
+    /// `EINVAL` where the kernel does not know one of them.
+    pub fn set_offloads(&self, offloads: libc::c_uint) -> io::Result<()> {
+        let offloads = libc::c_ulong::from(offloads);
+        // SAFETY: TUNSETOFFLOAD takes a number, no pointer.
+        check(unsafe { libc::ioctl(self.raw(), libc::TUNSETOFFLOAD as _, offloads) })
+    }
+
+    /// Reads one frame, its virtio-net header apart; says how many bytes both
+    /// have together. A frame longer than `place` is cut.
+    ///
+    /// # Errors
+    /// `EAGAIN`: none waits; `EBADFD`: the interface is gone.
+    #[inline]
+    pub fn read_frame(
+        &self,
+        header: &mut [u8; HEADER_BYTES],
+        place: Place<'_>,
+    ) -> rustix::io::Result<usize> {
+        let parts = [
+            libc::iovec { iov_base: header.as_mut_ptr().cast(), iov_len: HEADER_BYTES },
+            libc::iovec { iov_base: place.as_ptr().cast(), iov_len: place.length() },
+        ];
+        // SAFETY: both parts are valid for writes of their lengths: an exclusive
+        // reference, and a place whose memory is borrowed and written by value only.
+        let count = unsafe { libc::readv(self.raw(), parts.as_ptr(), 2) };
+        usize::try_from(count).map_err(|_| last_error())
+    }
+
+    /// Writes one frame: virtio-net header, first bytes, body. The kernel takes
+    /// all of it or nothing.
+    ///
+    /// # Errors
+    /// `EIO`: the interface is down; `EBADFD`: it is gone; `EINVAL`: the kernel
+    /// does not accept the frame or its header.
+    #[inline]
+    pub fn write_frame(
+        &self,
+        offload: &[u8; HEADER_BYTES],
+        header: &[u8],
+        body: Body<'_>,
+    ) -> rustix::io::Result<()> {
+        let mut parts = [const { MaybeUninit::<libc::iovec>::uninit() }; BODY_PIECES_MAX + 2];
+        parts[0].write(readable(offload));
+        parts[1].write(readable(header));
+        let mut count = 2;
+        for piece in body.places() {
+            let part = parts.get_mut(count).ok_or(rustix::io::Errno::INVAL)?;
+            let base = piece.as_ptr().cast();
+            part.write(libc::iovec { iov_base: base, iov_len: piece.length() });
+            count += 1;
+        }
+        // SAFETY: the first `count` parts are filled in. Two point to slices that are
+        // borrowed here, the others to places whose memory the body keeps mapped; the
+        // kernel only reads them, by value, as racing writers require.
+        let written = unsafe { libc::writev(self.raw(), parts.as_ptr().cast(), count as i32) };
+        usize::try_from(written).map(|_| ()).map_err(|_| last_error())
+    }
+
+    fn raw(&self) -> libc::c_int {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsFd for Queue {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn readable(bytes: &[u8]) -> libc::iovec {
+    libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn last_error() -> rustix::io::Errno {
+    rustix::io::Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)
+}
+
+/// What a netdev's driver says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Driver {
+    /// The TUN/TAP driver, in TAP mode.
+    Tap,
+    /// Another, or the TUN/TAP driver in TUN mode.
+    Other,
+}
+
+/// A socket by which interfaces are asked and set, in the network namespace it
+/// was opened in.
+#[derive(Debug)]
+pub struct Interfaces(OwnedFd);
+
+impl Interfaces {
+    /// Opens the socket.
+    ///
+    /// # Errors
+    /// Those of socket(2).
+    pub fn open() -> io::Result<Interfaces> {
+        let (family, kind) = (AddressFamily::UNIX, SocketType::DGRAM);
+        Ok(Interfaces(rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?))
+    }
+
+    /// The interface's MTU in bytes.
+    ///
+    /// # Errors
+    /// `ENODEV`: there is none of this name.
+    pub fn mtu(&self, name: InterfaceName) -> io::Result<u32> {
+        let [a, b, c, d, ..] = self.ask(libc::SIOCGIFMTU, name.request(&[]))?.value;
+        Ok(u32::from_ne_bytes([a, b, c, d]))
+    }
+
+    /// Sets the MTU in bytes.
+    ///
+    /// # Errors
+    /// `EINVAL`: outside what the interface can; `ENODEV`, `EPERM`.
+    pub fn set_mtu(&self, name: InterfaceName, mtu: u32) -> io::Result<()> {
+        self.ask(libc::SIOCSIFMTU, name.request(&mtu.to_ne_bytes())).map(|_| ())
+    }
+
+    /// Brings the interface up.
+    ///
+    /// # Errors
+    /// `ENODEV`, `EPERM`.
+    pub fn bring_up(&self, name: InterfaceName) -> io::Result<()> {
+        let [low, high, ..] = self.ask(libc::SIOCGIFFLAGS, name.request(&[]))?.value;
+        let flags = u16::from_ne_bytes([low, high]) | libc::IFF_UP as u16;
+        self.ask(libc::SIOCSIFFLAGS, name.request(&flags.to_ne_bytes())).map(|_| ())
+    }
+
+    /// What kind of interface it is (`ETHTOOL_GDRVINFO`).
+    ///
+    /// # Errors
+    /// `ENODEV`: there is none of this name. `EOPNOTSUPP`: it does not say.
+    pub fn driver(&self, name: InterfaceName) -> io::Result<Driver> {
+        let mut info = [0_u32; DRIVER_INFO_BYTES / 4];
+        info[0] = ETHTOOL_GDRVINFO;
+        self.ethtool(name, &mut info)?;
+        let text = |at: usize| info[at / 4].to_ne_bytes();
+        // The texts `tun` and `tap` with the zero behind them are four bytes each.
+        let is_tap = text(DRIVER_AT) == *b"tun\0" && text(BUS_AT) == *b"tap\0";
+        Ok(if is_tap { Driver::Tap } else { Driver::Other })
+    }
+
+    /// How many files are attached to a TAP (`ETHTOOL_GCHANNELS`).
+    ///
+    /// # Errors
+    /// `ENODEV`: there is none of this name. `EOPNOTSUPP`: it does not say.
+    pub fn attached_queues(&self, name: InterfaceName) -> io::Result<u32> {
+        let mut channels = [0_u32; 9];
+        channels[0] = ETHTOOL_GCHANNELS;
+        self.ethtool(name, &mut channels)?;
+        let [.., combined] = channels;
+        Ok(combined)
+    }
+
+    fn ask(&self, request: libc::c_ulong, mut about: Request) -> io::Result<Request> {
+        // SAFETY: the SIOC*IF* requests used here read and write one ifreq, SIOCETHTOOL
+        // also the structure it points to, which `ethtool` borrows exclusively.
+        check(unsafe { libc::ioctl(self.0.as_raw_fd(), request as _, &raw mut about) })?;
+        Ok(about)
+    }
+
+    /// An ethtool request; `words` are the whole structure that its command, the
+    /// first of them, reads and writes.
+    fn ethtool(&self, name: InterfaceName, words: &mut [u32]) -> io::Result<()> {
+        let pointer = words.as_mut_ptr().expose_provenance().to_ne_bytes();
+        self.ask(libc::SIOCETHTOOL, name.request(&pointer)).map(|_| ())
+    }
+}
+
+/// `linux/ethtool.h`: commands, and the layout of `struct ethtool_drvinfo`.
+const ETHTOOL_GDRVINFO: u32 = 0x03;
+const ETHTOOL_GCHANNELS: u32 = 0x3c;
+const DRIVER_INFO_BYTES: usize = 196;
+const DRIVER_AT: usize = 4;
+const BUS_AT: usize = 4 + 3 * 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_the_kernel_takes() {
+        for name in ["tap0", "a", "vm-1.web_2", "fifteen-bytes-x"] {
+            assert!(InterfaceName::new(name).is_some(), "{name}");
+        }
+        for name in ["", ".", "..", "sixteen-bytes-xx", "a b", "a/b", "a:b", "tap%d", "tap\0", "ü"]
+        {
+            assert!(InterfaceName::new(name).is_none(), "{name}");
+        }
+    }
+}

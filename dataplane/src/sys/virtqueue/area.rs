@@ -1,0 +1,146 @@
+//! One area of a ring in a peer's memory: translated once, pinned, read and written
+//! as atomic words, because the peer does the same meanwhile.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+
+use super::LayoutError;
+use crate::sys::memory::{Memory, RegionHint};
+use crate::sys::prefetch;
+
+/// An area of a ring. Indexes count words of the size that is asked for.
+#[derive(Debug)]
+pub(super) struct Area {
+    at: NonNull<u8>,
+    length: usize,
+    /// Keeps the area mapped.
+    _memory: Arc<Memory>,
+}
+
+// SAFETY: the area is kept mapped by `_memory`, and is touched by atomics only.
+unsafe impl Send for Area {}
+
+impl Area {
+    /// The `length` bytes at `address`.
+    pub(super) fn new(
+        memory: &Arc<Memory>,
+        address: u64,
+        length: usize,
+        alignment: usize,
+    ) -> Result<Area, LayoutError> {
+        let unmapped = LayoutError::Unmapped(address);
+        let bytes = u32::try_from(length).map_err(|_| unmapped)?;
+        let place = memory.place(&mut RegionHint::default(), address, bytes).ok_or(unmapped)?;
+        let at = NonNull::new(place.as_ptr()).ok_or(unmapped)?;
+        if !at.addr().get().is_multiple_of(alignment) {
+            return Err(LayoutError::Misaligned(address));
+        }
+        Ok(Area { at, length, _memory: Arc::clone(memory) })
+    }
+
+    /// The word at `index`, for reading and writing.
+    #[inline(always)]
+    #[allow(clippy::cast_ptr_alignment)]
+    pub(super) fn word64(&self, index: usize) -> &AtomicU64 {
+        assert!(index < self.length / 8, "word {index} of a ring's area");
+        // SAFETY: within the area by the line above; aligned, since areas of 8-byte
+        // words begin at such addresses (descriptors: 16).
+        unsafe { AtomicU64::from_ptr(self.at.as_ptr().cast::<u64>().add(index)) }
+    }
+
+    /// The word at `index`, for reading and writing.
+    #[inline(always)]
+    #[allow(clippy::cast_ptr_alignment)]
+    pub(super) fn word32(&self, index: usize) -> &AtomicU32 {
+        assert!(index < self.length / 4, "word {index} of a ring's area");
+        // SAFETY: as for `word64`; areas with 4-byte words are aligned to 4.
+        unsafe { AtomicU32::from_ptr(self.at.as_ptr().cast::<u32>().add(index)) }
+    }
+
+    /// The word at `index`, for reading and writing.
+    #[inline(always)]
+    #[allow(clippy::cast_ptr_alignment)]
+    pub(super) fn word16(&self, index: usize) -> &AtomicU16 {
+        assert!(index < self.length / 2, "word {index} of a ring's area");
+        // SAFETY: as for `word64`; every area is aligned to 2.
+        unsafe { AtomicU16::from_ptr(self.at.as_ptr().cast::<u16>().add(index)) }
+    }
+
+    /// Hands the lines from an offset up to another (not its own) on to their reader.
+    #[inline(always)]
+    pub(super) fn hand_on(&self, from: usize, to: usize) {
+        let line = |offset: usize| (self.at.addr().get() + offset) / prefetch::LINE;
+        for index in 0..line(to).saturating_sub(line(from)) {
+            prefetch::hand_on(self.at.as_ptr().wrapping_add(from + index * prefetch::LINE));
+        }
+    }
+}
+
+/// A table of descriptors: both rings' descriptors have 16 bytes, an address and a
+/// word of length and two halves.
+#[derive(Debug)]
+pub(super) struct Descriptors(Area);
+
+/// A descriptor's second word, read as one: length, and the two 16-bit fields behind it
+/// (split: flags, next; packed: id, flags).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tail(pub(super) u64);
+
+impl Tail {
+    #[inline(always)]
+    pub(super) fn new(length: u32, low: u16, high: u16) -> Tail {
+        Tail(u64::from(length) | u64::from(low) << 32 | u64::from(high) << 48)
+    }
+
+    #[inline(always)]
+    pub(super) fn length(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline(always)]
+    pub(super) fn low(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+
+    #[inline(always)]
+    pub(super) fn high(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+}
+
+impl Descriptors {
+    pub(super) fn new(
+        memory: &Arc<Memory>,
+        at: u64,
+        size: u16,
+    ) -> Result<Descriptors, LayoutError> {
+        Area::new(memory, at, usize::from(size) * 16, 16).map(Descriptors)
+    }
+
+    #[inline(always)]
+    pub(super) fn address(&self, index: u16) -> u64 {
+        u64::from_le(self.0.word64(usize::from(index) * 2).load(Ordering::Relaxed))
+    }
+
+    #[inline(always)]
+    pub(super) fn tail(&self, index: u16, order: Ordering) -> Tail {
+        Tail(u64::from_le(self.0.word64(usize::from(index) * 2 + 1).load(order)))
+    }
+
+    #[inline(always)]
+    pub(super) fn set_address(&self, index: u16, address: u64) {
+        self.0.word64(usize::from(index) * 2).store(address.to_le(), Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    pub(super) fn set_tail(&self, index: u16, tail: Tail, order: Ordering) {
+        self.0.word64(usize::from(index) * 2 + 1).store(tail.0.to_le(), order);
+    }
+
+    /// Hands the lines of these descriptors on, but not the one of `to`.
+    #[inline(always)]
+    pub(super) fn hand_on(&self, from: u16, to: u16) {
+        self.0.hand_on(usize::from(from) * 16, usize::from(to) * 16);
+    }
+}

@@ -1,0 +1,295 @@
+//! Virtqueues (virtio 1.2, 2.6 to 2.8), the device's half: [`split`] and [`packed`].
+//!
+//! A [`Source`] is a queue that the driver fills with frames (its transmit queue), a
+//! [`Sink`] one that it fills with empty buffers (its receive queue). Both pin the
+//! memory that rings and buffers lie in. Ring addresses are translated once, buffer
+//! addresses at each use; every value of the driver's is read once, as one word where
+//! it is believed as one.
+//!
+//! What the driver can do wrong is either a chain that is unusable, which costs that
+//! frame ([`Chain::Unusable`]), or a ring in which nothing can be found any more,
+//! which ends its use ([`RingFault`]).
+//!
+//! [`driver`] is the driver's half, for tests and the measuring programs.
+
+mod area;
+pub mod driver;
+pub mod packed;
+pub mod split;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::memory::{Body, Memory};
+
+/// Frames taken at a time, and used entries published at a time.
+pub const BURST: usize = 64;
+/// Descriptors in a chain.
+pub const CHAIN_DESCRIPTORS: usize = 256;
+/// Bytes of the virtio-net header as negotiated here (5.1.6.1, with `num_buffers`).
+pub const PREFIX_BYTES: usize = 12;
+/// Entries of a split ring, and of a packed one (2.7, 2.8.10.1).
+pub const SIZE_MAX: u16 = 32768;
+
+/// `VIRTQ_DESC_F_NEXT`: the chain goes on.
+pub(crate) const NEXT: u16 = 1;
+/// `VIRTQ_DESC_F_WRITE`: the buffer is the device's to write.
+pub(crate) const WRITE: u16 = 2;
+/// `VIRTQ_DESC_F_INDIRECT`: the descriptor names a table of descriptors.
+pub(crate) const INDIRECT: u16 = 4;
+
+/// A descriptor's address and length, as the driver wrote them.
+pub type Piece = (u64, u32);
+
+/// Where a queue lies, in the addresses that buffers have too.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Layout {
+    /// Entries.
+    pub size: u16,
+    /// The descriptor table, or the packed descriptor ring.
+    pub descriptors: u64,
+    /// What the driver writes: the available ring, or its event suppression.
+    pub driver: u64,
+    /// What the device writes: the used ring, or its event suppression.
+    pub device: u64,
+}
+
+/// Why a queue cannot be where a layout says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LayoutError {
+    /// The size is 0, beyond [`SIZE_MAX`], or (split) not a power of two.
+    Size(u16),
+    /// No region holds the area that begins here.
+    Unmapped(u64),
+    /// The area that begins here is not aligned as 2.7 and 2.8.10.1 demand.
+    Misaligned(u64),
+    /// The position to start at is outside the ring.
+    Position,
+}
+
+impl fmt::Display for LayoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LayoutError::Size(size) => {
+                write!(f, "ring size {size}: 1 to {SIZE_MAX}, a power of two for split rings")
+            }
+            LayoutError::Unmapped(at) => write!(f, "ring address {at:#x}: in no memory region"),
+            LayoutError::Misaligned(at) => {
+                write!(f, "ring address {at:#x}: not aligned to its area")
+            }
+            LayoutError::Position => write!(f, "ring position: outside the ring"),
+        }
+    }
+}
+
+impl std::error::Error for LayoutError {}
+
+/// The order in which buffers are given back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Each by its own used entry.
+    Any,
+    /// In that in which they were made available (`VIRTIO_F_IN_ORDER`): one used entry
+    /// gives back all before it.
+    InOrder,
+}
+
+/// Whether a frame may be spread over several receive buffers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Merge {
+    /// One buffer, one frame.
+    Single,
+    /// As many as the frame needs (`VIRTIO_NET_F_MRG_RXBUF`).
+    Mergeable,
+}
+
+/// What is found at the head of a source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Chain<'c> {
+    /// A frame in these pieces, not yet translated.
+    Pieces(&'c [Piece]),
+    /// Something that is no frame; it is given back like one.
+    Unusable(ChainFault),
+}
+
+/// Why a chain is no frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ChainFault {
+    /// More than [`CHAIN_DESCRIPTORS`] descriptors, or a loop of them.
+    TooLong,
+    /// A descriptor of a kind that was not negotiated, or the device's to write.
+    Descriptor,
+}
+
+/// Why a ring cannot be used any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RingFault {
+    /// More buffers were made available than the ring has.
+    Overrun,
+    /// A descriptor index is outside the table.
+    Index,
+    /// A chain does not end within the ring.
+    Endless,
+    /// A receive buffer is not the device's to write, in no region, or of a kind that
+    /// was not negotiated.
+    Buffer,
+}
+
+/// Why a frame did not go into a sink.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// The driver has no (or too little) room for it now.
+    NoBuffer,
+    /// It would not fit into a buffer of this driver's.
+    TooSmall,
+    /// The ring is broken.
+    Broken(RingFault),
+}
+
+/// A queue's position, for whoever serves it next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Position {
+    /// The next entry to take: an index, in packed rings with the wrap counter in bit 15.
+    pub available: u16,
+    /// Where the next used entry goes, likewise.
+    pub used: u16,
+}
+
+/// Whether the other side wants to be woken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Doorbell {
+    /// It does.
+    Wanted,
+    /// It polls.
+    Silent,
+}
+
+/// When a doorbell is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Moment {
+    /// Between bursts: a wish may be missed, and is found at the next idle moment.
+    Busy,
+    /// Without frames: no wish is missed. To be reached within a bounded time.
+    Idle,
+}
+
+/// A queue of frames from the driver.
+pub trait Source {
+    /// Visits up to `limit` chains (and [`BURST`]), in order, until `visit` says stop. They
+    /// stay the device's until [`Source::give_back`]; says how many were visited.
+    ///
+    /// # Errors
+    /// [`RingFault`] if the driver broke the ring; what was visited before stays valid.
+    fn take(
+        &mut self,
+        limit: usize,
+        visit: impl FnMut(Chain<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, RingFault>;
+
+    /// Gives all visited chains back to the driver. They are not the device's any more;
+    /// a ring may show it to the driver later: with the next bursts, after a number of
+    /// breaths ([`Source::doorbell`]), or by [`Source::flush`].
+    fn give_back(&mut self);
+
+    /// Shows the driver all that was given back: to be called before sleeping.
+    fn flush(&mut self);
+
+    /// Whether the driver wants to hear of what was given back; to be asked once a breath.
+    fn doorbell(&mut self, moment: Moment) -> Doorbell;
+
+    /// Where it stands, once all that was given back is shown. Chains that were not
+    /// given back count as not taken.
+    fn position(&mut self) -> Position;
+}
+
+/// A queue of empty buffers from the driver.
+pub trait Sink {
+    /// Copies a frame into the next buffers: the virtio-net header of a complete frame
+    /// with its `num_buffers`, the header, the body. The driver sees it after
+    /// [`Sink::publish`].
+    ///
+    /// # Errors
+    /// [`Refusal`]; the ring is then as before.
+    fn offer(&mut self, header: &[u8], body: Body<'_>) -> Result<(), Refusal>;
+
+    /// Shows the driver all frames offered so far.
+    fn publish(&mut self);
+
+    /// Finds the next buffers and brings them near, before they are needed.
+    fn look_ahead(&mut self);
+
+    /// Brings the buffer near that a frame of `length` bytes will go into after `ahead`
+    /// other ones: a hint.
+    fn prefetch(&self, ahead: usize, length: usize);
+
+    /// Uses the next buffer without writing to it, as a frame of this many bytes: what
+    /// a generator can do at most.
+    ///
+    /// # Errors
+    /// [`Refusal`]; the ring is then as before.
+    fn recycle(&mut self, length: u32) -> Result<(), Refusal>;
+
+    /// Whether the driver wants to hear of what was published.
+    fn doorbell(&mut self, moment: Moment) -> Doorbell;
+
+    /// Where it stands. Buffers found ahead count as not taken.
+    fn position(&self) -> Position;
+}
+
+/// What all queues are opened with.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    /// The memory rings and buffers lie in.
+    pub memory: Arc<Memory>,
+    /// The ring.
+    pub layout: Layout,
+    /// Where to start.
+    pub position: Position,
+    /// In which order buffers go back.
+    pub order: Order,
+    /// Whether receive buffers may be merged.
+    pub merge: Merge,
+}
+
+/// Chains taken and not yet given back.
+#[derive(Debug)]
+struct Taken {
+    order: Order,
+    chains: Box<[(u16, u16); BURST]>,
+    count: usize,
+    descriptors: u16,
+}
+
+impl Taken {
+    fn new(order: Order) -> Taken {
+        Taken { order, chains: Box::new([(0, 0); BURST]), count: 0, descriptors: 0 }
+    }
+
+    /// Notes a chain by its id and the descriptors it has.
+    #[inline(always)]
+    fn push(&mut self, id: u16, descriptors: u16) {
+        if let Some(chain) = self.chains.get_mut(self.count) {
+            *chain = (id, descriptors);
+            self.count += 1;
+            self.descriptors = self.descriptors.wrapping_add(descriptors);
+        }
+    }
+
+    fn room(&self) -> usize {
+        BURST - self.count
+    }
+
+    /// The entries to be written for them: (id, descriptors given back by it).
+    #[inline]
+    fn entries(&self) -> &[(u16, u16)] {
+        &self.chains[..self.count]
+    }
+
+    fn clear(&mut self) {
+        (self.count, self.descriptors) = (0, 0);
+    }
+}

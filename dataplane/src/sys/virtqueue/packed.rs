@@ -1,0 +1,426 @@
+//! Packed rings (virtio 1.2, 2.8): one ring of descriptors that driver and device
+//! write in turn.
+//!
+//! A descriptor's length, id and flags are one word of eight bytes: it is read once,
+//! and a used entry is one store.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{Ordering, fence};
+
+use super::area::{Area, Descriptors, Tail};
+use super::window::{AHEAD, Link, Window};
+use super::{
+    CHAIN_DESCRIPTORS, Chain, ChainFault, Doorbell, INDIRECT, Layout, LayoutError, Moment, NEXT,
+    Order, Piece, Position, Refusal, RingFault, SIZE_MAX, Taken, Terms, WRITE,
+};
+use crate::sys::memory::Body;
+
+/// `VIRTQ_DESC_F_AVAIL`.
+const AVAILABLE: u16 = 1 << 7;
+/// `VIRTQ_DESC_F_USED`.
+const USED: u16 = 1 << 15;
+/// `RING_EVENT_FLAGS_DISABLE`, in the second half of an event suppression area.
+const EVENT_DISABLE: u16 = 1;
+/// The wrap counter in a [`Position`].
+const WRAP: u16 = 1 << 15;
+
+/// Which of a descriptor's flags say that it is available in this lap; in the next
+/// one it is the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lap {
+    /// The wrap counter is 1.
+    Odd,
+    /// The wrap counter is 0.
+    Even,
+}
+
+impl Lap {
+    #[inline(always)]
+    fn other(self) -> Lap {
+        match self {
+            Lap::Odd => Lap::Even,
+            Lap::Even => Lap::Odd,
+        }
+    }
+
+    /// The flags of an available descriptor.
+    #[inline(always)]
+    pub(super) fn available(self) -> u16 {
+        match self {
+            Lap::Odd => AVAILABLE,
+            Lap::Even => USED,
+        }
+    }
+
+    /// The flags of a used descriptor.
+    #[inline(always)]
+    pub(super) fn used(self) -> u16 {
+        match self {
+            Lap::Odd => AVAILABLE | USED,
+            Lap::Even => 0,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn is_available(self, flags: u16) -> bool {
+        flags & (AVAILABLE | USED) == self.available()
+    }
+
+    #[inline(always)]
+    pub(super) fn is_used(self, flags: u16) -> bool {
+        flags & (AVAILABLE | USED) == self.used()
+    }
+}
+
+/// A place in a packed ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Cursor {
+    pub(super) index: u16,
+    pub(super) lap: Lap,
+}
+
+impl Cursor {
+    pub(super) const START: Cursor = Cursor { index: 0, lap: Lap::Odd };
+
+    fn at(position: u16, size: u16) -> Result<Cursor, LayoutError> {
+        let index = position & !WRAP;
+        let lap = if position & WRAP == 0 { Lap::Even } else { Lap::Odd };
+        if index < size { Ok(Cursor { index, lap }) } else { Err(LayoutError::Position) }
+    }
+
+    fn position(self) -> u16 {
+        match self.lap {
+            Lap::Odd => self.index | WRAP,
+            Lap::Even => self.index,
+        }
+    }
+
+    /// The place `count` (at most `size`) descriptors on.
+    #[inline(always)]
+    pub(super) fn after(self, count: u16, size: u16) -> Cursor {
+        let index = u32::from(self.index) + u32::from(count);
+        match index.checked_sub(u32::from(size)) {
+            Some(index) => Cursor { index: index as u16, lap: self.lap.other() },
+            None => Cursor { index: index as u16, lap: self.lap },
+        }
+    }
+}
+
+/// What both directions have.
+#[derive(Debug)]
+struct Ring {
+    descriptors: Descriptors,
+    driver: Area,
+    size: u16,
+    /// Where to look for the next available descriptor.
+    next: Cursor,
+    /// Where the next used entry goes.
+    used: Cursor,
+    bell: Bell,
+}
+
+/// Whether the driver's wish was read since something was published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Bell {
+    Asked,
+    Due,
+}
+
+impl Ring {
+    fn new(terms: &Terms) -> Result<Ring, LayoutError> {
+        let Layout { size, descriptors, driver, device } = terms.layout;
+        if size == 0 || size > SIZE_MAX {
+            return Err(LayoutError::Size(size));
+        }
+        let suppression = Area::new(&terms.memory, device, 4, 4)?;
+        suppression.word16(1).store(EVENT_DISABLE.to_le(), Ordering::Relaxed);
+        Ok(Ring {
+            descriptors: Descriptors::new(&terms.memory, descriptors, size)?,
+            driver: Area::new(&terms.memory, driver, 4, 4)?,
+            size,
+            next: Cursor::at(terms.position.available, size)?,
+            used: Cursor::at(terms.position.used, size)?,
+            bell: Bell::Asked,
+        })
+    }
+
+    /// The descriptor at a place, if the driver has made it available.
+    #[inline(always)]
+    fn available(&self, at: Cursor) -> Option<Tail> {
+        let tail = self.descriptors.tail(at.index, Ordering::Acquire);
+        at.lap.is_available(tail.high()).then_some(tail)
+    }
+
+    /// Writes used entries, each `(length, id, descriptors)`, the first one last: a
+    /// driver that polls sees all of them at once.
+    #[inline(always)]
+    fn give(&mut self, entries: impl Iterator<Item = (u32, u16, u16)>, flags: u16) {
+        let mut first = None;
+        let mut at = self.used;
+        for (length, id, descriptors) in entries {
+            let tail = Tail::new(length, id, at.lap.used() | flags);
+            match first {
+                None => first = Some((at.index, tail)),
+                Some(_) => self.descriptors.set_tail(at.index, tail, Ordering::Relaxed),
+            }
+            at = at.after(descriptors, self.size);
+        }
+        if let Some((index, tail)) = first {
+            self.descriptors.set_tail(index, tail, Ordering::Release);
+            self.used = at;
+            self.bell = Bell::Due;
+        }
+    }
+
+    /// Reads the driver's wish, once after each publication for certain.
+    #[inline]
+    fn doorbell(&mut self, moment: Moment) -> Doorbell {
+        if self.bell == Bell::Asked {
+            return Doorbell::Silent;
+        }
+        if moment == Moment::Idle {
+            // What was published must be seen before the driver's wish is read, or both
+            // sides could miss each other (2.8.21.3.1). The fence waits for every store
+            // in flight, which is why it waits itself for a moment without work.
+            fence(Ordering::SeqCst);
+            self.bell = Bell::Asked;
+        }
+        let wish = self.wish();
+        if wish == Doorbell::Wanted {
+            self.bell = Bell::Asked;
+        }
+        wish
+    }
+
+    #[inline]
+    fn wish(&self) -> Doorbell {
+        match u16::from_le(self.driver.word16(1).load(Ordering::Relaxed)) & 3 {
+            EVENT_DISABLE => Doorbell::Silent,
+            _ => Doorbell::Wanted,
+        }
+    }
+
+    fn position(&self, untaken: Cursor) -> Position {
+        Position { available: untaken.position(), used: self.used.position() }
+    }
+}
+
+/// The driver's transmit queue.
+#[derive(Debug)]
+pub struct Source {
+    ring: Ring,
+    taken: Taken,
+    pieces: Vec<Piece>,
+}
+
+impl Source {
+    /// Opens the queue, and tells the driver that it need not kick.
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn open(terms: &Terms) -> Result<Source, LayoutError> {
+        Ok(Source {
+            ring: Ring::new(terms)?,
+            taken: Taken::new(terms.order),
+            pieces: Vec::with_capacity(CHAIN_DESCRIPTORS),
+        })
+    }
+
+    /// Takes a chain of several descriptors, or of kinds that cannot be used.
+    #[cold]
+    fn take_chain(
+        &mut self,
+        visit: &mut impl FnMut(Chain<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, RingFault> {
+        self.pieces.clear();
+        let mut fault = None;
+        let mut at = self.ring.next;
+        for count in 1..=self.ring.size {
+            let tail = self.ring.descriptors.tail(at.index, Ordering::Relaxed);
+            if tail.high() & (WRITE | INDIRECT) != 0 {
+                fault = Some(ChainFault::Descriptor);
+            } else if self.pieces.len() == CHAIN_DESCRIPTORS {
+                fault = fault.or(Some(ChainFault::TooLong));
+            } else {
+                self.pieces.push((self.ring.descriptors.address(at.index), tail.length()));
+            }
+            at = at.after(1, self.ring.size);
+            if tail.high() & NEXT == 0 {
+                self.ring.next = at;
+                self.taken.push(tail.low(), count);
+                let chain = fault.map_or(Chain::Pieces(&self.pieces), Chain::Unusable);
+                return Ok(visit(chain));
+            }
+        }
+        Err(RingFault::Endless)
+    }
+}
+
+impl super::Source for Source {
+    #[inline]
+    fn take(
+        &mut self,
+        limit: usize,
+        mut visit: impl FnMut(Chain<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, RingFault> {
+        let limit = limit.min(self.taken.room());
+        for count in 0..limit {
+            let Some(tail) = self.ring.available(self.ring.next) else { return Ok(count) };
+            let flow = if tail.high() & (NEXT | WRITE | INDIRECT) == 0 {
+                let piece = (self.ring.descriptors.address(self.ring.next.index), tail.length());
+                self.taken.push(tail.low(), 1);
+                self.ring.next = self.ring.next.after(1, self.ring.size);
+                visit(Chain::Pieces(&[piece]))
+            } else {
+                self.take_chain(&mut visit)?
+            };
+            if flow.is_break() {
+                return Ok(count + 1);
+            }
+        }
+        Ok(limit)
+    }
+
+    #[inline]
+    fn give_back(&mut self) {
+        match (self.taken.order, self.taken.entries().last()) {
+            (_, None) => return,
+            (Order::InOrder, Some(&(id, _))) => {
+                let all = (0, id, self.taken.descriptors);
+                self.ring.give(std::iter::once(all), 0);
+            }
+            (Order::Any, Some(_)) => {
+                let entries = self.taken.entries().iter();
+                self.ring.give(entries.map(|&(id, descriptors)| (0, id, descriptors)), 0);
+            }
+        }
+        self.taken.clear();
+    }
+
+    fn flush(&mut self) {}
+
+    #[inline]
+    fn doorbell(&mut self, moment: Moment) -> Doorbell {
+        self.ring.doorbell(moment)
+    }
+
+    fn position(&mut self) -> Position {
+        // What was taken but not given back begins where the next used entry goes.
+        let untaken = if self.taken.count == 0 { self.ring.next } else { self.ring.used };
+        self.ring.position(untaken)
+    }
+}
+
+/// The driver's receive queue.
+#[derive(Debug)]
+pub struct Sink {
+    ring: Ring,
+    window: Window,
+    fault: Option<RingFault>,
+}
+
+impl Sink {
+    /// Opens the queue, and tells the driver that it need not kick.
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn open(terms: &Terms) -> Result<Sink, LayoutError> {
+        Ok(Sink {
+            ring: Ring::new(terms)?,
+            window: Window::new(&terms.memory, terms.merge),
+            fault: None,
+        })
+    }
+
+    /// Finds the next buffer: one descriptor, or a chain of them.
+    #[inline(always)]
+    fn find(&mut self) -> Result<ControlFlow<()>, RingFault> {
+        let Some(mut tail) = self.ring.available(self.ring.next) else {
+            return Ok(ControlFlow::Break(()));
+        };
+        let mut at = self.ring.next;
+        for _ in 0..CHAIN_DESCRIPTORS {
+            if tail.high() & (WRITE | INDIRECT) != WRITE {
+                return Err(RingFault::Buffer);
+            }
+            let piece = (self.ring.descriptors.address(at.index), tail.length());
+            let link = if tail.high() & NEXT == 0 { Link::Last } else { Link::More };
+            self.window.push(piece, tail.low(), link)?;
+            at = at.after(1, self.ring.size);
+            if link == Link::Last {
+                self.ring.next = at;
+                return Ok(ControlFlow::Continue(()));
+            }
+            tail = self.ring.descriptors.tail(at.index, Ordering::Relaxed);
+        }
+        Err(RingFault::Endless)
+    }
+
+    /// Finds buffers until this many descriptors lie ahead.
+    #[inline(always)]
+    fn find_ahead(&mut self, wanted: usize) {
+        while self.fault.is_none() && self.window.count() < wanted {
+            match self.find() {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => return,
+                Err(fault) => self.fault = Some(fault),
+            }
+        }
+    }
+
+    /// Looks for more buffers than usual, and says what is wrong with the ring if
+    /// there are none.
+    #[cold]
+    fn offer_again(&mut self, header: &[u8], body: Body<'_>) -> Result<(), Refusal> {
+        self.find_ahead(CHAIN_DESCRIPTORS);
+        match (self.window.fill(header, body), self.fault) {
+            (Err(Refusal::NoBuffer), Some(fault)) => Err(Refusal::Broken(fault)),
+            (fate, _) => fate,
+        }
+    }
+}
+
+impl super::Sink for Sink {
+    #[inline]
+    fn offer(&mut self, header: &[u8], body: Body<'_>) -> Result<(), Refusal> {
+        match self.window.fill(header, body) {
+            Err(Refusal::NoBuffer) => self.offer_again(header, body),
+            fate => fate,
+        }
+    }
+
+    #[inline]
+    fn publish(&mut self) {
+        let first = self.ring.used.index;
+        let filled = self.window.filled().iter();
+        self.ring.give(filled.map(|entry| (entry.length, entry.id, entry.descriptors)), WRITE);
+        self.window.clear_filled();
+        let end = self.ring.used.index;
+        self.ring.descriptors.hand_on(first, if end < first { self.ring.size } else { end });
+    }
+
+    #[inline]
+    fn look_ahead(&mut self) {
+        self.find_ahead(AHEAD);
+    }
+
+    #[inline]
+    fn prefetch(&self, ahead: usize, length: usize) {
+        self.window.prefetch(ahead, length);
+    }
+
+    #[inline]
+    fn recycle(&mut self, length: u32) -> Result<(), Refusal> {
+        self.window.skip(length)
+    }
+
+    #[inline]
+    fn doorbell(&mut self, moment: Moment) -> Doorbell {
+        self.ring.doorbell(moment)
+    }
+
+    fn position(&self) -> Position {
+        // What is found or filled but not published begins where the next used entry goes.
+        self.ring.position(self.ring.used)
+    }
+}

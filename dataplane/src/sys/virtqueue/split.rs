@@ -1,0 +1,423 @@
+//! Split rings (virtio 1.2, 2.7): a table of descriptors, a ring of heads that the
+//! driver makes available, a ring of those that the device has used.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{Ordering, fence};
+
+use super::area::{Area, Descriptors, Tail};
+use super::window::{AHEAD, Link, Window};
+use super::{
+    CHAIN_DESCRIPTORS, Chain, ChainFault, Doorbell, INDIRECT, Layout, LayoutError, Moment, NEXT,
+    Piece, Position, Refusal, RingFault, SIZE_MAX, Taken, Terms, WRITE,
+};
+use crate::sys::memory::Body;
+
+/// `VIRTQ_AVAIL_F_NO_INTERRUPT`.
+const NO_INTERRUPT: u16 = 1;
+/// `VIRTQ_USED_F_NO_NOTIFY`.
+const NO_NOTIFY: u16 = 1;
+/// Used entries of a transmit queue that are shown late, as far as the ring has four
+/// times as many: the number at which DPDK's driver frees a whole ring at once.
+const LATE: u16 = 32;
+/// Moments without a burst after which they are shown all the same.
+const LATE_MOMENTS: u32 = 1024;
+
+/// What both directions have.
+#[derive(Debug)]
+struct Ring {
+    descriptors: Descriptors,
+    /// u16 words: flags, index, heads, used event.
+    available: Area,
+    /// u16 words flags and index, then pairs of u32 words: id, length.
+    used: Area,
+    mask: u16,
+    /// The index as the driver last wrote it.
+    seen: u16,
+    /// The next head to take.
+    next: u16,
+    /// Where the next used entry goes.
+    given: u16,
+    /// The used index as the driver sees it.
+    shown: u16,
+    bell: Bell,
+}
+
+/// Whether the driver's wish was read since something was published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Bell {
+    Asked,
+    Due,
+}
+
+impl Ring {
+    fn new(terms: &Terms) -> Result<Ring, LayoutError> {
+        let Layout { size, descriptors, driver, device } = terms.layout;
+        if !size.is_power_of_two() || size > SIZE_MAX {
+            return Err(LayoutError::Size(size));
+        }
+        let entries = usize::from(size);
+        let used = Area::new(&terms.memory, device, 6 + 8 * entries, 4)?;
+        used.word16(0).store(NO_NOTIFY.to_le(), Ordering::Relaxed);
+        Ok(Ring {
+            descriptors: Descriptors::new(&terms.memory, descriptors, size)?,
+            available: Area::new(&terms.memory, driver, 6 + 2 * entries, 2)?,
+            used,
+            mask: size - 1,
+            seen: terms.position.available,
+            next: terms.position.available,
+            given: terms.position.used,
+            shown: terms.position.used,
+            bell: Bell::Asked,
+        })
+    }
+
+    /// How many heads wait; the driver's index is read only if none was left over.
+    #[inline(always)]
+    fn waiting(&mut self) -> Result<u16, RingFault> {
+        let left = self.seen.wrapping_sub(self.next);
+        if left > 0 {
+            return Ok(left);
+        }
+        self.refresh()
+    }
+
+    /// How many heads wait by the driver's index as it is now.
+    #[inline(always)]
+    fn refresh(&mut self) -> Result<u16, RingFault> {
+        let index = u16::from_le(self.available.word16(1).load(Ordering::Acquire));
+        let waiting = index.wrapping_sub(self.next);
+        if waiting > self.mask.wrapping_add(1) {
+            return Err(RingFault::Overrun);
+        }
+        self.seen = index;
+        Ok(waiting)
+    }
+
+    /// The next head.
+    #[inline(always)]
+    fn head(&self) -> Result<u16, RingFault> {
+        let slot = usize::from(self.next & self.mask);
+        let head = u16::from_le(self.available.word16(2 + slot).load(Ordering::Relaxed));
+        if head > self.mask { Err(RingFault::Index) } else { Ok(head) }
+    }
+
+    /// Writes a used entry `ahead` places on.
+    #[inline(always)]
+    fn set_used(&self, ahead: u16, id: u16, length: u32) {
+        let slot = usize::from(self.given.wrapping_add(ahead) & self.mask);
+        self.used.word32(1 + 2 * slot).store(u32::from(id).to_le(), Ordering::Relaxed);
+        self.used.word32(2 + 2 * slot).store(length.to_le(), Ordering::Relaxed);
+    }
+
+    /// Hands the lines of the last `count` used entries on to the driver, but not the
+    /// one that is not full yet.
+    #[inline(always)]
+    fn hand_on(&self, count: u16) {
+        let first = usize::from(self.given.wrapping_sub(count) & self.mask);
+        let end = usize::from(self.given & self.mask);
+        let end = if end < first { usize::from(self.mask) + 1 } else { end };
+        self.used.hand_on(4 + 8 * first, 4 + 8 * end);
+    }
+
+    /// Counts `count` used entries as written, not yet as shown.
+    #[inline(always)]
+    fn give(&mut self, count: u16) {
+        self.given = self.given.wrapping_add(count);
+    }
+
+    /// Shows the driver all used entries but the last `late`.
+    #[inline(always)]
+    fn show(&mut self, late: u16) {
+        let index = self.given.wrapping_sub(late);
+        // Never backwards: `late` may be more than was given since the last time.
+        if (index.wrapping_sub(self.shown) as i16) > 0 {
+            self.shown = index;
+            self.used.word16(1).store(index.to_le(), Ordering::Release);
+            self.bell = Bell::Due;
+        }
+    }
+
+    /// Reads the driver's wish, once after each publication for certain.
+    #[inline]
+    fn doorbell(&mut self, moment: Moment) -> Doorbell {
+        if self.bell == Bell::Asked {
+            return Doorbell::Silent;
+        }
+        if moment == Moment::Idle {
+            // What was published must be seen before the driver's wish is read, or both
+            // sides could miss each other (2.7.22.1). The fence waits for every store
+            // in flight, which is why it waits itself for a moment without work.
+            fence(Ordering::SeqCst);
+            self.bell = Bell::Asked;
+        }
+        let wish = self.wish();
+        if wish == Doorbell::Wanted {
+            self.bell = Bell::Asked;
+        }
+        wish
+    }
+
+    #[inline]
+    fn wish(&self) -> Doorbell {
+        match u16::from_le(self.available.word16(0).load(Ordering::Relaxed)) & NO_INTERRUPT {
+            0 => Doorbell::Wanted,
+            _ => Doorbell::Silent,
+        }
+    }
+}
+
+/// The driver's transmit queue. The last entries given back are shown late: see
+/// [`super::Source::give_back`].
+#[derive(Debug)]
+pub struct Source {
+    ring: Ring,
+    taken: Taken,
+    /// How many of the last used entries are shown late.
+    late: u16,
+    /// Times the doorbell was asked for since the last burst.
+    moments: u32,
+    pieces: Vec<Piece>,
+}
+
+impl Source {
+    /// Opens the queue, and tells the driver that it need not kick.
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn open(terms: &Terms) -> Result<Source, LayoutError> {
+        Ok(Source {
+            ring: Ring::new(terms)?,
+            taken: Taken::new(terms.order),
+            late: LATE.min(terms.layout.size / 4),
+            moments: 0,
+            pieces: Vec::with_capacity(CHAIN_DESCRIPTORS),
+        })
+    }
+
+    /// Takes a chain of several descriptors, or of kinds that cannot be used.
+    #[cold]
+    fn take_chain(
+        &mut self,
+        head: u16,
+        visit: &mut impl FnMut(Chain<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        self.pieces.clear();
+        let fault = self.gather(head).err();
+        visit(fault.map_or(Chain::Pieces(&self.pieces), Chain::Unusable))
+    }
+
+    /// Collects the pieces of a chain.
+    fn gather(&mut self, head: u16) -> Result<(), ChainFault> {
+        let mut index = head;
+        for _ in 0..CHAIN_DESCRIPTORS {
+            let tail = self.ring.descriptors.tail(index, Ordering::Relaxed);
+            let (flags, next) = (tail.low(), tail.high());
+            if flags & (WRITE | INDIRECT) != 0 {
+                return Err(ChainFault::Descriptor);
+            }
+            self.pieces.push((self.ring.descriptors.address(index), tail.length()));
+            if flags & NEXT == 0 {
+                return Ok(());
+            }
+            if next > self.ring.mask {
+                return Err(ChainFault::Descriptor);
+            }
+            index = next;
+        }
+        Err(ChainFault::TooLong)
+    }
+}
+
+impl super::Source for Source {
+    #[inline]
+    fn take(
+        &mut self,
+        limit: usize,
+        mut visit: impl FnMut(Chain<'_>) -> ControlFlow<()>,
+    ) -> Result<usize, RingFault> {
+        let limit = limit.min(self.taken.room()).min(usize::from(self.ring.refresh()?));
+        for count in 0..limit {
+            let head = self.ring.head()?;
+            let tail: Tail = self.ring.descriptors.tail(head, Ordering::Relaxed);
+            self.ring.next = self.ring.next.wrapping_add(1);
+            self.taken.push(head, 1);
+            let flow = if tail.low() & (NEXT | WRITE | INDIRECT) == 0 {
+                visit(Chain::Pieces(&[(self.ring.descriptors.address(head), tail.length())]))
+            } else {
+                self.take_chain(head, &mut visit)
+            };
+            if flow.is_break() {
+                return Ok(count + 1);
+            }
+        }
+        Ok(limit)
+    }
+
+    // The last entries are shown when more follow. DPDK's driver frees what has come
+    // back one by one as long as it has to, but all at once as soon as nearly the whole
+    // ring has come back: a device that is fast enough for that makes it cycle through
+    // all of its memory, and halves its rate. In order, too, each chain has its entry,
+    // for the index may stop anywhere.
+    #[inline]
+    fn give_back(&mut self) {
+        let count = self.taken.entries().len();
+        if count == 0 {
+            return;
+        }
+        for (ahead, &(id, _)) in self.taken.entries().iter().enumerate() {
+            self.ring.set_used(ahead as u16, id, 0);
+        }
+        self.ring.give(count as u16);
+        self.ring.show(self.late);
+        self.taken.clear();
+        self.moments = 0;
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        self.ring.show(0);
+        self.moments = 0;
+    }
+
+    #[inline]
+    fn doorbell(&mut self, moment: Moment) -> Doorbell {
+        self.moments += 1;
+        if self.moments >= LATE_MOMENTS {
+            self.flush();
+        }
+        self.ring.doorbell(moment)
+    }
+
+    fn position(&mut self) -> Position {
+        self.flush();
+        let untaken = self.ring.next.wrapping_sub(self.taken.count as u16);
+        Position { available: untaken, used: self.ring.given }
+    }
+}
+
+/// The driver's receive queue.
+#[derive(Debug)]
+pub struct Sink {
+    ring: Ring,
+    window: Window,
+    /// Buffers in the window.
+    found: u16,
+    fault: Option<RingFault>,
+}
+
+impl Sink {
+    /// Opens the queue, and tells the driver that it need not kick.
+    ///
+    /// # Errors
+    /// [`LayoutError`].
+    pub fn open(terms: &Terms) -> Result<Sink, LayoutError> {
+        Ok(Sink {
+            ring: Ring::new(terms)?,
+            window: Window::new(&terms.memory, terms.merge),
+            found: 0,
+            fault: None,
+        })
+    }
+
+    /// Finds the next buffer: one descriptor, or a chain of them.
+    #[inline(always)]
+    fn find(&mut self) -> Result<ControlFlow<()>, RingFault> {
+        if self.ring.waiting()? == 0 {
+            return Ok(ControlFlow::Break(()));
+        }
+        let head = self.ring.head()?;
+        let mut index = head;
+        for _ in 0..CHAIN_DESCRIPTORS {
+            let tail = self.ring.descriptors.tail(index, Ordering::Relaxed);
+            if tail.low() & (WRITE | INDIRECT) != WRITE {
+                return Err(RingFault::Buffer);
+            }
+            let piece = (self.ring.descriptors.address(index), tail.length());
+            if tail.low() & NEXT == 0 {
+                self.window.push(piece, head, Link::Last)?;
+                self.ring.next = self.ring.next.wrapping_add(1);
+                self.found += 1;
+                return Ok(ControlFlow::Continue(()));
+            }
+            self.window.push(piece, head, Link::More)?;
+            index = tail.high();
+            if index > self.ring.mask {
+                return Err(RingFault::Index);
+            }
+        }
+        Err(RingFault::Endless)
+    }
+
+    /// Finds buffers until this many descriptors lie ahead.
+    #[inline(always)]
+    fn find_ahead(&mut self, wanted: usize) {
+        while self.fault.is_none() && self.window.count() < wanted {
+            match self.find() {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(())) => return,
+                Err(fault) => self.fault = Some(fault),
+            }
+        }
+    }
+
+    /// Looks for more buffers than usual, and says what is wrong with the ring if
+    /// there are none.
+    #[cold]
+    fn offer_again(&mut self, header: &[u8], body: Body<'_>) -> Result<(), Refusal> {
+        self.find_ahead(CHAIN_DESCRIPTORS);
+        match (self.window.fill(header, body), self.fault) {
+            (Err(Refusal::NoBuffer), Some(fault)) => Err(Refusal::Broken(fault)),
+            (fate, _) => fate,
+        }
+    }
+}
+
+impl super::Sink for Sink {
+    #[inline]
+    fn offer(&mut self, header: &[u8], body: Body<'_>) -> Result<(), Refusal> {
+        match self.window.fill(header, body) {
+            Err(Refusal::NoBuffer) => self.offer_again(header, body),
+            fate => fate,
+        }
+    }
+
+    #[inline]
+    fn publish(&mut self) {
+        let count = self.window.filled().len() as u16;
+        if count == 0 {
+            return;
+        }
+        for (ahead, filled) in self.window.filled().iter().enumerate() {
+            self.ring.set_used(ahead as u16, filled.id, filled.length);
+        }
+        self.ring.give(count);
+        self.ring.show(0);
+        self.ring.hand_on(count);
+        self.found -= count;
+        self.window.clear_filled();
+    }
+
+    #[inline]
+    fn look_ahead(&mut self) {
+        self.find_ahead(AHEAD);
+    }
+
+    #[inline]
+    fn prefetch(&self, ahead: usize, length: usize) {
+        self.window.prefetch(ahead, length);
+    }
+
+    #[inline]
+    fn recycle(&mut self, length: u32) -> Result<(), Refusal> {
+        self.window.skip(length)
+    }
+
+    #[inline]
+    fn doorbell(&mut self, moment: Moment) -> Doorbell {
+        self.ring.doorbell(moment)
+    }
+
+    fn position(&self) -> Position {
+        Position { available: self.ring.next.wrapping_sub(self.found), used: self.ring.given }
+    }
+}
