@@ -1,0 +1,418 @@
+//! The view of a frame, and the batch in which frames are received.
+//!
+//! A received frame is never brought into memory of ours: a [`View`] is a
+//! private copy of its first [`HEADER_BYTES`], on which everything is decided
+//! and edited and which *is* what the receiver gets; the rest stays in the
+//! sender's memory as a [`Body`] until it is copied, once, into the receiver's.
+
+use std::sync::Arc;
+
+use crate::ledger::DropReason;
+use crate::sys::memory::{Body, Memory, RegionHint, SpanError, Spans};
+use crate::wire::offload::Offload;
+
+/// Frames in a batch, and so per port and breath.
+pub const BATCH_FRAMES: usize = 64;
+/// Bytes per port and breath, after which receiving stops.
+pub const BATCH_BYTES: usize = 256 * 1024;
+/// First bytes of a frame that are copied before they are believed.
+pub const HEADER_BYTES: usize = 128;
+/// Pieces a frame may lie in.
+pub const FRAME_SEGMENTS: usize = 256;
+/// The longest frame: a 64 KiB TSO frame with its Ethernet header and two tags.
+pub const FRAME_BYTES_MAX: usize = 65_536 + 14 + 8;
+/// Segments in a batch: room for one frame of the most pieces beside usual ones.
+const BATCH_SEGMENTS: usize = FRAME_SEGMENTS + 4 * BATCH_FRAMES;
+
+const _: () = assert!(BATCH_BYTES >= FRAME_BYTES_MAX);
+
+/// The private copy of a frame's first bytes.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Header([u8; HEADER_BYTES]);
+
+/// What a batch knows of a frame besides its bytes.
+#[derive(Clone, Copy, Default)]
+struct Shape {
+    /// Without the prefix.
+    length: u32,
+    header_length: u16,
+    /// Bytes before the frame in its first span: a device's own header.
+    prefix: u16,
+    first_span: u16,
+    span_count: u16,
+    offload: Offload,
+}
+
+/// Frames received from one port in one breath, and the share in that port's
+/// memory that their bodies need.
+pub struct Batch {
+    headers: Box<[Header; BATCH_FRAMES]>,
+    shapes: Box<[Shape; BATCH_FRAMES]>,
+    count: usize,
+    /// Frames whose private bytes are copied; the rest are staged.
+    settled: usize,
+    bytes: usize,
+    spans: Spans,
+    rejected: Vec<DropReason>,
+}
+
+/// One frame of a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'b> {
+    /// The private first bytes, all of them where the frame is short.
+    pub header: &'b [u8],
+    /// The rest, in the sender's memory.
+    pub body: Body<'b>,
+    /// What the sender left to do.
+    pub offload: Offload,
+}
+
+impl View<'_> {
+    /// The frame's length in bytes, from the Ethernet header, without FCS.
+    #[inline]
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.header.len() + self.body.length()
+    }
+}
+
+/// Whether a batch takes another frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// It does.
+    More,
+    /// The bounds of a breath are reached.
+    Full,
+}
+
+impl Batch {
+    /// An empty batch; allocates once, here.
+    #[must_use]
+    pub fn new() -> Batch {
+        Batch {
+            headers: Box::new([Header([0; HEADER_BYTES]); BATCH_FRAMES]),
+            shapes: Box::new([Shape::default(); BATCH_FRAMES]),
+            count: 0,
+            settled: 0,
+            bytes: 0,
+            spans: Spans::with_capacity(BATCH_SEGMENTS),
+            rejected: Vec::with_capacity(BATCH_FRAMES),
+        }
+    }
+
+    /// Empties the batch for frames that lie in `memory`.
+    pub fn begin(&mut self, memory: &Arc<Memory>) {
+        (self.count, self.settled, self.bytes) = (0, 0, 0);
+        self.rejected.clear();
+        self.spans.begin(memory);
+    }
+
+    /// Empties the batch and lets the sender's memory go.
+    pub fn end(&mut self) {
+        (self.count, self.settled, self.bytes) = (0, 0, 0);
+        self.rejected.clear();
+        self.spans.end();
+    }
+
+    /// Whether there is room for a frame of the most pieces.
+    #[inline]
+    #[must_use]
+    pub fn room(&self) -> Room {
+        let full = self.count + self.rejected.len() >= BATCH_FRAMES
+            || self.bytes >= BATCH_BYTES
+            || self.spans.count() + FRAME_SEGMENTS > BATCH_SEGMENTS;
+        if full { Room::Full } else { Room::More }
+    }
+
+    /// Adds a frame that lies in these pieces (address, length) of the memory, the
+    /// first bytes copied here and now. One that cannot be read is noted as
+    /// rejected ([`DropReason::BadAddress`], [`DropReason::TooManySegments`]).
+    ///
+    /// # Panics
+    /// If [`Batch::room`] was not asked and there is none.
+    pub fn push(&mut self, hint: &mut RegionHint, pieces: &[(u64, u32)], offload: Offload) {
+        self.stage(hint, pieces, 0);
+        if self.settled < self.count {
+            self.shapes[self.settled].offload = offload;
+        }
+        self.settle();
+    }
+
+    /// The first half of [`Batch::push`]: notes the pieces and starts to bring their
+    /// first bytes near. Nothing is copied before [`Batch::settle`], which must follow
+    /// before any frame is looked at. The first `prefix` bytes are the device's, not the
+    /// frame's; a frame without as many is rejected ([`DropReason::Runt`]).
+    ///
+    /// # Panics
+    /// If [`Batch::room`] was not asked and there is none.
+    #[inline]
+    pub fn stage(&mut self, hint: &mut RegionHint, pieces: &[(u64, u32)], prefix: u16) {
+        assert!(self.count + self.rejected.len() < BATCH_FRAMES, "a batch was overfilled");
+        let first_span = self.spans.count();
+        let staged = match pieces {
+            &[piece] => self.stage_piece(hint, piece, prefix).map(|length| (length, prefix)),
+            _ => self.stage_pieces(hint, pieces, prefix).map(|length| (length, 0)),
+        };
+        let (length, prefix) = match staged {
+            Ok(staged) => staged,
+            Err(reason) => {
+                self.spans.truncate(first_span);
+                return self.reject(reason);
+            }
+        };
+        self.shapes[self.count] = Shape {
+            length,
+            header_length: 0,
+            prefix,
+            first_span: first_span as u16,
+            span_count: (self.spans.count() - first_span) as u16,
+            offload: Offload::NONE,
+        };
+        self.count += 1;
+        self.bytes += length as usize;
+    }
+
+    /// Copies the first bytes of the staged frames, in order.
+    #[inline]
+    pub fn settle(&mut self) {
+        for index in self.settled..self.count {
+            let shape = &mut self.shapes[index];
+            let (first, count) = (usize::from(shape.first_span), usize::from(shape.span_count));
+            let body = self.spans.body_from(first, count, u32::from(shape.prefix), shape.length);
+            let wanted = (shape.length as usize).min(HEADER_BYTES);
+            shape.header_length = body.read(&mut self.headers[index].0[..wanted]) as u16;
+        }
+        self.settled = self.count;
+    }
+
+    /// Notes a frame that was received but cannot be viewed.
+    pub fn reject(&mut self, reason: DropReason) {
+        if self.rejected.len() < self.rejected.capacity() {
+            self.rejected.push(reason);
+        }
+    }
+
+    /// The frames that were received but cannot be viewed.
+    #[must_use]
+    pub fn rejected(&self) -> &[DropReason] {
+        &self.rejected
+    }
+
+    /// Adds the only piece of a frame; says the frame's length.
+    #[inline]
+    fn stage_piece(
+        &mut self,
+        hint: &mut RegionHint,
+        piece: (u64, u32),
+        prefix: u16,
+    ) -> Result<u32, DropReason> {
+        let length = piece.1.checked_sub(u32::from(prefix)).ok_or(DropReason::Runt)?;
+        self.spans.push_near(hint, piece, prefix).map_err(DropReason::from)?;
+        Ok(length)
+    }
+
+    /// Adds the pieces of a frame, empty ones left out; says the frame's length.
+    #[cold]
+    fn stage_pieces(
+        &mut self,
+        hint: &mut RegionHint,
+        pieces: &[(u64, u32)],
+        prefix: u16,
+    ) -> Result<u32, DropReason> {
+        if pieces.len() > FRAME_SEGMENTS {
+            return Err(DropReason::TooManySegments);
+        }
+        let mut skip = u32::from(prefix);
+        let mut length = 0_u32;
+        for &(address, size) in pieces {
+            let skipped = skip.min(size);
+            skip -= skipped;
+            length = length.checked_add(size - skipped).ok_or(DropReason::Giant)?;
+            let address = address.checked_add(u64::from(skipped)).ok_or(DropReason::BadAddress)?;
+            self.spans.push_near(hint, (address, size - skipped), 0).map_err(DropReason::from)?;
+        }
+        if skip > 0 { Err(DropReason::Runt) } else { Ok(length) }
+    }
+
+    /// The number of frames.
+    #[inline]
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The bytes of all frames.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// A frame.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Batch::count`].
+    #[inline]
+    #[must_use]
+    pub fn view(&self, index: usize) -> View<'_> {
+        assert!(index < self.count, "frame {index} of a batch of {}", self.count);
+        let shape = &self.shapes[index];
+        let header = &self.headers[index].0[..usize::from(shape.header_length)];
+        let (first, count) = (usize::from(shape.first_span), usize::from(shape.span_count));
+        let (prefix, taken) = (u32::from(shape.prefix), u32::from(shape.header_length));
+        let rest = shape.length - taken;
+        let body = match count {
+            0 | 1 => self.spans.body_from(first, count, prefix + taken, rest),
+            _ => self
+                .spans
+                .body_from(first, count, prefix, shape.length)
+                .slice(taken as usize, rest as usize),
+        };
+        View { header, body, offload: shape.offload }
+    }
+
+    /// A frame's private bytes, without its body.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Batch::count`].
+    #[inline]
+    #[must_use]
+    pub fn header(&self, index: usize) -> &[u8] {
+        assert!(index < self.count, "frame {index} of a batch of {}", self.count);
+        &self.headers[index].0[..usize::from(self.shapes[index].header_length)]
+    }
+
+    /// A frame's length in bytes.
+    ///
+    /// # Panics
+    /// If `index` is not below [`Batch::count`].
+    #[inline]
+    #[must_use]
+    pub fn length(&self, index: usize) -> usize {
+        assert!(index < self.count, "frame {index} of a batch of {}", self.count);
+        self.shapes[index].length as usize
+    }
+
+    /// What a frame's sender left to do.
+    ///
+    /// # Panics
+    /// If `index` is not below [`BATCH_FRAMES`].
+    #[inline]
+    #[must_use]
+    pub fn offload(&self, index: usize) -> Offload {
+        self.shapes[index].offload
+    }
+}
+
+impl From<SpanError> for DropReason {
+    fn from(error: SpanError) -> DropReason {
+        match error {
+            SpanError::Unmapped => DropReason::BadAddress,
+            SpanError::Full => DropReason::TooManySegments,
+        }
+    }
+}
+
+impl Default for Batch {
+    fn default() -> Batch {
+        Batch::new()
+    }
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Batch").field("count", &self.count).field("bytes", &self.bytes).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_that_cannot_be_read_is_rejected_and_leaves_nothing() {
+        let memory = Arc::new(Memory::arena(8192).expect("8 KiB"));
+        let mut hint = RegionHint::default();
+        let mut batch = Batch::new();
+        batch.begin(&memory);
+        batch.push(&mut hint, &[(0, 200), (8192, 1)], Offload::NONE);
+        let many = [(0, 1); FRAME_SEGMENTS + 1];
+        batch.push(&mut hint, &many, Offload::NONE);
+        batch.push(&mut hint, &many[1..], Offload::NONE);
+        assert_eq!(batch.rejected(), [DropReason::BadAddress, DropReason::TooManySegments]);
+        assert_eq!((batch.count(), batch.length(0)), (1, FRAME_SEGMENTS));
+        assert_eq!(batch.view(0).body.length(), FRAME_SEGMENTS - HEADER_BYTES);
+    }
+
+    const BYTES: usize = 4096;
+
+    /// Memory whose byte at an address is that address's low byte.
+    fn memory() -> Arc<Memory> {
+        let memory = Memory::arena(BYTES).unwrap();
+        let bytes: Vec<u8> = (0..BYTES).map(|at| at as u8).collect();
+        memory.place(&mut RegionHint::default(), 0, BYTES as u32).unwrap().write(&bytes);
+        Arc::new(memory)
+    }
+
+    /// All bytes of a frame, as a receiver would get them.
+    fn bytes(view: View<'_>) -> Vec<u8> {
+        let mut bytes = view.header.to_vec();
+        let mut body = vec![0; view.body.length()];
+        assert_eq!(view.body.read(&mut body), body.len());
+        bytes.extend(body);
+        bytes
+    }
+
+    fn expected(pieces: &[(u64, u32)], prefix: usize) -> Vec<u8> {
+        let piece = |&(at, length): &(u64, u32)| (at..at + u64::from(length)).map(|at| at as u8);
+        pieces.iter().flat_map(piece).skip(prefix).collect()
+    }
+
+    #[test]
+    fn a_frame_is_the_same_in_one_piece_and_in_many_with_a_prefix_and_without() {
+        let memory = memory();
+        let mut batch = Batch::new();
+        let mut hint = RegionHint::default();
+        for prefix in [0, 12] {
+            for pieces in [
+                &[(100, 76)][..],
+                &[(100, 12), (500, 60)],
+                &[(100, 5), (300, 9), (500, 1400)],
+                &[(100, 30), (300, 30), (500, 30), (700, 30), (900, 30), (1100, 0), (1200, 9)],
+                &[(3, 1512)],
+            ] {
+                batch.begin(&memory);
+                batch.stage(&mut hint, pieces, prefix);
+                batch.stage(&mut hint, pieces, prefix);
+                batch.settle();
+                assert_eq!((batch.count(), batch.rejected().len()), (2, 0));
+                for index in 0..2 {
+                    let view = batch.view(index);
+                    assert_eq!(view.header.len(), view.length().min(HEADER_BYTES));
+                    assert_eq!(bytes(view), expected(pieces, usize::from(prefix)));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn frames_that_cannot_be_viewed_are_rejected_by_reason() {
+        let memory = memory();
+        let mut batch = Batch::new();
+        let mut hint = RegionHint::default();
+        batch.begin(&memory);
+        batch.stage(&mut hint, &[(0, 11)], 12);
+        batch.stage(&mut hint, &[(0, 11), (0, 0)], 12);
+        batch.stage(&mut hint, &[(BYTES as u64 - 10, 60)], 12);
+        batch.stage(&mut hint, &[(0, 60), (u64::MAX, 60)], 12);
+        batch.stage(&mut hint, &[(0, 1); FRAME_SEGMENTS + 1], 12);
+        batch.push(&mut hint, &[(0, 60)], Offload::NONE);
+        let runt = [DropReason::Runt; 2];
+        let address = [DropReason::BadAddress; 2];
+        let reasons = [&runt[..], &address, &[DropReason::TooManySegments]].concat();
+        assert_eq!(batch.rejected(), reasons);
+        assert_eq!(batch.count(), 1);
+        assert_eq!(bytes(batch.view(0)), expected(&[(0, 60)], 0));
+    }
+}
