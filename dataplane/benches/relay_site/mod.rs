@@ -1,0 +1,181 @@
+//! The site that the relay is measured on: two `veb` ports with registered
+//! addresses in an access VLAN, source and VLAN checked, and a link.
+
+#![allow(dead_code)]
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use hairpin_dataplane::port::Attached;
+use hairpin_dataplane::relay::fdb::Fdb;
+use hairpin_dataplane::relay::{Arrival, Entrance, Frame, Relay, Verdict, egress};
+use hairpin_dataplane::snapshot::compile::compile;
+use hairpin_dataplane::snapshot::topology::{
+    ChannelPlan, LinkPlan, StationPlan, Topology, UplinkPlan, VmPlan,
+};
+use hairpin_dataplane::snapshot::{
+    Addresses, Admin, DeviceId, DomainId, Generation, Mode, PortId, Snapshot, VlanPolicy,
+};
+use hairpin_dataplane::wire::offload::{Capabilities, Offload};
+use hairpin_dataplane::wire::{Mac, VlanId};
+
+pub const BURST: usize = 64;
+/// Batches are received into 128 bytes per frame.
+const HEADER_BYTES: usize = 128;
+const FRAME_BYTES: usize = 64;
+const LINK: u16 = 100;
+
+pub fn mac(number: u64) -> Mac {
+    Mac::from_u64(0x5254_0000_0000 | number)
+}
+
+fn attached(device: u16) -> Arc<Attached> {
+    let device = DeviceId(device);
+    let counters = Attached::counters(1);
+    Arc::new(Attached::new(device, "measured", counters, Capabilities::ALL, Vec::new()))
+}
+
+fn vm(port: u16, addresses: Addresses) -> StationPlan {
+    let vlan = VlanId::new(10).expect("10 is a VLAN");
+    let port = VmPlan {
+        port: PortId(port),
+        device: DeviceId(port),
+        generation: Generation(0),
+        admin: Admin::Up,
+        addresses,
+        vlan: VlanPolicy::Access(vlan),
+        attached: attached(port),
+    };
+    StationPlan { port, domain: DomainId(0), mode: Mode::Veb }
+}
+
+fn topology(station_ports: Vec<StationPlan>) -> Topology {
+    let link =
+        LinkPlan { device: DeviceId(LINK), mtu: 1500, attached: attached(LINK), svids: Vec::new() };
+    let uplink =
+        UplinkPlan { port: PortId(LINK), device: DeviceId(LINK), svid: None, admin: Admin::Up };
+    let channel = ChannelPlan { domain: DomainId(0), uplink: Some(uplink), mtu: 1500 };
+    Topology {
+        revision: 1,
+        ageing_ms: 300_000,
+        links: vec![link],
+        channels: vec![channel],
+        station_ports,
+        ..Topology::default()
+    }
+}
+
+/// What is measured on.
+pub struct Site {
+    snapshot: Snapshot,
+    pub fdb: Fdb,
+}
+
+impl Site {
+    /// Ports 1 and 2 with an address each.
+    pub fn registered() -> Site {
+        let own = |number| Addresses::Registered([mac(number)].into());
+        let snapshot = compile(&topology(vec![vm(1, own(1)), vm(2, own(2))]));
+        Site { snapshot: snapshot.expect("the plan is sound"), fdb: Fdb::new(65_536) }
+    }
+
+    /// Port 1 with an address; port 2 learns so many that the table is full.
+    pub fn learned(addresses: u32) -> Site {
+        let own = Addresses::Registered([mac(1)].into());
+        let many = Addresses::Learned { limit: addresses };
+        let snapshot = compile(&topology(vec![vm(1, own), vm(2, many)]));
+        let site =
+            Site { snapshot: snapshot.expect("the plan is sound"), fdb: Fdb::new(addresses) };
+        for number in 0..u64::from(addresses) {
+            site.learn(1000 + number);
+        }
+        assert!(site.fdb.count() + 10 > u64::from(addresses));
+        site
+    }
+
+    fn learn(&self, number: u64) {
+        let relay = self.relay();
+        let entrance = relay.entrance(DeviceId(2)).expect("port 2 is planned");
+        let bytes = frame(mac(1), mac(number));
+        let Ok(arrival) = relay.admit(entrance, &view(0, &bytes)) else { return };
+        relay.decide(entrance, &mut [arrival]);
+    }
+
+    fn relay(&self) -> Relay<'_> {
+        Relay { snapshot: &self.snapshot, fdb: &self.fdb, now_ms: 1_000_000 }
+    }
+
+    /// A burst from port 1 to port 2's address.
+    pub fn work(&self) -> Work<'_> {
+        self.work_to(std::iter::repeat(2))
+    }
+
+    /// A burst from port 1 to these addresses.
+    pub fn work_to(&self, numbers: impl Iterator<Item = u64>) -> Work<'_> {
+        let frames = numbers.take(BURST).map(|number| frame(mac(number), mac(1))).collect();
+        Work { relay: self.relay(), frames, arrivals: Vec::with_capacity(BURST) }
+    }
+}
+
+#[repr(align(64))]
+struct Header([u8; HEADER_BYTES]);
+
+fn frame(destination: Mac, source: Mac) -> Header {
+    let mut bytes = [0; HEADER_BYTES];
+    bytes[..6].copy_from_slice(&destination.octets());
+    bytes[6..12].copy_from_slice(&source.octets());
+    bytes[12..14].copy_from_slice(&[0x08, 0x00]);
+    Header(bytes)
+}
+
+fn view(index: usize, header: &Header) -> Frame<'_> {
+    Frame {
+        index: index as u16,
+        header: &header.0[..FRAME_BYTES],
+        length: FRAME_BYTES,
+        offload: Offload::NONE,
+    }
+}
+
+/// A burst, and room for its decisions.
+pub struct Work<'s> {
+    relay: Relay<'s>,
+    frames: Vec<Header>,
+    arrivals: Vec<Arrival>,
+}
+
+impl Work<'_> {
+    /// Writes other destinations.
+    pub fn aim(&mut self, numbers: impl Iterator<Item = u64>) {
+        for (frame, number) in self.frames.iter_mut().zip(numbers) {
+            frame.0[..6].copy_from_slice(&mac(number).octets());
+        }
+    }
+
+    /// Admits, decides and plans the burst; says how many frames go to port 2.
+    pub fn switch(&mut self) -> usize {
+        let relay = self.relay;
+        let entrance = relay.entrance(DeviceId(1)).expect("port 1 is planned");
+        self.admit(entrance);
+        relay.decide(entrance, &mut self.arrivals);
+        self.arrivals.iter().filter(|arrival| self.plan(arrival) == Some(PortId(2))).count()
+    }
+
+    fn admit(&mut self, entrance: Entrance<'_>) {
+        self.arrivals.clear();
+        for (index, header) in self.frames.iter().enumerate() {
+            if let Ok(arrival) = self.relay.admit(entrance, &view(index, black_box(header))) {
+                self.arrivals.push(arrival);
+            }
+        }
+    }
+
+    fn plan(&self, arrival: &Arrival) -> Option<PortId> {
+        let Verdict::To(id) = arrival.verdict else { return None };
+        let port = self.relay.snapshot.port(id)?;
+        let header = &self.frames[usize::from(arrival.index)];
+        let edit = egress::plan(&arrival.admitted, port, &view(0, header)).ok()?;
+        black_box(edit);
+        Some(id)
+    }
+}

@@ -1,0 +1,375 @@
+//! What happens to a frame: pure decisions, no devices, no clock.
+//!
+//! A worker asks in two phases, so that memory is fetched while it works:
+//!
+//! 1. for each frame, [`Relay::admit`]: the ingress checklist ([`admit`]), then the
+//!    lines that the lookups will read are asked for;
+//! 2. for the batch, in frame order, [`Relay::decide`]: the source is checked and
+//!    learned ([`owner`], [`fdb`]), then the mode decides: [`veb`], [`vepa`],
+//!    [`direct`] for what comes from a VM; [`uplink`] for what comes back from the
+//!    cable; [`bridge`] for the adjacent bridge's side.
+//!
+//! For each copy of a frame, [`egress`] then plans the tags it leaves with.
+//!
+//! The leaves are pure: they take values and return a [`Verdict`] or an intent
+//! ([`fdb::Learn`]). Only [`Relay::decide`] applies intents.
+
+pub mod admit;
+pub mod bridge;
+pub mod bucket;
+pub mod direct;
+pub mod egress;
+pub mod fdb;
+pub mod owner;
+pub mod uplink;
+pub mod veb;
+pub mod vepa;
+
+#[cfg(all(test, not(loom)))]
+pub(crate) mod tests;
+
+use crate::ledger::DropReason;
+use crate::snapshot::{
+    Addresses, Channels, Device, DeviceId, DomainId, DomainKind, Entry, Mode, PortId, RelayPort,
+    Role, Snapshot,
+};
+use crate::wire::offload::Offload;
+use crate::wire::{Mac, SVid, Tci, Vid};
+use fdb::{Address, Fdb};
+use owner::Destination;
+
+/// A received frame, as far as the relay looks at it.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'b> {
+    /// Its place in the batch.
+    pub index: u16,
+    /// Its private first bytes, all of them where it is short.
+    pub header: &'b [u8],
+    /// Its length in bytes, without FCS.
+    pub length: usize,
+    /// What its sender left to do.
+    pub offload: Offload,
+}
+
+/// A frame that passed the ingress checklist: everything later steps need.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Admitted {
+    /// Where it came in.
+    pub ingress: PortId,
+    /// Where it is switched.
+    pub domain: DomainId,
+    /// Destination.
+    pub destination: Mac,
+    /// Source.
+    pub source: Mac,
+    /// The classified VID.
+    pub vid: Vid,
+    /// Its tags as received.
+    pub tags: Tags,
+}
+
+impl Admitted {
+    /// The name under which an address is learned in this frame's VLAN.
+    #[inline]
+    #[must_use]
+    pub fn address(&self, mac: Mac) -> Address {
+        Address { domain: self.domain, vid: self.vid, mac }
+    }
+}
+
+/// The tags of an admitted frame, as they stand in its header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tags {
+    /// An S-tag that named its channel and ends here, if there is one.
+    pub service: Service,
+    /// The C-tag behind it.
+    pub customer: Customer,
+}
+
+/// Whether a frame came with the S-tag of its channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Service {
+    /// It did not.
+    #[default]
+    Absent,
+    /// It did; it is to be stripped.
+    Present,
+}
+
+/// A frame's C-tag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Customer {
+    /// None.
+    #[default]
+    Untagged,
+    /// One with VID 0: a priority only.
+    Priority(Tci),
+    /// One with a VID.
+    Tagged(Tci),
+    /// A `direct` channel's frame, whose tags are not ours to change: the TCI of
+    /// the outermost, or 0.
+    Opaque(Tci),
+}
+
+/// Where an admitted frame goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Out of one relay port.
+    To(PortId),
+    /// Out of several; [`Relay::decide`] returns no empty audience.
+    Flood(Audience),
+    /// Nowhere.
+    Drop(DropReason),
+}
+
+/// Which relay ports of a domain get a copy: those that [`Audience::includes`],
+/// and the uplink.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Audience {
+    /// The VLAN its members must be in.
+    pub vid: Vid,
+    /// One port that is left out.
+    pub except: Option<PortId>,
+    /// Which roles are meant.
+    pub roles: Roles,
+    /// Whether ports with registered addresses are left out.
+    pub reach: Reach,
+    /// The uplink, if it gets a copy too.
+    pub uplink: Option<PortId>,
+    /// What the frame's loss is called if nobody gets a copy.
+    pub nobody: DropReason,
+}
+
+/// Which roles an audience consists of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Roles {
+    /// `veb` ports.
+    Veb,
+    /// `vepa` ports.
+    Vepa,
+    /// `veb` and `vepa` ports.
+    VebAndVepa,
+    /// All.
+    All,
+}
+
+/// Whether an audience is for group frames or for unknown unicast.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// Group frames: every member.
+    Members,
+    /// Unknown unicast: members without registered addresses.
+    Unregistered,
+}
+
+/// What a batch came from: looked up once for all its frames.
+#[derive(Clone, Copy, Debug)]
+pub enum Entrance<'r> {
+    /// A VM's port whose frames are switched.
+    Port(PortId, &'r RelayPort),
+    /// A VM's port that has its channel, of this S-VID if it is tagged, for itself.
+    Direct(PortId, &'r RelayPort, Option<SVid>),
+    /// A link: each frame's S-tag names its relay port.
+    Link(&'r Device, &'r Channels),
+}
+
+/// A frame between the phases, and behind them with its verdict.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The frame's place in its batch.
+    pub index: u16,
+    /// What the checklist found.
+    pub admitted: Admitted,
+    /// Where it goes, once decided.
+    pub verdict: Verdict,
+}
+
+impl Arrival {
+    /// An arrival that is not decided yet.
+    #[inline(always)]
+    fn new(frame: &Frame<'_>, admitted: Admitted) -> Arrival {
+        let verdict = Verdict::Drop(DropReason::NoReceiver);
+        Arrival { index: frame.index, admitted, verdict }
+    }
+}
+
+/// What decisions are taken on: policy, learned addresses and time of one breath.
+#[derive(Clone, Copy, Debug)]
+pub struct Relay<'r> {
+    /// The policy.
+    pub snapshot: &'r Snapshot,
+    /// The learned addresses.
+    pub fdb: &'r Fdb,
+    /// The breath's time, in milliseconds of a steady clock.
+    pub now_ms: u64,
+}
+
+impl<'r> Relay<'r> {
+    /// How frames from this device are treated; nothing if the id is not in use.
+    #[must_use]
+    pub fn entrance(&self, device: DeviceId) -> Option<Entrance<'r>> {
+        let device = self.snapshot.device(device)?;
+        match &device.entry {
+            Entry::Link(channels) => Some(Entrance::Link(device, channels)),
+            &Entry::Port(id) => {
+                let port = self.snapshot.port(id)?;
+                Some(match port.role {
+                    Role::Station(Mode::Direct) => {
+                        let uplink = self.uplink(port.domain).and_then(|id| self.snapshot.port(id));
+                        Entrance::Direct(id, port, uplink.and_then(|uplink| uplink.svid))
+                    }
+                    _ => Entrance::Port(id, port),
+                })
+            }
+        }
+    }
+
+    /// Phase one: the ingress checklist. The arrival's verdict comes with
+    /// [`Relay::decide`].
+    ///
+    /// # Errors
+    /// The first check that failed, in the order of ARCHITECTURE.md.
+    #[inline]
+    pub fn admit(&self, entrance: Entrance<'r>, frame: &Frame<'_>) -> Result<Arrival, DropReason> {
+        match entrance {
+            Entrance::Port(id, port) => {
+                let admitted = admit::from_vm(id, port, frame)?;
+                owner::prefetch_for_port(self, port, &admitted);
+                Ok(Arrival::new(frame, admitted))
+            }
+            Entrance::Direct(id, port, svid) => {
+                Ok(Arrival::new(frame, admit::from_direct(id, port, svid, frame)?))
+            }
+            Entrance::Link(device, channels) => {
+                let admitted = admit::from_link(self.snapshot, device, channels, frame)?;
+                owner::prefetch_for_link(self, &admitted);
+                Ok(Arrival::new(frame, admitted))
+            }
+        }
+    }
+
+    /// Phase two: decides admitted frames of one batch, in order; each may learn
+    /// what the next one finds. Sets every arrival's verdict.
+    pub fn decide(&self, entrance: Entrance<'r>, arrivals: &mut [Arrival]) {
+        match entrance {
+            Entrance::Port(_, port) => self.decide_for_port(port, arrivals),
+            Entrance::Direct(_, port, _) => {
+                let uplink = self.uplink(port.domain);
+                arrivals
+                    .iter_mut()
+                    .for_each(|arrival| arrival.verdict = direct::from_station(uplink));
+            }
+            Entrance::Link(..) => {
+                for arrival in arrivals {
+                    let verdict = self.decide_from_link(&arrival.admitted);
+                    arrival.verdict = match verdict {
+                        Verdict::Flood(audience) => self.flood(audience, arrival.admitted.domain),
+                        other => other,
+                    };
+                }
+            }
+        }
+    }
+
+    fn decide_for_port(&self, port: &RelayPort, arrivals: &mut [Arrival]) {
+        let uplink = self.uplink(port.domain);
+        match port.role {
+            Role::Station(Mode::Veb) => self.decide_each(port, arrivals, |frame, destination| {
+                veb::from_station(frame, destination, uplink)
+            }),
+            Role::Station(_) => self.decide_each(port, arrivals, |frame, destination| {
+                vepa::from_station(frame, destination, uplink)
+            }),
+            _ => self.decide_each(port, arrivals, bridge::from_port),
+        }
+    }
+
+    /// Frames of a VM's port: the source first, then the mode.
+    #[inline]
+    fn decide_each(
+        &self,
+        port: &RelayPort,
+        arrivals: &mut [Arrival],
+        mode: impl Fn(&Admitted, Destination) -> Verdict,
+    ) {
+        for arrival in arrivals {
+            let frame = &arrival.admitted;
+            let verdict = match self.learn(port, frame) {
+                Ok(()) => mode(frame, owner::destination(self, frame)),
+                Err(reason) => Verdict::Drop(reason),
+            };
+            // Case by case: copied as a whole, a verdict just written in parts would
+            // stall the load of it.
+            arrival.verdict = match verdict {
+                Verdict::To(port) => Verdict::To(port),
+                Verdict::Drop(reason) => Verdict::Drop(reason),
+                Verdict::Flood(audience) => self.flood(audience, frame.domain),
+            };
+        }
+    }
+
+    /// Learns the source of a frame that came in by this port.
+    #[inline(always)]
+    fn learn(&self, port: &RelayPort, frame: &Admitted) -> Result<(), DropReason> {
+        match port.addresses {
+            Addresses::Registered(_) => Ok(()),
+            Addresses::Learned { limit } => {
+                let learn = owner::learn_source(self, port, limit, frame)?;
+                self.fdb.apply(learn, self.now_ms)
+            }
+        }
+    }
+
+    fn decide_from_link(&self, frame: &Admitted) -> Verdict {
+        let Some(port) = self.snapshot.port(frame.ingress) else {
+            return Verdict::Drop(DropReason::ChannelUnused);
+        };
+        match port.role {
+            Role::DirectUplink(only) => direct::from_uplink(only),
+            Role::Uplink => self.decide_from_uplink(frame),
+            _ => self.decide_from_channel(port, frame),
+        }
+    }
+
+    fn decide_from_uplink(&self, frame: &Admitted) -> Verdict {
+        let (source, release) = owner::source_from_uplink(self, frame);
+        // A release that finds its line held is made up for by the next frame.
+        let _ = self.fdb.apply(release, self.now_ms);
+        uplink::from_uplink(frame, source, owner::destination(self, frame))
+    }
+
+    fn decide_from_channel(&self, port: &RelayPort, frame: &Admitted) -> Verdict {
+        match self.learn(port, frame) {
+            // An address that finds no room is not learned; its frames pass.
+            Ok(()) | Err(DropReason::LearnLimit) => {
+                bridge::from_channel(frame, port.role, owner::destination(self, frame))
+            }
+            Err(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    /// A flood, or the drop that an audience of nobody is.
+    #[inline(never)]
+    fn flood(&self, audience: Audience, domain: DomainId) -> Verdict {
+        // The uplink is asked first: an unknown address then costs no walk over the ports.
+        let reaches = || audience.receivers(self.snapshot, domain).next().is_some();
+        match audience.uplink.is_some() || reaches() {
+            true => Verdict::Flood(audience),
+            false => Verdict::Drop(audience.nobody),
+        }
+    }
+
+    fn uplink(&self, domain: DomainId) -> Option<PortId> {
+        match self.snapshot.domain(domain)?.kind {
+            DomainKind::Station { uplink } => uplink,
+            DomainKind::Bridge => None,
+        }
+    }
+
+    /// Forgets learned addresses that aged or lost their port, `lines` lines of the
+    /// table further on; says how many. Part of a worker's tick.
+    pub fn sweep(&self, lines: usize) -> usize {
+        let is_tenant = |tenant| owner::is_tenant(self.snapshot, tenant);
+        self.fdb.sweep(lines, self.now_ms, self.snapshot.ageing_ms, is_tenant)
+    }
+}

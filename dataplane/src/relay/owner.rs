@@ -1,0 +1,149 @@
+//! Whose an address is: registered first, then learned; and what a frame's source
+//! leads to.
+
+use super::fdb::{Binding, Learn, Learned, REFRESH_MS, Tenant};
+use super::{Admitted, Relay};
+use crate::ledger::DropReason;
+use crate::snapshot::{Addresses, Admin, Mode, PortId, RelayPort, Role, Snapshot};
+use crate::wire::Mac;
+
+/// How long a learned address must be unused before the uplink may take it, in
+/// milliseconds.
+pub const RELEASE_IDLE_MS: u32 = 1000;
+
+/// Where a frame's destination is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Destination {
+    /// It is a group.
+    Group,
+    /// This relay port owns it.
+    Owned(PortId, Role),
+    /// Nobody here owns it.
+    Unknown,
+}
+
+/// Who owns the source of a frame from an uplink.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Nobody here.
+    Foreign,
+    /// This port, whose mode says who had the frame already.
+    Local(PortId, Mode),
+}
+
+impl Relay<'_> {
+    /// Asks for the lines that lookups of an address will read.
+    #[inline]
+    fn prefetch(&self, frame: &Admitted, mac: Mac) {
+        self.snapshot.registered.prefetch(self.snapshot.registered.hash(frame.domain, mac));
+        self.fdb.prefetch(self.fdb.hash(frame.address(mac)));
+    }
+
+    #[inline(always)]
+    fn registered(&self, frame: &Admitted, mac: Mac) -> Option<PortId> {
+        let hash = self.snapshot.registered.hash(frame.domain, mac);
+        let is_member =
+            |id| self.snapshot.port(id).is_some_and(|port| port.vlan.contains(frame.vid));
+        self.snapshot.registered.find(hash, frame.domain, mac, frame.vid, is_member)
+    }
+
+    /// The entry of an address that counts: its port is up, of the same generation,
+    /// and used it less than the ageing time ago.
+    #[inline(never)]
+    fn learned(&self, frame: &Admitted, mac: Mac) -> Option<Learned> {
+        let address = frame.address(mac);
+        let learned = self.fdb.find(self.fdb.hash(address), address, self.now_ms)?;
+        let counts = u64::from(learned.idle_ms) < self.snapshot.ageing_ms
+            && is_tenant(self.snapshot, learned.tenant);
+        counts.then_some(learned)
+    }
+}
+
+/// Asks for what deciding a frame from a VM's port will read. The source of a port
+/// with registered addresses was checked against these: it is not looked up.
+#[inline]
+pub(super) fn prefetch_for_port(relay: &Relay<'_>, port: &RelayPort, frame: &Admitted) {
+    relay.prefetch(frame, frame.destination);
+    if let Addresses::Learned { .. } = port.addresses {
+        relay.prefetch(frame, frame.source);
+    }
+}
+
+/// Asks for what deciding a frame from a link will read.
+#[inline]
+pub(super) fn prefetch_for_link(relay: &Relay<'_>, frame: &Admitted) {
+    relay.prefetch(frame, frame.destination);
+    relay.prefetch(frame, frame.source);
+}
+
+/// Whether learned addresses of this tenant count.
+#[inline]
+#[must_use]
+pub fn is_tenant(snapshot: &Snapshot, tenant: Tenant) -> bool {
+    snapshot
+        .port(tenant.port)
+        .is_some_and(|port| port.generation == tenant.generation && port.admin == Admin::Up)
+}
+
+/// Where a frame's destination is.
+#[inline(always)]
+pub(super) fn destination(relay: &Relay<'_>, frame: &Admitted) -> Destination {
+    let mac = frame.destination;
+    if mac.is_group() {
+        return Destination::Group;
+    }
+    let owner = relay.registered(frame, mac).or_else(|| {
+        let learned = relay.learned(frame, mac)?;
+        Some(learned.tenant.port)
+    });
+    let known = owner.and_then(|id| Some((id, relay.snapshot.port(id)?.role)));
+    known.map_or(Destination::Unknown, |(id, role)| Destination::Owned(id, role))
+}
+
+/// What the source of a frame leads to that came in by this port, which learns.
+///
+/// # Errors
+/// [`DropReason::SourceRegisteredElsewhere`].
+#[inline]
+pub(super) fn learn_source(
+    relay: &Relay<'_>,
+    port: &RelayPort,
+    limit: u32,
+    frame: &Admitted,
+) -> Result<Learn, DropReason> {
+    if relay.registered(frame, frame.source).is_some() {
+        return Err(DropReason::SourceRegisteredElsewhere);
+    }
+    let tenant = Tenant { port: frame.ingress, generation: port.generation };
+    let address = frame.address(frame.source);
+    let binding = Binding { hash: relay.fdb.hash(address), address, tenant, limit };
+    Ok(match relay.learned(frame, frame.source) {
+        None => Learn::New(binding),
+        Some(known) if known.tenant != tenant => Learn::Move(binding),
+        Some(known) if known.idle_ms >= REFRESH_MS => Learn::Refresh(known.slot),
+        Some(_) => Learn::Nothing,
+    })
+}
+
+/// Who owns the source of a frame from the uplink, and whether its port loses it
+/// by that: a learned address that its port has not used for a second has moved
+/// away (a migration, VRRP).
+#[inline]
+pub(super) fn source_from_uplink(relay: &Relay<'_>, frame: &Admitted) -> (Source, Learn) {
+    let mode = |id| match relay.snapshot.port(id)?.role {
+        Role::Station(mode) => Some(Source::Local(id, mode)),
+        _ => None,
+    };
+    if let Some(id) = relay.registered(frame, frame.source) {
+        return (mode(id).unwrap_or(Source::Foreign), Learn::Nothing);
+    }
+    match relay.learned(frame, frame.source) {
+        Some(Learned { tenant, idle_ms, .. }) if idle_ms >= RELEASE_IDLE_MS => {
+            let address = frame.address(frame.source);
+            let hash = relay.fdb.hash(address);
+            (Source::Foreign, Learn::Release { hash, address, tenant })
+        }
+        Some(known) => (mode(known.tenant.port).unwrap_or(Source::Foreign), Learn::Nothing),
+        None => (Source::Foreign, Learn::Nothing),
+    }
+}
