@@ -1,0 +1,310 @@
+//! Ports: where frames come from and go to. One file or folder per device kind.
+//!
+//! A device has receive queues, each owned by exactly one worker
+//! ([`Receiver`]), and transmitters, one or one per worker ([`Transmitter`] in a
+//! [`Lane`]). Each kind has the same shape: state, `open`, `receive`,
+//! `release`, `transmit`, `ring`. No VLAN policy here: a port moves frames.
+//!
+//! * [`memory`] — in-process, for tests, the lab and embedding.
+//! * [`tap`] — a TAP whose file side is ours and whose netdev is the guest's.
+//! * [`fault`], [`pcap`] — middlewares around a memory port; [`pcapng`] is the
+//!   format of what the latter writes.
+//! * [`software`] — what an egress device lacks, done in software.
+
+pub mod fault;
+mod frame_ring;
+pub mod memory;
+pub mod pcap;
+pub mod pcapng;
+pub mod software;
+pub mod tap;
+#[cfg(test)]
+mod testing;
+pub mod vhost_user;
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::frame::{BATCH_BYTES, BATCH_FRAMES, Batch, FRAME_BYTES_MAX};
+use crate::ledger::{Counters, DropReason, Totals};
+use crate::snapshot::DeviceId;
+use crate::sys::lane::Lane;
+use crate::sys::memory::{Body, Memory};
+use crate::wire::offload::{Capabilities, Offload};
+
+/// A frame on its way out: the edited private header, the body still in its
+/// sender's memory, and what became of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Departure<'b> {
+    /// The first bytes, tags as they are to leave.
+    pub header: &'b [u8],
+    /// The bytes behind them.
+    pub body: Body<'b>,
+    /// What is left to do, offsets as the tags are to leave.
+    pub offload: Offload,
+    /// Whether the device took it; `Ok` before it was offered.
+    pub fate: Result<(), DropReason>,
+}
+
+impl Departure<'_> {
+    /// The frame's length in bytes as it leaves.
+    #[inline]
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.header.len() + self.body.length()
+    }
+}
+
+/// What receiving a burst led to, besides the frames in the batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Received {
+    /// The device has nothing more for now.
+    Drained,
+    /// The batch's bounds were reached first.
+    More,
+    /// The device is gone or broken; it will give no more frames.
+    Lost,
+}
+
+/// Whether a device's wake-up is armed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Armed {
+    /// Its wake-up descriptor will become readable with the next frame.
+    Asleep,
+    /// Frames were there already: do not sleep.
+    FramesWaiting,
+}
+
+/// The worker's scratch memory into which devices without memory of their own
+/// (TAP) receive: one per worker, used by one batch at a time.
+#[derive(Debug)]
+pub struct Arena {
+    /// The memory; frames of a batch are laid into it one after the other.
+    pub memory: Arc<Memory>,
+    /// Its size in bytes.
+    pub bytes: usize,
+    /// The breath's time: milliseconds on a clock that never goes back. The worker
+    /// sets it with its one reading per breath.
+    pub now_ms: u64,
+}
+
+/// Bytes of an [`Arena`]: a batch's, the padding of each frame to a cache line,
+/// and the longest frame after that.
+pub const ARENA_BYTES: usize =
+    BATCH_BYTES + BATCH_FRAMES * CACHE_LINE_BYTES + FRAME_BYTES_MAX.next_multiple_of(4096);
+/// Frames start on cache lines.
+const CACHE_LINE_BYTES: usize = 64;
+
+impl Arena {
+    /// An arena of [`ARENA_BYTES`]; maps memory once, here.
+    ///
+    /// # Errors
+    /// Those of mmap(2).
+    pub fn new() -> io::Result<Arena> {
+        let memory = Arc::new(Memory::arena(ARENA_BYTES)?);
+        Ok(Arena { memory, bytes: ARENA_BYTES, now_ms: 0 })
+    }
+}
+
+/// An opened device, ready to be attached: what control hands to the workers.
+#[derive(Debug)]
+pub struct Opened {
+    /// One per receive queue.
+    pub receivers: Vec<Receiver>,
+    /// One per transmit queue: put each into a [`Lane`].
+    pub transmitters: Vec<Transmitter>,
+    /// What it takes at its egress.
+    pub capabilities: Capabilities,
+}
+
+/// One receive queue of a device, owned by one worker.
+#[derive(Debug)]
+pub enum Receiver {
+    /// In-process.
+    Memory(memory::MemoryReceiver),
+    /// A queue of a TAP.
+    Tap(tap::TapReceiver),
+    /// In-process, with faults.
+    Fault(Box<fault::FaultReceiver>),
+    /// In-process, recorded.
+    Pcap(Box<pcap::PcapReceiver>),
+}
+
+macro_rules! each_receiver {
+    ($self:expr, $receiver:ident => $body:expr) => {
+        match $self {
+            Receiver::Memory($receiver) => $body,
+            Receiver::Tap($receiver) => $body,
+            Receiver::Fault($receiver) => $body,
+            Receiver::Pcap($receiver) => $body,
+        }
+    };
+}
+
+impl Receiver {
+    /// Fills the batch (begun here) with views of the frames that wait, up to the
+    /// batch's bounds. Frames that cannot be viewed are noted in the batch
+    /// ([`Batch::rejected`]). The frames stay the sender's until
+    /// [`Receiver::release`].
+    #[inline]
+    pub fn receive(&mut self, arena: &mut Arena, batch: &mut Batch) -> Received {
+        each_receiver!(self, receiver => receiver.receive(arena, batch))
+    }
+
+    /// Gives the frames of the last [`Receiver::receive`] back to their sender.
+    #[inline]
+    pub fn release(&mut self, batch: &mut Batch) {
+        each_receiver!(self, receiver => receiver.release(batch))
+    }
+
+    /// Whether frames may be waiting, at the price of a load; `true` where only a
+    /// system call could tell.
+    #[inline]
+    pub fn may_have_frames(&self) -> bool {
+        each_receiver!(self, receiver => receiver.may_have_frames())
+    }
+
+    /// Asks for a wake-up, then looks again.
+    pub fn arm(&mut self) -> Armed {
+        each_receiver!(self, receiver => receiver.arm())
+    }
+
+    /// Takes the wake-up back and consumes it.
+    pub fn disarm(&mut self) {
+        each_receiver!(self, receiver => receiver.disarm())
+    }
+
+    /// What becomes readable when an armed device has frames.
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
+        each_receiver!(self, receiver => receiver.wake_fd())
+    }
+}
+
+/// One transmitter of a device.
+#[derive(Debug)]
+pub enum Transmitter {
+    /// In-process.
+    Memory(memory::MemoryTransmitter),
+    /// A queue of a TAP.
+    Tap(tap::TapTransmitter),
+    /// In-process, with faults.
+    Fault(Box<fault::FaultTransmitter>),
+    /// In-process, recorded.
+    Pcap(Box<pcap::PcapTransmitter>),
+}
+
+macro_rules! each_transmitter {
+    ($self:expr, $transmitter:ident => $body:expr) => {
+        match $self {
+            Transmitter::Memory($transmitter) => $body,
+            Transmitter::Tap($transmitter) => $body,
+            Transmitter::Fault($transmitter) => $body,
+            Transmitter::Pcap($transmitter) => $body,
+        }
+    };
+}
+
+impl Transmitter {
+    /// Copies these frames into the receiver's memory, in order, and says in each
+    /// one's `fate` what became of it. Frames whose `fate` is an error already are
+    /// passed over. Offloads must be within the device's capabilities.
+    #[inline]
+    pub fn transmit(&mut self, departures: &mut [Departure<'_>]) {
+        each_transmitter!(self, transmitter => transmitter.transmit(departures))
+    }
+
+    /// Frames of up to `length` bytes the device would take now, `wanted` at most;
+    /// `wanted` where it cannot tell.
+    #[inline]
+    pub fn room(&mut self, wanted: usize, length: usize) -> usize {
+        each_transmitter!(self, transmitter => transmitter.room(wanted, length))
+    }
+
+    /// Rings the receiver's doorbell if something was transmitted since the last
+    /// ring and the receiver wants to know.
+    #[inline]
+    pub fn ring(&mut self) {
+        each_transmitter!(self, transmitter => transmitter.ring())
+    }
+}
+
+/// Whether a device works, as the workers find it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Condition {
+    /// It does.
+    Working = 0,
+    /// It is gone (its netdev was deleted): control re-opens it.
+    Lost = 1,
+    /// Serving it failed: it is left alone until released.
+    Quarantined = 2,
+}
+
+/// A device attached to the switch: what workers share of it.
+#[derive(Debug)]
+pub struct Attached {
+    /// Its id.
+    pub id: DeviceId,
+    /// Its name, for logs.
+    pub name: Box<str>,
+    /// Counters, one set per worker; they outlive a re-opened device.
+    pub counters: Arc<[Counters]>,
+    /// What it takes at its egress.
+    pub capabilities: Capabilities,
+    /// Worker `w` uses transmitter `w` modulo their number.
+    pub transmitters: Box<[Lane<Transmitter>]>,
+    condition: AtomicU8,
+}
+
+impl Attached {
+    /// A working device.
+    #[must_use]
+    pub fn new(
+        id: DeviceId,
+        name: &str,
+        counters: Arc<[Counters]>,
+        capabilities: Capabilities,
+        transmitters: Vec<Lane<Transmitter>>,
+    ) -> Attached {
+        Attached {
+            id,
+            name: name.into(),
+            counters,
+            capabilities,
+            transmitters: transmitters.into_boxed_slice(),
+            condition: AtomicU8::new(Condition::Working as u8),
+        }
+    }
+
+    /// Counters for this many workers.
+    #[must_use]
+    pub fn counters(workers: usize) -> Arc<[Counters]> {
+        (0..workers).map(|_| Counters::default()).collect()
+    }
+
+    /// How the device is.
+    #[inline]
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        match self.condition.load(Ordering::Relaxed) {
+            0 => Condition::Working,
+            1 => Condition::Lost,
+            _ => Condition::Quarantined,
+        }
+    }
+
+    /// Notes how the device is.
+    pub fn set_condition(&self, condition: Condition) {
+        self.condition.store(condition as u8, Ordering::Relaxed);
+    }
+
+    /// All workers' counters, added up.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        self.counters.iter().for_each(|counters| counters.add_to(&mut totals));
+        totals
+    }
+}

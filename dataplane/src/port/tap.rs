@@ -1,0 +1,717 @@
+//! TAP: Hairpin holds the file side, the netdev is the guest's – a container's,
+//! a namespace's, the host's.
+//!
+//! [`open`] attaches to the interface or creates it. One that is created here
+//! goes when the device is dropped; one that was there stays as it was found,
+//! but for its offloads. Frames come and go with a virtio-net header, one system
+//! call each (the kernel has no other way), into the worker's [`Arena`] and out
+//! of the sender's memory directly. The netdev may be moved to another network
+//! namespace at any time: the files stay attached.
+//!
+//! When the netdev is deleted, reading fails with `EBADFD`: [`Received::Lost`].
+//! When it is merely down, reading finds nothing and writing fails with `EIO`:
+//! [`DropReason::DeviceError`].
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::{Arena, Armed, Departure, Opened, Received, Receiver, Transmitter};
+use crate::frame::{Batch, FRAME_BYTES_MAX, Room};
+use crate::ledger::DropReason;
+use crate::sys::memory::RegionHint;
+use crate::sys::tun::{Driver, HEADER_BYTES, InterfaceName, Interfaces, Queue};
+use crate::wire::offload::{Capabilities, Support};
+use crate::wire::virtio_net;
+
+/// Queues the kernel gives a TAP at most (`MAX_TAP_QUEUES`).
+pub const QUEUES_MAX: usize = 256;
+/// Frames are laid into the arena on cache lines.
+const ALIGNMENT_BYTES: usize = 64;
+/// One byte more than a frame may have, so that a longer one is noticed.
+const READ_BYTES: usize = FRAME_BYTES_MAX + 1;
+
+const OFFLOADS: libc::c_uint =
+    libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+const OFFLOADS_UDP: libc::c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+
+/// What is to be opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// The interface's name, 1 to 15 bytes.
+    pub interface: String,
+    /// Queues, 1 to [`QUEUES_MAX`]: one receiver and one transmitter each.
+    pub queues: usize,
+    /// The MTU in bytes that an interface created here gets; the kernel's default
+    /// (1500) if absent. One that is there keeps its own.
+    pub mtu: Option<u32>,
+}
+
+/// Whether the interface was there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// It was created here, and goes with the device.
+    Created,
+    /// It was there, and stays.
+    Existing,
+}
+
+/// An opened TAP.
+#[derive(Debug)]
+pub struct TapDevice {
+    /// One per queue.
+    pub receivers: Vec<TapReceiver>,
+    /// One per queue, in the same order, on the same file.
+    pub transmitters: Vec<TapTransmitter>,
+    /// What the kernel takes: everything, but UDP segmentation before Linux 6.2.
+    pub capabilities: Capabilities,
+    /// Whether it was created here.
+    pub origin: Origin,
+    /// The interface's MTU in bytes when it was opened.
+    pub mtu: u32,
+}
+
+impl From<TapDevice> for Opened {
+    fn from(device: TapDevice) -> Opened {
+        Opened {
+            receivers: device.receivers.into_iter().map(Receiver::Tap).collect(),
+            transmitters: device.transmitters.into_iter().map(Transmitter::Tap).collect(),
+            capabilities: device.capabilities,
+        }
+    }
+}
+
+/// Why a TAP could not be opened. Each names the interface and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum TapError {
+    /// Not a name for an interface.
+    #[error(
+        "tap.interface `{interface}` is no interface name: give 1 to 15 printable ASCII characters without space, `/`, `:` and `%`"
+    )]
+    NameInvalid {
+        /// As configured.
+        interface: String,
+    },
+    /// A number of queues that no TAP has.
+    #[error("tap `{interface}`: queues = {queues} is not in 1..={QUEUES_MAX}: correct it")]
+    QueuesInvalid {
+        /// As configured.
+        interface: String,
+        /// As configured.
+        queues: usize,
+    },
+    /// The driver's file cannot be opened.
+    #[error(
+        "tap `{interface}`: cannot open /dev/net/tun: {source}; load the `tun` module, or give this process access to the file"
+    )]
+    NoDriver {
+        /// As configured.
+        interface: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Neither privilege nor ownership.
+    #[error(
+        "tap `{interface}`: not permitted: run with CAP_NET_ADMIN, or create the interface for this user beforehand (`ip tuntap add dev {interface} mode tap user USER vnet_hdr`)"
+    )]
+    NotPermitted {
+        /// As configured.
+        interface: String,
+    },
+    /// Another program holds it.
+    #[error(
+        "tap `{interface}` is in use by another program: stop that (a VMM, or another switch), or choose another interface"
+    )]
+    Taken {
+        /// As configured.
+        interface: String,
+    },
+    /// There is such an interface, but no TAP.
+    #[error(
+        "interface `{interface}` is not a TAP: choose another name, or use device `packet` or `xdp` for it"
+    )]
+    NotATap {
+        /// As configured.
+        interface: String,
+    },
+    /// A TAP without `multi_queue`.
+    #[error(
+        "tap `{interface}` has one queue only, but queues = {queues}: set queues = 1, or create it with `multi_queue`"
+    )]
+    SingleQueue {
+        /// As configured.
+        interface: String,
+        /// As configured.
+        queues: usize,
+    },
+    /// The interface refused a setting.
+    #[error("tap `{interface}`: cannot {step}: {source}; correct the configuration or the host")]
+    Refused {
+        /// As configured.
+        interface: String,
+        /// What was to be done.
+        step: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// Opens a TAP as [`Config`] says, in this thread's network namespace.
+///
+/// # Errors
+/// [`TapError`]; nothing is left behind then.
+pub fn open(config: &Config) -> Result<TapDevice, TapError> {
+    let opening = Opening::new(config)?;
+    let (first, origin, flags) = opening.first_queue()?;
+    let mut queues = vec![first];
+    for _ in 1..config.queues {
+        let queue = opening.queue()?;
+        opening.attach(&queue, flags)?;
+        queues.push(queue);
+    }
+    let capabilities = opening.configure(&queues[0], origin)?;
+    let mtu = opening.step("read the MTU", opening.interfaces.mtu(opening.name))?;
+    let queues: Vec<Arc<Queue>> = queues.into_iter().map(Arc::new).collect();
+    Ok(TapDevice {
+        receivers: queues.iter().map(TapReceiver::new).collect(),
+        transmitters: queues.into_iter().map(|queue| TapTransmitter { queue }).collect(),
+        capabilities,
+        origin,
+        mtu,
+    })
+}
+
+/// What the steps of opening need.
+struct Opening<'c> {
+    config: &'c Config,
+    name: InterfaceName,
+    interfaces: Interfaces,
+}
+
+impl Opening<'_> {
+    fn new(config: &Config) -> Result<Opening<'_>, TapError> {
+        let interface = || config.interface.clone();
+        let name = InterfaceName::new(&config.interface)
+            .ok_or_else(|| TapError::NameInvalid { interface: interface() })?;
+        if !(1..=QUEUES_MAX).contains(&config.queues) {
+            let queues = config.queues;
+            return Err(TapError::QueuesInvalid { interface: interface(), queues });
+        }
+        let interfaces = Interfaces::open().map_err(|source| TapError::Refused {
+            interface: interface(),
+            step: "open a socket",
+            source,
+        })?;
+        Ok(Opening { config, name, interfaces })
+    }
+
+    fn interface(&self) -> String {
+        self.config.interface.clone()
+    }
+
+    fn step<T>(&self, step: &'static str, result: io::Result<T>) -> Result<T, TapError> {
+        result.map_err(|source| match source.raw_os_error() {
+            Some(libc::EPERM) => TapError::NotPermitted { interface: self.interface() },
+            _ => TapError::Refused { interface: self.interface(), step, source },
+        })
+    }
+
+    fn queue(&self) -> Result<Queue, TapError> {
+        Queue::open().map_err(|source| TapError::NoDriver { interface: self.interface(), source })
+    }
+
+    /// The first queue: creates the interface, or attaches to the one that is
+    /// there; with the flags for the other queues.
+    fn first_queue(&self) -> Result<(Queue, Origin, libc::c_int), TapError> {
+        let plain = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+        let flags = match self.config.queues {
+            1 => plain,
+            _ => plain | libc::IFF_MULTI_QUEUE,
+        };
+        let queue = self.queue()?;
+        match queue.attach(self.name, flags | libc::IFF_TUN_EXCL) {
+            Ok(()) => return Ok((queue, Origin::Created, flags)),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
+            Err(error) => return self.step("create the interface", Err(error)),
+        }
+        match queue.attach(self.name, flags) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                self.attach_other_kind(&queue, plain)?;
+            }
+            Err(error) => return Err(self.attach_error(error)),
+        }
+        self.check_alone()?;
+        Ok((queue, Origin::Existing, flags))
+    }
+
+    /// The interface is no TAP, or one with `multi_queue` the other way round: one
+    /// queue of a multiqueue TAP will do.
+    fn attach_other_kind(&self, queue: &Queue, plain: libc::c_int) -> Result<(), TapError> {
+        if self.interfaces.driver(self.name).ok() != Some(Driver::Tap) {
+            return Err(TapError::NotATap { interface: self.interface() });
+        }
+        if self.config.queues > 1 {
+            let queues = self.config.queues;
+            return Err(TapError::SingleQueue { interface: self.interface(), queues });
+        }
+        self.attach(queue, plain | libc::IFF_MULTI_QUEUE)
+    }
+
+    /// The kernel lets any number of programs share a multiqueue TAP.
+    fn check_alone(&self) -> Result<(), TapError> {
+        match self.interfaces.attached_queues(self.name) {
+            Ok(2..) => Err(TapError::Taken { interface: self.interface() }),
+            // Kernels that do not say refuse a second program on single-queue TAPs.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    fn attach(&self, queue: &Queue, flags: libc::c_int) -> Result<(), TapError> {
+        queue.attach(self.name, flags).map_err(|error| self.attach_error(error))
+    }
+
+    fn attach_error(&self, source: io::Error) -> TapError {
+        let interface = self.interface();
+        match source.raw_os_error() {
+            Some(libc::EBUSY) => TapError::Taken { interface },
+            Some(libc::EPERM) => TapError::NotPermitted { interface },
+            _ => TapError::Refused { interface, step: "attach to the interface", source },
+        }
+    }
+
+    /// Header and offloads; MTU and state too where the interface is ours.
+    fn configure(&self, queue: &Queue, origin: Origin) -> Result<Capabilities, TapError> {
+        let header_bytes = HEADER_BYTES as libc::c_int;
+        self.step("set the header's size", queue.set_header_bytes(header_bytes))?;
+        let udp = match queue.set_offloads(OFFLOADS | OFFLOADS_UDP) {
+            Ok(()) => Support::Taken,
+            Err(_) => {
+                self.step("turn offloads on", queue.set_offloads(OFFLOADS))?;
+                Support::Lacking
+            }
+        };
+        if origin == Origin::Created {
+            if let Some(mtu) = self.config.mtu {
+                self.step("set the MTU", self.interfaces.set_mtu(self.name, mtu))?;
+            }
+            self.step("bring it up", self.interfaces.bring_up(self.name))?;
+        }
+        Ok(Capabilities { udp, ..Capabilities::ALL })
+    }
+}
+
+/// What the guest's netdev sends.
+#[derive(Debug)]
+pub struct TapReceiver {
+    queue: Arc<Queue>,
+    hint: RegionHint,
+}
+
+/// What became of one read.
+enum Read {
+    Frame { bytes: usize },
+    Nothing,
+    Failed,
+}
+
+impl TapReceiver {
+    fn new(queue: &Arc<Queue>) -> TapReceiver {
+        TapReceiver { queue: Arc::clone(queue), hint: RegionHint::default() }
+    }
+
+    /// See [`Receiver::receive`]. Frames lie one behind the other in the arena.
+    pub fn receive(&mut self, arena: &mut Arena, batch: &mut Batch) -> Received {
+        batch.begin(&arena.memory);
+        let mut start = 0;
+        while batch.room() == Room::More && start + READ_BYTES <= arena.bytes {
+            match self.read(arena, batch, start) {
+                Read::Frame { bytes } => start += bytes.next_multiple_of(ALIGNMENT_BYTES),
+                Read::Nothing => return Received::Drained,
+                Read::Failed if start > 0 => return Received::Drained,
+                Read::Failed => return Received::Lost,
+            }
+        }
+        Received::More
+    }
+
+    /// Reads one frame to `start` in the arena.
+    #[inline]
+    fn read(&mut self, arena: &Arena, batch: &mut Batch, start: usize) -> Read {
+        let mut header = [0; HEADER_BYTES];
+        let address = start as u64;
+        let Some(place) = arena.memory.place(&mut self.hint, address, READ_BYTES as u32) else {
+            return Read::Nothing;
+        };
+        let bytes = match self.queue.read_frame(&mut header, place) {
+            Ok(bytes) => bytes.saturating_sub(HEADER_BYTES),
+            Err(Errno::AGAIN | Errno::INTR) => return Read::Nothing,
+            Err(_) => return Read::Failed,
+        };
+        match virtio_net::decode(&header) {
+            _ if bytes > FRAME_BYTES_MAX => batch.reject(DropReason::Giant),
+            Ok(offload) => batch.push(&mut self.hint, &[(address, bytes as u32)], offload),
+            Err(_) => batch.reject(DropReason::OffloadInvalid),
+        }
+        Read::Frame { bytes: bytes.max(1) }
+    }
+
+    /// See [`Receiver::release`].
+    pub fn release(&mut self, batch: &mut Batch) {
+        batch.end();
+    }
+
+    /// See [`Receiver::may_have_frames`]: only a system call could tell.
+    #[must_use]
+    pub fn may_have_frames(&self) -> bool {
+        true
+    }
+
+    /// See [`Receiver::arm`]: the file is readable as long as frames wait, so
+    /// waiting for it (level-triggered) is looking again.
+    pub fn arm(&mut self) -> Armed {
+        Armed::Asleep
+    }
+
+    /// See [`Receiver::disarm`].
+    pub fn disarm(&mut self) {}
+
+    /// See [`Receiver::wake_fd`].
+    #[must_use]
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
+    }
+}
+
+/// What the guest's netdev is sent.
+#[derive(Debug)]
+pub struct TapTransmitter {
+    queue: Arc<Queue>,
+}
+
+impl TapTransmitter {
+    /// See [`Transmitter::transmit`]. The one copy is the kernel's.
+    pub fn transmit(&mut self, departures: &mut [Departure<'_>]) {
+        for departure in departures.iter_mut().filter(|departure| departure.fate.is_ok()) {
+            departure.fate = self.write(departure);
+        }
+    }
+
+    #[inline]
+    fn write(&self, departure: &Departure<'_>) -> Result<(), DropReason> {
+        let offload = virtio_net::encode(&departure.offload, departure.header, 0);
+        match self.queue.write_frame(&offload, departure.header, departure.body) {
+            Ok(()) => Ok(()),
+            Err(Errno::AGAIN | Errno::NOBUFS) => Err(DropReason::RxRingFull),
+            Err(_) => Err(DropReason::DeviceError),
+        }
+    }
+
+    /// See [`Transmitter::room`]: the kernel does not tell.
+    #[must_use]
+    pub fn room(&mut self, wanted: usize, _: usize) -> usize {
+        wanted
+    }
+
+    /// See [`Transmitter::ring`]: writing is the doorbell.
+    pub fn ring(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{depart, ethernet, frames};
+    use super::*;
+    use crate::sys::netns::{in_own_network, ip};
+    use crate::wire::offload::{Checksum, Ecn, Offload, Segmentation};
+    use rustix::event::{PollFd, PollFlags, Timespec};
+    use std::path::Path;
+
+    fn config(interface: &str, queues: usize) -> Config {
+        Config { interface: interface.to_owned(), queues, mtu: None }
+    }
+
+    fn tap(interface: &str) -> TapDevice {
+        open(&config(interface, 1)).unwrap()
+    }
+
+    fn exists(interface: &str) -> bool {
+        let name = InterfaceName::new(interface).unwrap();
+        Interfaces::open().unwrap().mtu(name).is_ok()
+    }
+
+    fn bridge(ports: &[&str]) {
+        ip("link add br0 type bridge");
+        ip("link set br0 up");
+        for port in ports {
+            ip(&format!("link set {port} master br0"));
+            ip(&format!("link set {port} up"));
+        }
+    }
+
+    fn transmit(device: &mut TapDevice, frame: &[u8], offload: Offload) -> Result<(), DropReason> {
+        let transmitter = &mut device.transmitters[0];
+        depart(&[frame.to_vec()], offload, |departures| transmitter.transmit(departures))[0]
+    }
+
+    /// Waits for frames of the tests' stations (the kernel sends some of its own) on
+    /// any queue, then receives from all of them.
+    fn receive(device: &mut TapDevice) -> Vec<(Vec<u8>, Offload)> {
+        let (mut arena, mut batch) = (Arena::new().unwrap(), Batch::new());
+        let mut all = Vec::new();
+        while all.is_empty() {
+            let fds = device.receivers.iter().map(TapReceiver::wake_fd);
+            let mut fds: Vec<PollFd<'_>> =
+                fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+            let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+            assert!(rustix::event::poll(&mut fds, Some(&limit)).unwrap() > 0, "nothing came");
+            for receiver in &mut device.receivers {
+                receiver.receive(&mut arena, &mut batch);
+                let offloads = (0..batch.count()).map(|index| batch.offload(index));
+                let ours = frames(&batch).into_iter().zip(offloads);
+                all.extend(ours.filter(|(frame, _)| frame[6..11] == [2, 0, 0, 0, 0]));
+                receiver.release(&mut batch);
+            }
+        }
+        all
+    }
+
+    fn receive_once(device: &mut TapDevice) -> (Received, usize) {
+        let (mut arena, mut batch) = (Arena::new().unwrap(), Batch::new());
+        let received = device.receivers[0].receive(&mut arena, &mut batch);
+        (received, batch.count())
+    }
+
+    #[test]
+    fn frames_cross_a_kernel_bridge_unchanged() {
+        in_own_network(|| {
+            let (mut a, mut b) = (tap("a0"), tap("b0"));
+            bridge(&["a0", "b0"]);
+            for length in [60, 127, 128, 129, 1000, 1514] {
+                let frame = ethernet(0xb, 0xa, length);
+                assert_eq!(transmit(&mut a, &frame, Offload::NONE), Ok(()));
+                assert_eq!(receive(&mut b), [(frame, Offload::NONE)]);
+            }
+        });
+    }
+
+    #[test]
+    fn a_burst_is_packed_into_the_arena_in_order() {
+        in_own_network(|| {
+            let (mut a, mut b) = (tap("a0"), tap("b0"));
+            bridge(&["a0", "b0"]);
+            let sent: Vec<_> = (0..100).map(|n| ethernet(0xb, 0xa, 60 + n)).collect();
+            for burst in sent.chunks(50) {
+                let fates = depart(burst, Offload::NONE, |departures| {
+                    a.transmitters[0].transmit(departures);
+                });
+                assert!(fates.iter().all(Result::is_ok), "{fates:?}");
+            }
+            let mut received = Vec::new();
+            while received.len() < sent.len() {
+                received.extend(receive(&mut b).into_iter().map(|(frame, _)| frame));
+            }
+            assert!(received == sent, "in order and unchanged");
+        });
+    }
+
+    /// A TSO frame with `payload` bytes behind Ethernet, IPv4 and TCP headers.
+    fn tso(payload: usize) -> (Vec<u8>, Offload) {
+        let mut frame = ethernet(0xb, 0xa, 14 + 20 + 20 + payload);
+        frame[12..14].copy_from_slice(&[0x08, 0x00]);
+        let length = ((40 + payload) as u16).to_be_bytes();
+        let mut header =
+            [0x45, 0, length[0], length[1], 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        let sum: u32 =
+            header.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+        let folded = !(((sum & 0xffff) + (sum >> 16)) as u16);
+        header[10..12].copy_from_slice(&folded.to_be_bytes());
+        frame[14..34].copy_from_slice(&header);
+        frame[34..54].copy_from_slice(&[
+            0x12, 0x34, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0,
+        ]);
+        let offload = Offload {
+            checksum: Checksum::Partial { start: 34, offset: 16 },
+            segmentation: Segmentation::Tcp4 { size: 1448, ecn: Ecn::Without },
+        };
+        (frame, offload)
+    }
+
+    #[test]
+    fn a_tso_frame_crosses_in_one_piece() {
+        in_own_network(|| {
+            let (mut a, mut b) = (tap("a0"), tap("b0"));
+            bridge(&["a0", "b0"]);
+            for payload in [2000, 14_480, 65_481] {
+                let (frame, offload) = tso(payload);
+                assert_eq!(transmit(&mut a, &frame, offload), Ok(()));
+                let got = receive(&mut b);
+                assert_eq!(got.len(), 1);
+                assert_eq!(got[0].1, offload);
+                assert!(got[0].0 == frame, "payload {payload}");
+            }
+        });
+    }
+
+    #[test]
+    fn a_created_interface_is_up_and_goes_with_the_device() {
+        in_own_network(|| {
+            let device = open(&Config { mtu: Some(9000), ..config("a0", 1) }).unwrap();
+            assert_eq!((device.origin, device.mtu), (Origin::Created, 9000));
+            let flags = std::process::Command::new("ip").args(["link", "show", "a0"]).output();
+            let flags = String::from_utf8(flags.unwrap().stdout).unwrap();
+            assert!(flags.contains(",UP") && flags.contains("mtu 9000"), "{flags}");
+            drop(device);
+            assert!(!exists("a0"));
+        });
+    }
+
+    #[test]
+    fn an_existing_interface_is_attached_and_stays() {
+        in_own_network(|| {
+            ip("tuntap add dev one mode tap");
+            ip("tuntap add dev many mode tap multi_queue");
+            ip("link set one mtu 1400");
+            let one = open(&Config { mtu: Some(9000), ..config("one", 1) }).unwrap();
+            assert_eq!((one.origin, one.mtu), (Origin::Existing, 1400));
+            let single = tap("many");
+            assert_eq!(single.origin, Origin::Existing);
+            drop((one, single));
+            let many = open(&config("many", 3)).unwrap();
+            assert_eq!((many.origin, many.receivers.len()), (Origin::Existing, 3));
+            drop(many);
+            assert!(exists("one") && exists("many"));
+        });
+    }
+
+    #[test]
+    fn every_error_of_opening_names_interface_and_remedy() {
+        in_own_network(|| {
+            ip("link add br0 type bridge");
+            ip("tuntap add dev one mode tap");
+            ip("tuntap add dev tun mode tun");
+            let failed = |interface: &str, queues| {
+                let error = open(&config(interface, queues)).unwrap_err();
+                assert!(error.to_string().contains(&format!("`{interface}`")), "{error}");
+                error
+            };
+            assert!(matches!(failed("a/b", 1), TapError::NameInvalid { .. }));
+            assert!(matches!(failed("a0", 0), TapError::QueuesInvalid { .. }));
+            assert!(matches!(failed("a0", 257), TapError::QueuesInvalid { .. }));
+            assert!(matches!(failed("br0", 1), TapError::NotATap { .. }));
+            assert!(matches!(failed("tun", 1), TapError::NotATap { .. }));
+            assert!(matches!(failed("one", 2), TapError::SingleQueue { queues: 2, .. }));
+            let _held = (tap("one"), tap("a0"), open(&config("many", 2)).unwrap());
+            assert!(matches!(failed("one", 1), TapError::Taken { .. }));
+            assert!(matches!(failed("a0", 1), TapError::Taken { .. }));
+            assert!(matches!(failed("many", 1), TapError::Taken { .. }));
+            assert!(matches!(failed("many", 2), TapError::Taken { .. }));
+            let refused = open(&Config { mtu: Some(10), ..config("c0", 1) }).unwrap_err();
+            assert!(matches!(refused, TapError::Refused { step: "set the MTU", .. }));
+            // A process that another test starts holds the file until its exec.
+            let patience = std::time::Instant::now() + std::time::Duration::from_secs(5);
+            while exists("c0") {
+                assert!(std::time::Instant::now() < patience, "nothing is left behind");
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+    }
+
+    #[test]
+    fn without_privilege_opening_is_refused_with_the_remedy() {
+        in_own_network(|| {
+            use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+            ip("tuntap add dev one mode tap");
+            let mut sets = capabilities(None).unwrap();
+            sets.effective.remove(CapabilitySet::NET_ADMIN);
+            set_capabilities(None, sets).unwrap();
+            let error = open(&config("a0", 1)).unwrap_err();
+            assert!(matches!(&error, TapError::NotPermitted { .. }), "{error}");
+            assert!(error.to_string().contains("`a0`"), "{error}");
+            // An interface that was made beforehand needs no privilege.
+            assert_eq!(tap("one").origin, Origin::Existing);
+        });
+    }
+
+    #[test]
+    fn a_deleted_interface_is_lost_and_one_that_is_down_is_not() {
+        in_own_network(|| {
+            let mut device = tap("a0");
+            let frame = ethernet(0xb, 0xa, 60);
+            ip("link set a0 down");
+            assert_eq!(transmit(&mut device, &frame, Offload::NONE), Err(DropReason::DeviceError));
+            assert_eq!(receive_once(&mut device), (Received::Drained, 0));
+            ip("link set a0 up");
+            assert_eq!(transmit(&mut device, &frame, Offload::NONE), Ok(()));
+            ip("link del a0");
+            let mut fds = [PollFd::from_borrowed_fd(device.receivers[0].wake_fd(), PollFlags::IN)];
+            let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+            assert_eq!(rustix::event::poll(&mut fds, Some(&limit)), Ok(1), "the loss wakes");
+            assert_eq!(receive_once(&mut device), (Received::Lost, 0));
+            assert_eq!(transmit(&mut device, &frame, Offload::NONE), Err(DropReason::DeviceError));
+            assert_eq!(open(&config("a0", 1)).unwrap().origin, Origin::Created);
+        });
+    }
+
+    #[test]
+    fn every_queue_receives_and_transmits() {
+        in_own_network(|| {
+            let mut many = open(&config("a0", 4)).unwrap();
+            let mut b = tap("b0");
+            bridge(&["a0", "b0"]);
+            for queue in 0..4 {
+                let frame = ethernet(0xb, 0xa, 60 + queue);
+                let transmitter = &mut many.transmitters[queue];
+                let fates = depart(std::slice::from_ref(&frame), Offload::NONE, |departures| {
+                    transmitter.transmit(departures);
+                });
+                assert_eq!(fates, [Ok(())]);
+                assert_eq!(receive(&mut b), [(frame, Offload::NONE)]);
+            }
+            for source in 32..64 {
+                let frame = ethernet(0xa, source, 100);
+                assert_eq!(transmit(&mut b, &frame, Offload::NONE), Ok(()));
+                assert_eq!(receive(&mut many), [(frame, Offload::NONE)]);
+            }
+        });
+    }
+
+    #[test]
+    fn the_netdev_may_move_to_another_namespace() {
+        in_own_network(|| {
+            let (mut a, mut b) = (tap("a0"), tap("b0"));
+            let (say, hear) = std::sync::mpsc::channel();
+            let (done, wait) = std::sync::mpsc::channel::<()>();
+            let elsewhere = std::thread::spawn(move || {
+                in_own_network(move || {
+                    let thread = rustix::thread::gettid();
+                    let task = format!("/proc/self/task/{}/ns/net", thread.as_raw_nonzero());
+                    say.send(
+                        std::fs::canonicalize(Path::new("/proc/self"))
+                            .unwrap()
+                            .join(Path::new(&task).strip_prefix("/proc/self").unwrap()),
+                    )
+                    .unwrap();
+                    // Until both interfaces are here.
+                    wait.recv().unwrap();
+                    bridge(&["a0", "b0"]);
+                    say.send(Path::new("ready").to_owned()).unwrap();
+                    wait.recv().unwrap();
+                });
+            });
+            let namespace = hear.recv().unwrap();
+            for interface in ["a0", "b0"] {
+                ip(&format!("link set {interface} netns {}", namespace.display()));
+            }
+            assert!(!exists("a0"));
+            done.send(()).unwrap();
+            hear.recv().unwrap();
+            let frame = ethernet(0xb, 0xa, 400);
+            assert_eq!(transmit(&mut a, &frame, Offload::NONE), Ok(()));
+            assert_eq!(receive(&mut b), [(frame, Offload::NONE)]);
+            done.send(()).unwrap();
+            elsewhere.join().unwrap();
+        });
+    }
+}
