@@ -1,0 +1,45 @@
+//! Sends 64-byte frames from one memory port to another in bursts of 64, so that
+//! an instruction counter tells what a whole breath costs per frame. What is to
+//! be counted is `breathe_once`, not the guests:
+//!
+//! `valgrind --tool=callgrind --toggle-collect='*breathe_once*' \
+//! target/release/examples/breath_count N`, and (count(2N) - count(N)) / N.
+
+#[path = "../tests/wiring/mod.rs"]
+mod wiring;
+
+use hairpin_dataplane::wire::offload::Offload;
+use wiring::{Wiring, frame, mac};
+
+const BURST: usize = 64;
+
+/// A function of its own, for the counter to find.
+#[inline(never)]
+fn breathe_once(wiring: &mut Wiring) -> usize {
+    wiring.breathe()
+}
+
+fn main() {
+    let frames: usize = match std::env::args().nth(1).map(|text| text.parse()) {
+        Some(Ok(frames)) => frames,
+        _ => {
+            eprintln!("usage: breath_count FRAMES");
+            std::process::exit(2);
+        }
+    };
+    let mut wiring = Wiring::new(2);
+    let sent = frame(0, mac(1), 64);
+    let mut received = Vec::with_capacity(sent.len());
+    for _ in 0..frames.div_ceil(BURST) {
+        for _ in 0..BURST {
+            let queued = wiring.endpoints[0].queue(&sent, Offload::NONE);
+            queued.expect("a burst fits into the ring");
+        }
+        wiring.endpoints[0].flush();
+        assert_eq!(breathe_once(&mut wiring), BURST, "a breath takes the burst");
+        while wiring.endpoints[1].receive(&mut received).is_some() {}
+    }
+    let delivered = wiring.totals(1).tx_frames;
+    assert_eq!(delivered as usize, frames.div_ceil(BURST) * BURST, "every frame is delivered");
+    println!("{delivered} frames");
+}

@@ -1,0 +1,184 @@
+//! The relay's verdicts on a batch, in frame order, as copies by device.
+
+use super::groups::{FLOOD_COPIES_MAX, Groups};
+use crate::frame::{BATCH_FRAMES, Batch};
+use crate::ledger::{Counters, DropReason};
+use crate::relay::bucket::TokenBucket;
+use crate::relay::{Admitted, Arrival, Audience, Frame, Relay, Verdict, bridge, egress};
+use crate::snapshot::{Device, PORTS_MAX, PortId, Snapshot};
+
+/// What a worker needs to decide, all of it allocated at its start.
+pub(super) struct Decider {
+    worker: usize,
+    arrivals: Vec<Arrival>,
+    /// Frames of the batch in hand that were counted as decided or dropped.
+    settled: usize,
+    /// Copies of group frames that this breath may still make.
+    flood_left: usize,
+    /// Where floods start when the budget runs out: another port each breath.
+    rotation: usize,
+    /// Reflected group frames, by the bridge channel they go back to.
+    reflected: Box<[TokenBucket]>,
+}
+
+/// A frame of the batch and the device it came from.
+struct Sent<'b> {
+    frame: Frame<'b>,
+    admitted: Admitted,
+    ingress: &'b Counters,
+}
+
+impl Decider {
+    pub fn new(worker: usize) -> Decider {
+        Decider {
+            worker,
+            arrivals: Vec::with_capacity(BATCH_FRAMES),
+            settled: 0,
+            flood_left: FLOOD_COPIES_MAX,
+            rotation: 0,
+            reflected: vec![TokenBucket::full(); PORTS_MAX].into_boxed_slice(),
+        }
+    }
+
+    /// Starts a breath: the flood budget is whole again.
+    pub fn begin_breath(&mut self) {
+        self.flood_left = FLOOD_COPIES_MAX;
+        self.rotation = self.rotation.wrapping_add(1);
+    }
+
+    /// Nothing of the next batch is settled yet.
+    pub fn begin_batch(&mut self) {
+        self.settled = 0;
+    }
+
+    /// Whether this breath may still make copies of group frames.
+    pub fn has_flood_budget(&self) -> bool {
+        self.flood_left > 0
+    }
+
+    /// Frames of the batch in hand that are accounted for.
+    pub fn settled(&self) -> usize {
+        self.settled
+    }
+
+    /// Decides every frame of the batch and lays out its copies.
+    pub fn decide(
+        &mut self,
+        relay: Relay<'_>,
+        device: &Device,
+        batch: &Batch,
+        groups: &mut Groups,
+    ) {
+        self.arrivals.clear();
+        let counters = &device.attached.counters[self.worker];
+        let Some(entrance) = relay.entrance(device.attached.id) else {
+            return self.settle(counters, DropReason::ChannelUnused, batch.count());
+        };
+        for index in 0..batch.count() {
+            match relay.admit(entrance, &frame(batch, index)) {
+                Ok(arrival) => self.arrivals.push(arrival),
+                Err(reason) => self.settle(counters, reason, 1),
+            }
+        }
+        relay.decide(entrance, &mut self.arrivals);
+        for index in 0..self.arrivals.len() {
+            self.lay_out(relay, self.arrivals[index], counters, batch, groups);
+        }
+    }
+
+    /// Counts frames that were dropped before they were decided.
+    fn settle(&mut self, counters: &Counters, reason: DropReason, frames: usize) {
+        counters.drop_frames(reason, frames as u64);
+        self.settled += frames;
+    }
+
+    fn lay_out(
+        &mut self,
+        relay: Relay<'_>,
+        arrival: Arrival,
+        counters: &Counters,
+        batch: &Batch,
+        groups: &mut Groups,
+    ) {
+        let frame = frame(batch, usize::from(arrival.index));
+        let sent = Sent { frame, admitted: arrival.admitted, ingress: counters };
+        match arrival.verdict {
+            Verdict::Drop(reason) => return self.settle(counters, reason, 1),
+            Verdict::To(port) => self.copy_to(relay.snapshot, &sent, port, groups),
+            Verdict::Flood(audience) => self.flood(relay, &sent, audience, groups),
+        }
+        counters.decided.add(1);
+        self.settled += 1;
+    }
+
+    fn flood(
+        &mut self,
+        relay: Relay<'_>,
+        sent: &Sent<'_>,
+        audience: Audience,
+        groups: &mut Groups,
+    ) {
+        let receivers = || audience.receivers(relay.snapshot, sent.admitted.domain);
+        let domain = relay.snapshot.domain(sent.admitted.domain);
+        if domain.is_some_and(|domain| domain.ports.len() < self.flood_left) {
+            receivers().for_each(|port| self.flood_to(relay, sent, port, groups));
+            return;
+        }
+        // The budget may run out on the way: not always on the same ports.
+        let start = self.rotation % receivers().count().max(1);
+        for port in receivers().skip(start).chain(receivers().take(start)) {
+            self.flood_to(relay, sent, port, groups);
+        }
+    }
+
+    /// One copy of a flood, if the budget and the rate of reflections have it.
+    fn flood_to(&mut self, relay: Relay<'_>, sent: &Sent<'_>, id: PortId, groups: &mut Groups) {
+        if self.flood_left == 0 {
+            return self.lose(relay.snapshot, sent, id, DropReason::FloodBudget);
+        }
+        if !self.may_reflect(relay, sent, id) {
+            return self.lose(relay.snapshot, sent, id, DropReason::ReflectedGroupRate);
+        }
+        self.flood_left -= 1;
+        self.copy_to(relay.snapshot, sent, id, groups);
+    }
+
+    /// Whether a copy is none of a group frame back to where it came from, or has a
+    /// token for that.
+    fn may_reflect(&mut self, relay: Relay<'_>, sent: &Sent<'_>, id: PortId) -> bool {
+        let Some(port) = relay.snapshot.port(id) else { return true };
+        let Some(rate) = bridge::reflected_group_rate(&sent.admitted, id, port) else {
+            return true;
+        };
+        self.reflected[usize::from(id.0)].take(rate, relay.now_ms).is_ok()
+    }
+
+    fn copy_to(&mut self, snapshot: &Snapshot, sent: &Sent<'_>, id: PortId, groups: &mut Groups) {
+        let Some(port) = snapshot.port(id) else { return };
+        match egress::plan(&sent.admitted, port, &sent.frame) {
+            Ok(edit) => groups.push(port.device, usize::from(sent.frame.index), edit),
+            Err(reason) => self.lose(snapshot, sent, id, reason),
+        }
+    }
+
+    /// Counts a copy that was decided and does not reach its device.
+    fn lose(&self, snapshot: &Snapshot, sent: &Sent<'_>, id: PortId, reason: DropReason) {
+        let Some(device) = snapshot.port(id).and_then(|port| snapshot.device(port.device)) else {
+            return;
+        };
+        let egress = &device.attached.counters[self.worker];
+        egress.offered.add(1);
+        egress.drop_frames(reason, 1);
+        sent.ingress.fan_out.add(1);
+    }
+}
+
+/// A frame of the batch as the relay looks at it.
+fn frame(batch: &Batch, index: usize) -> Frame<'_> {
+    Frame {
+        index: index as u16,
+        header: batch.header(index),
+        length: batch.length(index),
+        offload: batch.offload(index),
+    }
+}

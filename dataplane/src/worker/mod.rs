@@ -1,0 +1,427 @@
+//! The breath: receive, decide, deliver, ring doorbells.
+//!
+//! * [`Worker::breathe`] — one round over the queues, with the time as argument.
+//! * `serve` — one queue's turn: receive → decide → deliver → release.
+//! * `decide` — the relay's verdicts, in frame order, as copies.
+//! * [`groups`], [`deliver`] — copies by device, and the one copy.
+//! * `idle` — arming silent queues, sleeping.
+//! * [`command`] — what goes to and from control.
+
+pub mod command;
+mod decide;
+pub mod deliver;
+pub mod groups;
+mod idle;
+mod serve;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+
+use crate::port::{Arena, Armed};
+use crate::relay::Relay;
+use crate::relay::fdb::Fdb;
+use crate::snapshot::{DEVICES_MAX, DeviceId, Snapshot};
+use crate::sys::lane::{TokenId, WorkerToken};
+use crate::sys::published::Reader;
+use command::{Command, CommandSender, Event, ReceiveQueue};
+use decide::Decider;
+use deliver::Delivery;
+use groups::Groups;
+use idle::{BREATHS_PER_LOOK, EMPTY_POLLS_MAX, Poller, SPIN_NS, Wait};
+
+/// Receive queues a worker can have.
+pub const QUEUES_MAX: usize = DEVICES_MAX;
+/// Nanoseconds between two ticks (ageing).
+const TICK_NS: u64 = 100_000_000;
+/// Table lines swept per tick: a table for 65,536 addresses in some 8 s.
+const SWEEP_LINES: usize = 1024;
+/// Ticks that are made up for at once: a worker sleeps a second at most.
+const TICKS_MAX: u64 = 10;
+
+/// Whether a worker sleeps when nothing comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Poll {
+    /// It spins briefly, then sleeps.
+    #[default]
+    Adaptive,
+    /// It never sleeps.
+    Busy,
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its number, from 0; its counters' and transmitters' index.
+    pub index: usize,
+    /// Whether it sleeps.
+    pub poll: Poll,
+    /// The published policy.
+    pub snapshot: Reader<Snapshot>,
+    /// The learned addresses, shared by all workers.
+    pub fdb: Arc<Fdb>,
+    /// Where its events go; bounded, so that sending never allocates.
+    pub events: Sender<Event>,
+    /// Where its commands come from.
+    pub commands: Receiver<Command>,
+}
+
+/// A worker's signs of life, for the watchdog and for `hairpin workers`.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Breaths so far.
+    pub breaths: AtomicU64,
+    /// Frames received so far.
+    pub frames: AtomicU64,
+    /// Sleeps so far.
+    pub sleeps: AtomicU64,
+    serving: AtomicU32,
+}
+
+/// What a worker is at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Doing {
+    /// Between queues.
+    Nothing,
+    /// Serving this device.
+    Serving(DeviceId),
+    /// Asleep, or ended.
+    Sleeping,
+}
+
+impl Progress {
+    const NOTHING: u32 = u32::MAX;
+    const SLEEPING: u32 = u32::MAX - 1;
+
+    /// What the worker is at.
+    #[must_use]
+    pub fn doing(&self) -> Doing {
+        match self.serving.load(Ordering::Relaxed) {
+            Progress::NOTHING => Doing::Nothing,
+            Progress::SLEEPING => Doing::Sleeping,
+            device => Doing::Serving(DeviceId(device as u16)),
+        }
+    }
+
+    fn set(&self, doing: Doing) {
+        let serving = match doing {
+            Doing::Nothing => Progress::NOTHING,
+            Doing::Sleeping => Progress::SLEEPING,
+            Doing::Serving(device) => u32::from(device.0),
+        };
+        self.serving.store(serving, Ordering::Relaxed);
+    }
+
+    fn raise(counter: &AtomicU64, by: u64) {
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+}
+
+/// A queue and how it is watched.
+struct Served {
+    queue: Box<ReceiveQueue>,
+    activity: Activity,
+}
+
+/// How a queue is watched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Activity {
+    /// Polled every breath; so many polls in a row gave nothing.
+    Hot { empty_polls: u32 },
+    /// Its device will wake us.
+    Armed,
+    /// Its device is down: looked at again when the policy changes.
+    Parked,
+    /// Lost or quarantined: left alone until control takes it.
+    Dormant,
+}
+
+const HOT: Activity = Activity::Hot { empty_polls: 0 };
+
+/// What a breath did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Breath {
+    /// Frames received.
+    pub frames: usize,
+}
+
+/// Whether a worker goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    /// It does.
+    Continue,
+    /// It was told to stop.
+    Stop,
+}
+
+/// One thread's share of the switch.
+pub struct Worker {
+    index: usize,
+    poll: Poll,
+    token: WorkerToken,
+    snapshot: Reader<Snapshot>,
+    fdb: Arc<Fdb>,
+    events: Sender<Event>,
+    /// Events that found the way to control full.
+    outbox: VecDeque<Event>,
+    commands: Receiver<Command>,
+    poller: Poller,
+    /// A slab: a queue's place is its key with the poller.
+    queues: Vec<Option<Served>>,
+    bench: serve::Bench,
+    progress: Arc<Progress>,
+    /// Rotates, so that no queue is always first.
+    first: usize,
+    breaths: u64,
+    last_frames_ns: u64,
+    last_tick_ns: u64,
+    revision: u64,
+}
+
+impl Worker {
+    /// A worker without queues; all its memory is allocated here.
+    ///
+    /// # Errors
+    /// Those of mmap(2), epoll_create1(2) and eventfd(2).
+    pub fn new(parts: Parts) -> io::Result<Worker> {
+        let arena = Arena::new()?;
+        Ok(Worker {
+            index: parts.index,
+            poll: parts.poll,
+            token: WorkerToken::new(),
+            snapshot: parts.snapshot,
+            fdb: parts.fdb,
+            events: parts.events,
+            outbox: VecDeque::with_capacity(2 * QUEUES_MAX),
+            commands: parts.commands,
+            poller: Poller::new()?,
+            queues: Vec::with_capacity(QUEUES_MAX),
+            bench: serve::Bench::new(parts.index, arena)?,
+            progress: Arc::new(Progress::default()),
+            first: 0,
+            breaths: 0,
+            last_frames_ns: 0,
+            last_tick_ns: 0,
+            revision: 0,
+        })
+    }
+
+    /// The name that lanes of its own know it by.
+    #[must_use]
+    pub fn token_id(&self) -> TokenId {
+        self.token.id()
+    }
+
+    /// Its signs of life.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// The sending end for its commands, which also wakes it.
+    #[must_use]
+    pub fn command_sender(&self, commands: Sender<Command>) -> CommandSender {
+        CommandSender { commands, wake: self.poller.waker() }
+    }
+
+    /// Works until told to stop. This is where the clock is read: once a breath.
+    pub fn run(mut self) {
+        while self.take_commands() == Flow::Continue {
+            let now_ns = monotonic_ns();
+            let breath = self.breathe(now_ns);
+            self.rest(breath, now_ns);
+        }
+        self.progress.set(Doing::Sleeping);
+    }
+
+    /// One breath over all queues that are not armed. `now_ns` never goes back.
+    pub fn breathe(&mut self, now_ns: u64) -> Breath {
+        self.bench.begin(now_ns);
+        let snapshot = self.snapshot.enter();
+        if snapshot.revision != self.revision {
+            self.revision = snapshot.revision;
+            unpark(&mut self.queues);
+        }
+        let first = self.first.min(self.queues.len());
+        let (head, tail) = self.queues.split_at_mut(first);
+        let mut frames = 0;
+        for served in tail.iter_mut().chain(head).flatten() {
+            if !self.bench.may_go_on() {
+                break;
+            }
+            if let Activity::Hot { empty_polls } = served.activity {
+                let turn = self.bench.serve(
+                    &snapshot,
+                    &self.fdb,
+                    &mut self.token,
+                    &mut served.queue,
+                    &self.progress,
+                );
+                frames += turn.frames();
+                served.activity = turn.next_activity(empty_polls);
+                self.outbox.extend(turn.into_event(served.queue.device));
+            }
+        }
+        self.bench.end(&snapshot, &mut self.token);
+        self.finish(frames, now_ns)
+    }
+
+    /// After the queues: what is due from time to time, and the signs of life.
+    fn finish(&mut self, frames: usize, now_ns: u64) -> Breath {
+        self.first = if self.first + 1 < self.queues.len() { self.first + 1 } else { 0 };
+        self.breaths += 1;
+        if frames > 0 {
+            self.last_frames_ns = now_ns;
+            Progress::raise(&self.progress.frames, frames as u64);
+        }
+        if self.index == 0 && now_ns.saturating_sub(self.last_tick_ns) >= TICK_NS {
+            self.sweep(now_ns);
+            self.last_tick_ns = now_ns;
+        }
+        Progress::raise(&self.progress.breaths, 1);
+        self.send_events();
+        Breath { frames }
+    }
+
+    /// Visits as many lines as are due since the last tick: a worker that slept has
+    /// more to do.
+    fn sweep(&mut self, now_ns: u64) {
+        let ticks = (now_ns.saturating_sub(self.last_tick_ns) / TICK_NS).min(TICKS_MAX);
+        let snapshot = self.snapshot.enter();
+        let relay = Relay { snapshot: &snapshot, fdb: &self.fdb, now_ms: now_ns / 1_000_000 };
+        relay.sweep(SWEEP_LINES * ticks as usize);
+    }
+
+    /// Takes the commands that wait.
+    pub fn take_commands(&mut self) -> Flow {
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Adopt(queue) => self.adopt(queue),
+                Command::Dismiss(device) => self.dismiss(device),
+                Command::Stop => {
+                    self.dismiss_all();
+                    return Flow::Stop;
+                }
+            }
+        }
+        Flow::Continue
+    }
+
+    fn adopt(&mut self, queue: Box<ReceiveQueue>) {
+        let free = self.queues.iter().position(Option::is_none);
+        let key = free.unwrap_or(self.queues.len());
+        if key == QUEUES_MAX || self.poller.add(key as u64, queue.receiver.wake_fd()).is_err() {
+            return self.outbox.push_back(Event::Dismissed(queue));
+        }
+        let served = Some(Served { queue, activity: HOT });
+        match self.queues.get_mut(key) {
+            Some(place) => *place = served,
+            None => self.queues.push(served),
+        }
+    }
+
+    fn dismiss(&mut self, device: DeviceId) {
+        for place in &mut self.queues {
+            if let Some(served) = place.take_if(|served| served.queue.device == device) {
+                self.poller.remove(served.queue.receiver.wake_fd());
+                self.outbox.push_back(Event::Dismissed(served.queue));
+            }
+        }
+        self.outbox.push_back(Event::DismissedAll(device));
+        self.send_events();
+    }
+
+    fn dismiss_all(&mut self) {
+        for served in self.queues.drain(..).flatten() {
+            self.outbox.push_back(Event::Dismissed(served.queue));
+        }
+        self.send_events();
+    }
+
+    fn send_events(&mut self) {
+        while let Some(event) = self.outbox.pop_front() {
+            match self.events.try_send(event) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+                Err(TrySendError::Full(event)) => return self.outbox.push_front(event),
+            }
+        }
+    }
+}
+
+/// Sleeping and waking.
+impl Worker {
+    /// Between breaths: arms what is silent, looks at what is armed, sleeps when
+    /// nothing is left to poll.
+    fn rest(&mut self, breath: Breath, now_ns: u64) {
+        self.arm_silent();
+        let is_hot = |served: &Served| matches!(served.activity, Activity::Hot { .. });
+        let idle = !self.queues.iter().flatten().any(is_hot);
+        if idle && self.may_sleep(now_ns) {
+            self.sleep();
+        } else if idle || breath.frames == 0 || self.breaths.is_multiple_of(BREATHS_PER_LOOK) {
+            self.wake_queues(Wait::Look);
+        }
+    }
+
+    fn may_sleep(&self, now_ns: u64) -> bool {
+        self.poll == Poll::Adaptive
+            && self.outbox.is_empty()
+            && now_ns.saturating_sub(self.last_frames_ns) >= SPIN_NS
+    }
+
+    fn arm_silent(&mut self) {
+        for (key, served) in self.queues.iter_mut().enumerate() {
+            let Some(served) = served else { continue };
+            let Activity::Hot { empty_polls: EMPTY_POLLS_MAX.. } = served.activity else {
+                continue;
+            };
+            let armed = served.queue.receiver.arm() == Armed::Asleep
+                && self.poller.arm(key as u64, served.queue.receiver.wake_fd()).is_ok();
+            served.activity = if armed { Activity::Armed } else { HOT };
+        }
+    }
+
+    fn sleep(&mut self) {
+        // Outside: control need not wait for us before it frees what it replaced.
+        self.snapshot.leave();
+        self.progress.set(Doing::Sleeping);
+        self.wake_queues(Wait::Sleep);
+        self.progress.set(Doing::Nothing);
+        Progress::raise(&self.progress.sleeps, 1);
+    }
+
+    fn wake_queues(&mut self, wait: Wait) {
+        for key in self.poller.wait(wait) {
+            let Some(Some(served)) = self.queues.get_mut(key as usize) else { continue };
+            if served.activity == Activity::Armed {
+                served.queue.receiver.disarm();
+                served.activity = HOT;
+            }
+        }
+    }
+}
+
+/// After a change of policy: devices that were down may be up.
+fn unpark(queues: &mut [Option<Served>]) {
+    for served in queues.iter_mut().flatten() {
+        if served.activity == Activity::Parked {
+            served.activity = HOT;
+        }
+    }
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("index", &self.index).finish_non_exhaustive()
+    }
+}
+
+/// CLOCK_MONOTONIC in nanoseconds.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}

@@ -1,0 +1,177 @@
+//! One queue's turn in a breath: receive → decide → deliver → release.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use super::command::{Event, ReceiveQueue};
+use super::{Activity, Decider, Delivery, Doing, Groups, HOT, Progress};
+use crate::frame::Batch;
+use crate::ledger::{Counters, DropReason};
+use crate::port::{Arena, Condition, Received};
+use crate::relay::Relay;
+use crate::relay::fdb::Fdb;
+use crate::snapshot::{Device, DeviceId, Snapshot};
+use crate::sys::lane::WorkerToken;
+
+/// Everything a worker lays out to serve one queue after the other.
+pub(super) struct Bench {
+    worker: usize,
+    arena: Arena,
+    batch: Batch,
+    decider: Decider,
+    groups: Groups,
+    delivery: Delivery,
+    /// Frames of the batch in hand that are counted as received.
+    received: usize,
+}
+
+/// What a queue's turn led to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Turn {
+    /// Frames, or none.
+    Received(usize),
+    /// Its device is down: it was not pulled.
+    Idle,
+    /// Its device is gone.
+    Lost,
+    /// Serving it panicked.
+    Panicked(&'static str),
+}
+
+impl Turn {
+    pub fn frames(self) -> usize {
+        match self {
+            Turn::Received(frames) => frames,
+            Turn::Idle | Turn::Lost | Turn::Panicked(_) => 0,
+        }
+    }
+
+    /// How to watch the queue after this turn.
+    pub fn next_activity(self, empty_polls: u32) -> Activity {
+        match self {
+            Turn::Received(0) => Activity::Hot { empty_polls: empty_polls + 1 },
+            Turn::Received(_) => HOT,
+            Turn::Idle => Activity::Parked,
+            Turn::Lost | Turn::Panicked(_) => Activity::Dormant,
+        }
+    }
+
+    /// What control has to know.
+    pub fn into_event(self, device: DeviceId) -> Option<Event> {
+        match self {
+            Turn::Received(_) | Turn::Idle => None,
+            Turn::Lost => Some(Event::Lost(device)),
+            Turn::Panicked(cause) => Some(Event::Quarantined { device, cause }),
+        }
+    }
+}
+
+impl Bench {
+    pub fn new(worker: usize, arena: Arena) -> io::Result<Bench> {
+        Ok(Bench {
+            worker,
+            arena,
+            batch: Batch::new(),
+            decider: Decider::new(worker),
+            groups: Groups::new(),
+            delivery: Delivery::new(worker)?,
+            received: 0,
+        })
+    }
+
+    /// Starts a breath.
+    pub fn begin(&mut self, now_ns: u64) {
+        self.arena.now_ms = now_ns / 1_000_000;
+        self.decider.begin_breath();
+    }
+
+    /// Whether another queue may be served: once the flood budget is spent, frames
+    /// wait in their own rings for the next breath.
+    pub fn may_go_on(&self) -> bool {
+        self.decider.has_flood_budget()
+    }
+
+    /// Ends a breath: rings every doorbell that is due.
+    pub fn end(&mut self, snapshot: &Snapshot, token: &mut WorkerToken) {
+        self.delivery.ring(snapshot, token);
+    }
+
+    /// Serves one queue; a panic on the way costs this queue's device only.
+    pub fn serve(
+        &mut self,
+        snapshot: &Snapshot,
+        fdb: &Fdb,
+        token: &mut WorkerToken,
+        queue: &mut ReceiveQueue,
+        progress: &Progress,
+    ) -> Turn {
+        let Some(device) = snapshot.device(queue.device) else { return Turn::Idle };
+        let is_current = Arc::ptr_eq(&queue.attached, &device.attached);
+        let works = device.attached.condition() == Condition::Working;
+        if !is_current || !works || !snapshot.pulls(device) {
+            return Turn::Idle;
+        }
+        progress.set(Doing::Serving(queue.device));
+        let turn =
+            catch_unwind(AssertUnwindSafe(|| self.turn(snapshot, fdb, token, queue, device)));
+        progress.set(Doing::Nothing);
+        turn.unwrap_or_else(|cause| {
+            self.abandon(snapshot, device);
+            Turn::Panicked(cause.downcast_ref::<&'static str>().copied().unwrap_or("panic"))
+        })
+    }
+
+    fn turn(
+        &mut self,
+        snapshot: &Snapshot,
+        fdb: &Fdb,
+        token: &mut WorkerToken,
+        queue: &mut ReceiveQueue,
+        device: &Device,
+    ) -> Turn {
+        self.received = 0;
+        self.decider.begin_batch();
+        self.delivery.begin();
+        let received = queue.receiver.receive(&mut self.arena, &mut self.batch);
+        let frames = self.batch.count() + self.batch.rejected().len();
+        if frames > 0 {
+            let counters = &device.attached.counters[self.worker];
+            count_received(counters, &self.batch);
+            self.received = self.batch.count();
+            let relay = Relay { snapshot, fdb, now_ms: self.arena.now_ms };
+            self.decider.decide(relay, device, &self.batch, &mut self.groups);
+            self.delivery.deliver(snapshot, token, &self.batch, &self.groups, counters);
+            self.groups.clear();
+            queue.receiver.release(&mut self.batch);
+        }
+        match received {
+            Received::Drained | Received::More => Turn::Received(frames),
+            Received::Lost => {
+                device.attached.set_condition(Condition::Lost);
+                Turn::Lost
+            }
+        }
+    }
+
+    /// After a panic: the frames not yet settled are the port's loss, and nothing
+    /// of the batch is left.
+    fn abandon(&mut self, snapshot: &Snapshot, device: &Device) {
+        let counters = &device.attached.counters[self.worker];
+        let unsettled = self.received.saturating_sub(self.decider.settled());
+        counters.drop_frames(DropReason::PortFault, unsettled as u64);
+        self.delivery.abandon(snapshot, &self.groups, counters);
+        device.attached.set_condition(Condition::Quarantined);
+        self.groups.clear();
+        self.batch.end();
+    }
+}
+
+/// Counts a batch at its ingress, with the frames that could not be viewed.
+fn count_received(counters: &Counters, batch: &Batch) {
+    counters.rx_frames.add((batch.count() + batch.rejected().len()) as u64);
+    counters.rx_bytes.add(batch.bytes() as u64);
+    for &reason in batch.rejected() {
+        counters.drop_frames(reason, 1);
+    }
+}

@@ -1,0 +1,190 @@
+//! Whole breaths over memory ports.
+
+#![allow(clippy::unwrap_used, reason = "a failure in the wiring is the message")]
+
+mod wiring;
+
+use std::sync::Arc;
+
+use hairpin_dataplane::ledger::{DropReason, Totals};
+use hairpin_dataplane::port::fault::{self, Chance, Faults};
+use hairpin_dataplane::port::memory::{self, Endpoint};
+use hairpin_dataplane::port::{Condition, Opened};
+use hairpin_dataplane::snapshot::DeviceId;
+use hairpin_dataplane::sys::lane::WorkerToken;
+use hairpin_dataplane::wire::Mac;
+use hairpin_dataplane::wire::offload::Offload;
+use hairpin_dataplane::worker::command::{Command, Event};
+use hairpin_dataplane::worker::groups::FLOOD_COPIES_MAX;
+use wiring::{Wiring, frame, mac, plain};
+
+/// Memory devices of which one fails.
+fn crashing(which: usize, inward: Chance, outward: Chance) -> impl Fn(usize) -> (Opened, Endpoint) {
+    move |number| {
+        if number != which {
+            return plain(memory::Config::default());
+        }
+        let (device, endpoint) = memory::pair(memory::Config::default()).unwrap();
+        let faults = |crash| Faults { crash, ..Faults::default() };
+        (fault::wrap(device, faults(inward), faults(outward)).unwrap().into(), endpoint)
+    }
+}
+
+#[test]
+fn a_frame_crosses_and_both_ledgers_balance() {
+    let mut wiring = Wiring::new(3);
+    for length in [14, 60, 128, 129, 1514, 9014, 65_000] {
+        let sent = frame(0, mac(1), length);
+        wiring.endpoints[0].send(&sent, Offload::NONE).unwrap();
+        assert_eq!(wiring.breathe(), 1);
+        let mut received = Vec::new();
+        wiring.endpoints[1].receive(&mut received).unwrap();
+        assert_eq!(received, sent);
+    }
+    let broadcast = frame(0, Mac::BROADCAST, 64);
+    wiring.endpoints[0].send(&broadcast, Offload::NONE).unwrap();
+    wiring.breathe();
+    for number in [1, 2] {
+        assert!(wiring.endpoints[number].receive(&mut Vec::new()).is_some());
+    }
+    assert!(wiring.endpoints[0].receive(&mut Vec::new()).is_none());
+    let totals: Vec<_> = (0..3).map(|number| wiring.totals(number)).collect();
+    assert!(totals.iter().all(Totals::is_balanced), "{totals:?}");
+    assert_eq!((totals[0].rx_frames, totals[0].fan_out), (8, 9));
+    assert_eq!((totals[1].tx_frames, totals[2].tx_frames), (8, 1));
+}
+
+#[test]
+fn a_full_receiver_loses_its_own_frames_only() {
+    let mut wiring = Wiring::new(3);
+    let (slow, quick) = (frame(0, mac(1), 1514), frame(0, mac(2), 1514));
+    let mut delivered = 0;
+    for _ in 0..4096 {
+        wiring.endpoints[0].send(&slow, Offload::NONE).unwrap();
+        wiring.endpoints[0].send(&quick, Offload::NONE).unwrap();
+        wiring.breathe();
+        while wiring.endpoints[2].receive(&mut Vec::new()).is_some() {
+            delivered += 1;
+        }
+    }
+    assert_eq!(delivered, 4096);
+    let totals = wiring.totals(1);
+    assert!(totals.dropped(DropReason::RxRingFull) > 0 && totals.is_balanced());
+}
+
+#[test]
+fn a_breath_allocates_nothing() {
+    let mut wiring = Wiring::new(4);
+    let frames: Vec<_> = [60, 1514, 9014]
+        .iter()
+        .flat_map(|&length| [frame(0, mac(1), length), frame(0, Mac::BROADCAST, length)])
+        .collect();
+    let mut received = Vec::with_capacity(16_384);
+    let mut round = |wiring: &mut Wiring| {
+        for frame in &frames {
+            wiring.endpoints[0].queue(frame, Offload::NONE).unwrap();
+        }
+        wiring.endpoints[0].flush();
+        let breath = allocation_counter::measure(|| {
+            wiring.breathe();
+        });
+        for endpoint in &mut wiring.endpoints {
+            while endpoint.receive(&mut received).is_some() {}
+        }
+        breath
+    };
+    // The first breath may set up what lives as long as the thread.
+    round(&mut wiring);
+    for _ in 0..100 {
+        let breath = round(&mut wiring);
+        assert_eq!((breath.count_total, breath.count_current), (0, 0));
+    }
+    assert_eq!(wiring.totals(1).tx_frames, 101 * 6);
+}
+
+#[test]
+fn queues_travel_back_when_they_are_dismissed() {
+    let mut wiring = Wiring::new(2);
+    wiring.commands.send(Command::Dismiss(DeviceId(1))).unwrap();
+    wiring.worker.take_commands();
+    wiring.breathe();
+    let events: Vec<_> = wiring.events.try_iter().collect();
+    let is_queue =
+        |event: &Event| matches!(event, Event::Dismissed(queue) if queue.device == DeviceId(1));
+    assert!(events.iter().any(is_queue));
+    assert!(events.iter().any(|event| matches!(event, Event::DismissedAll(DeviceId(1)))));
+}
+
+/// Sums over all devices, each balanced.
+fn sums(wiring: &Wiring) -> (u64, u64) {
+    let totals: Vec<_> = wiring.attached.iter().map(|one| one.totals()).collect();
+    assert!(totals.iter().all(Totals::is_balanced), "{totals:?}");
+    (totals.iter().map(|one| one.fan_out).sum(), totals.iter().map(|one| one.offered).sum())
+}
+
+#[test]
+fn a_failure_costs_the_port_that_was_served() {
+    let mut wiring = Wiring::with(3, crashing(2, Chance::NEVER, Chance::ALWAYS));
+    wiring.endpoints[0].send(&frame(0, Mac::BROADCAST, 64), Offload::NONE).unwrap();
+    wiring.endpoints[1].send(&frame(1, mac(0), 64), Offload::NONE).unwrap();
+    wiring.breathe();
+    assert_eq!(wiring.attached[0].condition(), Condition::Quarantined);
+    let event = wiring.events.try_iter().next();
+    assert!(matches!(event, Some(Event::Quarantined { device: DeviceId(0), .. })), "{event:?}");
+    assert_eq!(wiring.totals(2).dropped(DropReason::SenderFault), 1);
+    // The others go on; what is sent to the quarantined port has a name too.
+    wiring.endpoints[1].send(&frame(1, mac(0), 64), Offload::NONE).unwrap();
+    wiring.breathe();
+    assert!(wiring.totals(0).dropped(DropReason::PortDown) > 0);
+    let (fan_out, offered) = sums(&wiring);
+    assert_eq!(fan_out, offered);
+}
+
+#[test]
+fn a_failure_in_receiving_is_that_port_s_own() {
+    let mut wiring = Wiring::with(3, crashing(0, Chance::ALWAYS, Chance::NEVER));
+    wiring.endpoints[0].send(&frame(0, mac(1), 64), Offload::NONE).unwrap();
+    wiring.endpoints[1].send(&frame(1, mac(2), 64), Offload::NONE).unwrap();
+    wiring.breathe();
+    wiring.breathe();
+    assert_eq!(wiring.attached[0].condition(), Condition::Quarantined);
+    assert_eq!(wiring.totals(0).dropped(DropReason::PortFault), 0, "none was counted as received");
+    assert!(wiring.endpoints[2].receive(&mut Vec::new()).is_some());
+    sums(&wiring);
+}
+
+#[test]
+fn floods_have_a_budget_and_its_end_falls_on_all_alike() {
+    let ports = 80;
+    let mut wiring = Wiring::new(ports);
+    for _ in 0..2 * ports {
+        for _ in 0..64 {
+            wiring.endpoints[0].queue(&frame(0, Mac::BROADCAST, 64), Offload::NONE).unwrap();
+        }
+        wiring.endpoints[0].flush();
+        wiring.breathe();
+        for endpoint in &mut wiring.endpoints {
+            while endpoint.receive(&mut Vec::new()).is_some() {}
+        }
+    }
+    let lost = |number| wiring.totals(number).dropped(DropReason::FloodBudget);
+    let each: Vec<_> = (1..ports).map(lost).collect();
+    let wanted = (2 * ports * 64 * (ports - 1)) as u64;
+    assert_eq!(each.iter().sum::<u64>(), wanted - (2 * ports * FLOOD_COPIES_MAX) as u64);
+    assert!(each.iter().all(|&lost| lost > 0), "{each:?}");
+    let (fan_out, offered) = sums(&wiring);
+    assert_eq!((fan_out, offered), (wanted, wanted));
+}
+
+#[test]
+fn a_lane_that_stays_taken_loses_frames_by_name() {
+    let mut wiring = Wiring::new(2);
+    let taken = Arc::clone(&wiring.attached[1]);
+    let mut other = WorkerToken::new();
+    let held = taken.transmitters[0].enter(&mut other);
+    wiring.endpoints[0].send(&frame(0, mac(1), 64), Offload::NONE).unwrap();
+    wiring.breathe();
+    drop(held);
+    assert_eq!(wiring.totals(1).dropped(DropReason::TransmitBusy), 1);
+    sums(&wiring);
+}
