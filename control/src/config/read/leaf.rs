@@ -1,0 +1,367 @@
+//! Single values: what they may be, and what is said when they are not.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use hairpin_dataplane::snapshot::{Admin, Mode};
+use hairpin_dataplane::wire::{Mac, SVid, VlanId};
+use toml::de::DeValue;
+
+use crate::config::nearest::hint;
+use crate::config::{LinkRole, MTU_MAX, MTU_MIN, Poll, VlanConfig};
+
+/// Reads a value.
+pub type Leaf<T> = fn(&DeValue<'_>) -> Result<T, Wrong>;
+
+/// Why a value is refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Wrong {
+    /// What is wrong, with the value.
+    pub problem: String,
+    /// What would be right.
+    pub remedy: String,
+}
+
+impl Wrong {
+    /// A refusal.
+    pub fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Wrong {
+        Wrong { problem: problem.into(), remedy: remedy.into() }
+    }
+}
+
+/// How a value is shown in a message.
+fn shown(value: &DeValue<'_>) -> String {
+    match value {
+        DeValue::String(text) => format!("{text:?}"),
+        DeValue::Integer(number) => number.as_str().to_owned(),
+        DeValue::Float(number) => number.as_str().to_owned(),
+        DeValue::Boolean(truth) => truth.to_string(),
+        other => format!("this {}", other.type_str()),
+    }
+}
+
+/// A text.
+pub fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Wrong> {
+    value
+        .as_str()
+        .ok_or_else(|| Wrong::new(format!("{} is not a text", shown(value)), "write it in quotes"))
+}
+
+/// A whole number in bounds.
+pub fn number(value: &DeValue<'_>, least: u64, most: u64) -> Result<u64, Wrong> {
+    let parsed = value.as_integer().and_then(|number| {
+        let digits = number.as_str().replace('_', "");
+        u64::from_str_radix(&digits, number.radix()).ok()
+    });
+    parsed.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
+        Wrong::new(
+            format!("{} is out of range", shown(value)),
+            format!("write a number from {least} to {most}"),
+        )
+    })
+}
+
+/// The name of a link, channel, port or bridge.
+pub fn name(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let name = text(value)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let good = name.len() <= 64
+        && name.chars().all(allowed)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if good {
+        return Ok(name.to_owned());
+    }
+    Err(Wrong::new(
+        format!("{name:?} is not a name"),
+        "write 1 to 64 letters, digits, '-', '_' or '.', a letter or digit first",
+    ))
+}
+
+/// The name of a netdev, as the kernel's dev_valid_name takes it.
+pub fn interface(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let name = text(value)?;
+    let forbidden = |c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace();
+    let bad = name.is_empty() || name.len() > 15 || matches!(name, "." | "..");
+    if bad || name.contains(forbidden) || name.contains('\0') {
+        return Err(Wrong::new(
+            format!("{name:?} is not an interface name"),
+            "write 1 to 15 bytes without '/', ':', '%' or blanks",
+        ));
+    }
+    Ok(name.to_owned())
+}
+
+/// One of some words.
+fn word<T: Copy>(value: &DeValue<'_>, what: &str, words: &[(&str, T)]) -> Result<T, Wrong> {
+    let given = text(value)?;
+    if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == given) {
+        return Ok(*meaning);
+    }
+    let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+    Err(Wrong::new(
+        format!("{given:?} is not {what}{}", hint(given, known.iter().copied())),
+        format!("write {}", alternatives(&known)),
+    ))
+}
+
+/// `a, b or c`.
+#[must_use]
+pub fn alternatives(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [firsts @ .., last] => format!("{} or {last}", firsts.join(", ")),
+    }
+}
+
+/// A mode's names.
+pub const MODES: &[(&str, Mode)] = &[
+    ("veb", Mode::Veb),
+    ("vepa", Mode::Vepa),
+    ("private", Mode::Private),
+    ("direct", Mode::Direct),
+];
+
+/// A mode.
+pub fn mode(value: &DeValue<'_>) -> Result<Mode, Wrong> {
+    word(value, "a mode", MODES)
+}
+
+/// A link's role.
+pub fn role(value: &DeValue<'_>) -> Result<LinkRole, Wrong> {
+    word(value, "a role", &[("station", LinkRole::Station), ("bridge", LinkRole::Bridge)])
+}
+
+/// Up or down.
+pub fn admin(value: &DeValue<'_>) -> Result<Admin, Wrong> {
+    word(value, "a state", &[("up", Admin::Up), ("down", Admin::Down)])
+}
+
+/// A poll policy.
+pub fn poll(value: &DeValue<'_>) -> Result<Poll, Wrong> {
+    word(value, "a poll policy", &[("adaptive", Poll::Adaptive), ("busy", Poll::Busy)])
+}
+
+/// `off` (no rate yet) or `on`.
+pub fn reflective_relay(value: &DeValue<'_>) -> Result<Reflection, Wrong> {
+    if value.as_str() == Some("auto") {
+        return Err(Wrong::new("\"auto\" comes with EVB", "write on or off for now"));
+    }
+    word(value, "a setting", &[("off", Reflection::Off), ("on", Reflection::On)])
+}
+
+/// Whether frames are reflected.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reflection {
+    /// They are not.
+    Off,
+    /// They are.
+    On,
+}
+
+/// An S-VID.
+pub fn svid(value: &DeValue<'_>) -> Result<SVid, Wrong> {
+    if value.as_str() == Some("auto") {
+        return Err(Wrong::new("\"auto\" comes with EVB", "write an S-VID from 2 to 4094 for now"));
+    }
+    let number = value.as_integer().and_then(|number| number.as_str().parse().ok());
+    number.and_then(SVid::new).ok_or_else(|| {
+        Wrong::new(
+            format!("{} is not an S-VID", shown(value)),
+            "write a number from 2 to 4094; S-VID 1 is the default channel, which exists by itself",
+        )
+    })
+}
+
+/// An MTU.
+pub fn mtu(value: &DeValue<'_>) -> Result<u32, Wrong> {
+    number(value, u64::from(MTU_MIN), u64::from(MTU_MAX)).map(|mtu| mtu as u32)
+}
+
+/// How many addresses a port may learn.
+pub fn learn_limit(value: &DeValue<'_>) -> Result<u32, Wrong> {
+    number(value, 1, 1 << 20).map(|limit| limit as u32)
+}
+
+/// Frames per second.
+pub fn rate(value: &DeValue<'_>) -> Result<u32, Wrong> {
+    number(value, 1, 1_000_000_000).map(|rate| rate as u32)
+}
+
+/// How many addresses a switch may learn.
+pub fn capacity(value: &DeValue<'_>) -> Result<usize, Wrong> {
+    number(value, 64, 1 << 24).map(|capacity| capacity as usize)
+}
+
+/// A span of time such as `300s`: 1 s to 1,000,000 s, the range of 802.1Q-2022
+/// table 8-6.
+pub fn ageing(value: &DeValue<'_>) -> Result<Duration, Wrong> {
+    let wrong = || {
+        Wrong::new(
+            format!("{} is not an ageing time", shown(value)),
+            "write a span from \"1s\" to \"1000000s\", in ms, s, m or h, as \"300s\"",
+        )
+    };
+    let text = value.as_str().ok_or_else(wrong)?;
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let count: u64 = digits.parse().map_err(|_| wrong())?;
+    let ms_each = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    let ms = count.checked_mul(ms_each).filter(|ms| (1000..=1_000_000_000).contains(ms));
+    ms.map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// The address of the API's socket.
+pub fn api(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
+    let address = text(value)?;
+    api_path(address).ok_or_else(|| {
+        Wrong::new(
+            format!("{address:?} is not an address"),
+            "write unix: and an absolute path of at most 107 bytes, as \
+             \"unix:/run/hairpin/api.sock\"",
+        )
+    })
+}
+
+/// The path in `unix:/path`, as sockaddr_un can hold it.
+#[must_use]
+pub fn api_path(address: &str) -> Option<PathBuf> {
+    let path = address.strip_prefix("unix://").or_else(|| address.strip_prefix("unix:"))?;
+    (path.starts_with('/') && path.len() <= 107).then(|| PathBuf::from(path))
+}
+
+/// An absolute directory.
+pub fn directory(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
+    let path = PathBuf::from(text(value)?);
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    Err(Wrong::new(format!("{path:?} is not absolute"), "begin the path with /"))
+}
+
+/// CPUs, each once.
+pub fn cpus(value: &DeValue<'_>) -> Result<Vec<usize>, Wrong> {
+    let remedy = "write CPU numbers, each once, as [1, 2]";
+    let items = value
+        .as_array()
+        .ok_or_else(|| Wrong::new(format!("{} is not a list", shown(value)), remedy))?;
+    let mut cpus = Vec::with_capacity(items.len());
+    for item in items.iter() {
+        let cpu = number(item.get_ref(), 0, 1023)? as usize;
+        if cpus.contains(&cpu) {
+            return Err(Wrong::new(format!("CPU {cpu} is there twice"), remedy));
+        }
+        cpus.push(cpu);
+    }
+    Ok(cpus)
+}
+
+/// A station's address: neither group nor zero.
+pub fn mac(value: &DeValue<'_>) -> Result<Mac, Wrong> {
+    let remedy = "write six octets as \"52:54:00:00:00:01\"";
+    let mac = Mac::from_str(text(value)?)
+        .map_err(|_| Wrong::new(format!("{} is not a MAC address", shown(value)), remedy))?;
+    if mac.is_group() {
+        let remedy = "write an address with an even first octet: stations own no group address";
+        return Err(Wrong::new(format!("{mac} is a group address"), remedy));
+    }
+    if !mac.is_station() {
+        return Err(Wrong::new("the zero address belongs to no station", remedy));
+    }
+    Ok(mac)
+}
+
+/// A VLAN as a number.
+fn vlan_number(value: &DeValue<'_>) -> Result<VlanId, Wrong> {
+    let number = value.as_integer().and_then(|number| number.as_str().parse().ok());
+    number.and_then(VlanId::new).ok_or_else(|| not_a_vlan(&shown(value)))
+}
+
+fn not_a_vlan(shown: &str) -> Wrong {
+    Wrong::new(
+        format!("{shown} is not a VLAN"),
+        "write a number from 1 to 4094 (0 means no VLAN, 4095 is reserved)",
+    )
+}
+
+/// One VLAN.
+pub fn vlan_id(value: &DeValue<'_>) -> Result<VlanId, Wrong> {
+    vlan_number(value)
+}
+
+/// VLANs: numbers and ranges.
+pub fn vlan_list(value: &DeValue<'_>) -> Result<Vec<VlanId>, Wrong> {
+    let items = value.as_array().filter(|items| !items.is_empty()).ok_or_else(|| {
+        Wrong::new(
+            format!("{} is not a list of VLANs", shown(value)),
+            "write numbers and ranges, as [10, \"20-29\"]",
+        )
+    })?;
+    let mut members = Vec::new();
+    for item in items.iter() {
+        match item.get_ref() {
+            DeValue::String(range) => members.extend(vlan_range(range)?),
+            other => members.push(vlan_number(other)?),
+        }
+    }
+    members.sort_unstable();
+    members.dedup();
+    Ok(members)
+}
+
+/// `20-29`, or `20`.
+pub fn vlan_range(range: &str) -> Result<Vec<VlanId>, Wrong> {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    let id = |text: &str| {
+        let text = text.trim();
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let id = if digits { text.parse().ok().and_then(VlanId::new) } else { None };
+        id.ok_or_else(|| not_a_vlan(&format!("{text:?} in {range:?}")))
+    };
+    let (first, last) = (id(first)?, id(last)?);
+    if first > last {
+        let remedy = format!("write \"{last}-{first}\"");
+        return Err(Wrong::new(format!("the range {range:?} runs backwards"), remedy));
+    }
+    Ok((first.get()..=last.get()).filter_map(VlanId::new).collect())
+}
+
+/// VLANs in the short form of the command line: `transparent`, `access:10`,
+/// `trunk:10,20-29`, `trunk:10,20-29,native:10`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn vlan_words(words: &str) -> Result<VlanConfig, Wrong> {
+    if words == "transparent" {
+        return Ok(VlanConfig::Transparent);
+    }
+    let one = |text: &str| {
+        let ids = vlan_range(text)?;
+        if let [id] = ids[..] { Ok(id) } else { Err(not_a_vlan(&format!("{text:?}"))) }
+    };
+    if let Some(access) = words.strip_prefix("access:") {
+        return one(access).map(VlanConfig::Access);
+    }
+    let Some(list) = words.strip_prefix("trunk:") else {
+        return Err(Wrong::new(
+            format!("{words:?} is not a VLAN policy"),
+            "write transparent, access:10, trunk:10,20-29 or trunk:10,20-29,native:10",
+        ));
+    };
+    let (mut members, mut native) = (Vec::new(), None);
+    for item in list.split(',') {
+        match item.strip_prefix("native:") {
+            Some(id) => native = Some(one(id)?),
+            None => members.extend(vlan_range(item)?),
+        }
+    }
+    members.sort_unstable();
+    members.dedup();
+    Ok(VlanConfig::Trunk { members, native })
+}

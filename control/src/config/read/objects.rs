@@ -1,0 +1,288 @@
+//! The objects of a configuration, each from its table.
+
+use hairpin_dataplane::snapshot::{Admin, ReflectiveRelay};
+use hairpin_dataplane::wire::Mac;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Reading;
+use super::fields::Fields;
+use super::leaf::{self, Reflection, Wrong};
+use crate::config::{
+    At, BridgeConfig, ChannelConfig, DeviceConfig, FdbConfig, LEARN_LIMIT, LinkConfig,
+    MemberConfig, NamedBy, PortConfig, REFLECTED_GROUP_RATE, SwitchConfig, VlanConfig,
+};
+
+/// `[switch]`.
+pub fn switch(reading: &mut Reading, table: &DeTable<'_>) -> Option<SwitchConfig> {
+    let fields = Fields::new("switch", table, None);
+    fields.refuse_unknown(reading, &["name", "workers", "poll", "api", "state-dir", "fdb"]);
+    let default = SwitchConfig::default();
+    let read = SwitchConfig {
+        name: value_or(fields.optional(reading, "name", leaf::name), default.name),
+        workers: value_or(fields.optional(reading, "workers", leaf::cpus), default.workers),
+        poll: value_or(fields.optional(reading, "poll", leaf::poll), default.poll),
+        api: value_or(fields.optional(reading, "api", leaf::api), default.api),
+        state_dir: value_or(
+            fields.optional(reading, "state-dir", leaf::directory),
+            default.state_dir,
+        ),
+        fdb: fdb(reading, &fields).unwrap_or(default.fdb),
+    };
+    fields.unless_refused(Some(read))
+}
+
+fn fdb(reading: &mut Reading, switch: &Fields<'_, '_>) -> Option<FdbConfig> {
+    let value = switch.get("fdb")?;
+    let Some(table) = value.get_ref().as_table() else {
+        let remedy = "write fdb = { capacity = 65536, ageing = \"300s\" }";
+        switch.refuse(reading, "fdb", "it is not a table", remedy);
+        return None;
+    };
+    let fields = Fields::new("switch fdb", table, reading.line(&value.span()));
+    fields.refuse_unknown(reading, &["capacity", "ageing"]);
+    let default = FdbConfig::default();
+    Some(FdbConfig {
+        capacity: value_or(fields.optional(reading, "capacity", leaf::capacity), default.capacity),
+        ageing: value_or(fields.optional(reading, "ageing", leaf::ageing), default.ageing),
+    })
+}
+
+fn value_or<T>(read: Option<At<T>>, default: T) -> T {
+    read.map_or(default, |at| at.value)
+}
+
+/// `[[link]]`.
+pub fn link(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<LinkConfig> {
+    fields.refuse_unknown(reading, &["name", "role", "device", "mtu", "admin"]);
+    let name = fields.required(reading, "name", leaf::name, "\"up0\"");
+    let role = fields.required(reading, "role", leaf::role, "\"station\" or \"bridge\"");
+    let device = device(reading, fields);
+    let mtu = fields.optional(reading, "mtu", leaf::mtu);
+    let admin = value_or(fields.optional(reading, "admin", leaf::admin), Admin::Up);
+    let read = name.zip(role).map(|(name, role)| LinkConfig {
+        name,
+        role: role.value,
+        device,
+        mtu,
+        admin,
+    });
+    fields.unless_refused(read)
+}
+
+/// `[[channel]]`.
+pub fn channel(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<ChannelConfig> {
+    fields.refuse_unknown(reading, &["name", "link", "svid"]);
+    let name = fields.required(reading, "name", leaf::name, "\"blue\"");
+    let link = fields.required(reading, "link", leaf::name, "a link's name");
+    let svid = fields.required(reading, "svid", leaf::svid, "100");
+    let read =
+        name.zip(link).zip(svid).map(|((name, link), svid)| ChannelConfig { name, link, svid });
+    fields.unless_refused(read)
+}
+
+const PORT_KEYS: &[&str] =
+    &["name", "channel", "bridge", "mode", "device", "mac", "vlan", "learn-limit", "admin"];
+
+/// `[[port]]`.
+pub fn port(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<PortConfig> {
+    fields.refuse_unknown(reading, PORT_KEYS);
+    let name = fields.required(reading, "name", leaf::name, "\"vm1\"");
+    let channel = fields.optional(reading, "channel", leaf::name);
+    let bridge = fields.optional(reading, "bridge", leaf::name);
+    let mode = fields.optional(reading, "mode", leaf::mode);
+    if fields.get("device").is_none() {
+        let remedy = "write device = { tap = { interface = \"tap1\" } }";
+        fields.refuse(reading, "device", "it is missing", remedy);
+    }
+    let device = device(reading, fields);
+    let macs = macs(reading, fields);
+    let vlan = vlan(reading, fields);
+    let limit = fields.optional(reading, "learn-limit", leaf::learn_limit);
+    let admin = value_or(fields.optional(reading, "admin", leaf::admin), Admin::Up);
+    let read = name.zip(device).map(|(name, device)| PortConfig {
+        name,
+        channel,
+        bridge,
+        mode,
+        device,
+        macs,
+        vlan,
+        learn_limit: value_or(limit, LEARN_LIMIT),
+        admin,
+    });
+    fields.unless_refused(read)
+}
+
+/// `mac`: one address or a list.
+fn macs(reading: &mut Reading, fields: &Fields<'_, '_>) -> Vec<At<Mac>> {
+    let Some(value) = fields.get("mac") else { return Vec::new() };
+    let items = match value.get_ref() {
+        DeValue::Array(items) if items.is_empty() => {
+            let remedy = "list addresses, or leave mac out so that they are learned";
+            fields.refuse(reading, "mac", "the list is empty", remedy);
+            return Vec::new();
+        }
+        DeValue::Array(items) => items.iter().collect(),
+        _ => vec![value],
+    };
+    let mut macs: Vec<At<Mac>> = Vec::with_capacity(items.len());
+    for item in items {
+        let line = reading.line(&item.span());
+        match leaf::mac(item.get_ref()) {
+            Ok(value) => macs.push(At { value, line }),
+            Err(Wrong { problem, remedy }) => fields.refuse(reading, "mac", &problem, &remedy),
+        }
+    }
+    macs
+}
+
+/// `vlan`: `{ access = … }` or `{ trunk = […], native = … }`.
+fn vlan(reading: &mut Reading, port: &Fields<'_, '_>) -> VlanConfig {
+    const FORM: &str = "write { access = 10 } or { trunk = [10, \"20-29\"], native = 10 }";
+    let Some(value) = port.get("vlan") else { return VlanConfig::Transparent };
+    let Some(table) = value.get_ref().as_table() else {
+        port.refuse(reading, "vlan", "it is not a table", FORM);
+        return VlanConfig::Transparent;
+    };
+    let object = format!("{}: vlan", port.object());
+    let fields = Fields::new(&object, table, reading.line(&value.span()));
+    fields.refuse_unknown(reading, &["access", "trunk", "native"]);
+    let access = fields.optional(reading, "access", leaf::vlan_id);
+    let trunk = fields.optional(reading, "trunk", leaf::vlan_list);
+    let native = fields.optional(reading, "native", leaf::vlan_id);
+    let given = |key| fields.get(key).is_some();
+    match (given("access"), given("trunk"), given("native")) {
+        (true, true, _) => {
+            fields.refuse(reading, "trunk", "a port is either access or trunk", FORM);
+        }
+        (_, false, true) => {
+            fields.refuse(reading, "native", "only a trunk has a native VLAN", FORM);
+        }
+        (false, false, false) => port.refuse(reading, "vlan", "it says nothing", FORM),
+        _ => {}
+    }
+    if let Some(access) = access {
+        return VlanConfig::Access(access.value);
+    }
+    trunk.map_or(VlanConfig::Transparent, |trunk| VlanConfig::Trunk {
+        members: trunk.value,
+        native: native.map(|native| native.value),
+    })
+}
+
+/// `device`: a table with one key, the kind.
+fn device(reading: &mut Reading, fields: &Fields<'_, '_>) -> Option<At<DeviceConfig>> {
+    const FORM: &str = "write { tap = { interface = \"tap1\" } }";
+    let value = fields.get("device")?;
+    let line = reading.line(&value.span());
+    let Some(table) = value.get_ref().as_table() else {
+        fields.refuse(reading, "device", "it is not a table", FORM);
+        return None;
+    };
+    let mut kinds = table.iter();
+    let (Some((kind, settings)), None) = (kinds.next(), kinds.next()) else {
+        fields.refuse(reading, "device", "it does not name exactly one kind", FORM);
+        return None;
+    };
+    match (kind.get_ref().as_ref(), settings.get_ref().as_table()) {
+        ("tap", Some(table)) => tap(reading, fields, table, line).map(|value| At { value, line }),
+        ("tap", None) => {
+            fields.refuse(reading, "device", "tap is not a table", FORM);
+            None
+        }
+        (kind, _) => {
+            refuse_kind(reading, fields, kind);
+            None
+        }
+    }
+}
+
+fn refuse_kind(reading: &mut Reading, fields: &Fields<'_, '_>, kind: &str) {
+    let problem = match kind {
+        "vhost-user" | "packet" | "xdp" => format!("{kind} is not supported by this version"),
+        "memory" => "memory devices are for programs that embed the switch".to_owned(),
+        _ => format!("{kind:?} is not a kind of device"),
+    };
+    let remedy = "supported now: { tap = { interface = \"tap1\" } }";
+    fields.refuse(reading, "device", &problem, remedy);
+}
+
+fn tap(
+    reading: &mut Reading,
+    owner: &Fields<'_, '_>,
+    table: &DeTable<'_>,
+    line: Option<u32>,
+) -> Option<DeviceConfig> {
+    let fields = Fields::new(&format!("{}: device tap", owner.object()), table, line);
+    fields.refuse_unknown(reading, &["interface"]);
+    let interface = fields.required(reading, "interface", leaf::interface, "\"tap1\"");
+    let read = fields.unless_refused(interface);
+    if read.is_none() {
+        // What is wrong was said of the inner table; the owner is unreadable with it.
+        owner.note_refusal();
+    }
+    read.map(|interface| DeviceConfig::Tap { interface: interface.value })
+}
+
+/// `[[bridge]]`.
+pub fn bridge(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<BridgeConfig> {
+    const FORM: &str = "write members = [ { link = \"sbp0\" }, { channel = \"blue\" } ]";
+    fields.refuse_unknown(reading, &["name", "members"]);
+    let name = fields.required(reading, "name", leaf::name, "\"br0\"");
+    let mut members = Vec::new();
+    match fields.get("members").map(|value| (value, value.get_ref().as_array())) {
+        None => {}
+        Some((_, Some(items))) => {
+            for item in items.iter() {
+                members.extend(member(reading, fields, item));
+            }
+        }
+        Some((_, None)) => fields.refuse(reading, "members", "it is not a list", FORM),
+    }
+    fields.unless_refused(name.map(|name| BridgeConfig { name, members }))
+}
+
+fn member(
+    reading: &mut Reading,
+    bridge: &Fields<'_, '_>,
+    item: &Spanned<DeValue<'_>>,
+) -> Option<MemberConfig> {
+    const FORM: &str = "write { link = \"sbp0\" } or { channel = \"blue\" }";
+    let Some(table) = item.get_ref().as_table() else {
+        bridge.refuse(reading, "members", "a member is not a table", FORM);
+        return None;
+    };
+    let object = format!("{}: member", bridge.object());
+    let fields = Fields::new(&object, table, reading.line(&item.span()));
+    let known = &["link", "channel", "reflective-relay", "reflected-group-rate"];
+    fields.refuse_unknown(reading, known);
+    let link = fields.optional(reading, "link", leaf::name);
+    let channel = fields.optional(reading, "channel", leaf::name);
+    let reflection = fields.optional(reading, "reflective-relay", leaf::reflective_relay);
+    let rate = fields.optional(reading, "reflected-group-rate", leaf::rate);
+    let named = match (link, channel) {
+        (Some(link), None) => Some((link, NamedBy::Link)),
+        (None, Some(channel)) => Some((channel, NamedBy::Channel)),
+        (Some(_), Some(_)) => {
+            fields.refuse(reading, "channel", "a member is a link or a channel, not both", FORM);
+            None
+        }
+        (None, None) => {
+            fields.refuse(reading, "", "it names neither a link nor a channel", FORM);
+            None
+        }
+    };
+    let group_rate = value_or(rate, REFLECTED_GROUP_RATE);
+    let reflective_relay = match value_or(reflection, Reflection::Off) {
+        Reflection::Off => ReflectiveRelay::Off,
+        Reflection::On => ReflectiveRelay::On { group_rate },
+    };
+    let read =
+        named.map(|(channel, named_by)| MemberConfig { channel, named_by, reflective_relay });
+    let read = fields.unless_refused(read);
+    if read.is_none() {
+        bridge.note_refusal();
+    }
+    read
+}

@@ -1,0 +1,480 @@
+//! What objects say of each other: references, doubles, rules that span objects.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hairpin_dataplane::snapshot::{Addresses, DEVICES_MAX, Mode, PORTS_MAX, VlanPolicy};
+use hairpin_dataplane::wire::vlan::VidSet;
+use hairpin_dataplane::wire::{Mac, SVid, Vid};
+
+use super::desired::{
+    Bridge, BridgeIndex, Channel, ChannelIndex, Desired, Home, Link, Member, Port,
+};
+use super::nearest::hint;
+use super::{
+    At, BridgeConfig, ChannelConfig, Config, ConfigError, ConfigErrors, DeviceConfig, LinkRole,
+    MTU_MAX, MTU_MIN, MemberConfig, NamedBy, PortConfig,
+};
+
+/// Checks a configuration as a whole. References to objects in `unread` are not
+/// held against it: those were there, but could not be read.
+///
+/// # Errors
+/// Every contradiction found.
+pub fn validate(config: Config, unread: &BTreeSet<String>) -> Result<Desired, ConfigErrors> {
+    let mut check = Check { unread, errors: Vec::new() };
+    check.names(&config);
+    check.interfaces(&config);
+    check.mtus(&config);
+    let links: Vec<Link> = config.links.iter().map(link).collect();
+    let mut channels = check.channels(&config);
+    let bridges = check.bridges(&config, &mut channels, &links);
+    let scope = Scope { links: &links, channels: &channels, bridges: &bridges };
+    let ports: Vec<Port> =
+        config.ports.iter().filter_map(|port| check.port(port, &scope)).collect();
+    check.direct_ports(&config, &ports, &scope);
+    check.addresses(&config, &ports);
+    check.numbers(&config, &channels);
+    if check.errors.is_empty() {
+        Ok(Desired { config, links, channels, bridges, ports })
+    } else {
+        Err(ConfigErrors::new(check.errors))
+    }
+}
+
+fn link(link: &super::LinkConfig) -> Link {
+    Link {
+        name: link.name.value.clone(),
+        role: link.role,
+        device: link.device.as_ref().map(|device| device.value.clone()),
+        mtu: link.mtu.map(|mtu| mtu.value),
+        admin: link.admin,
+    }
+}
+
+struct Check<'c> {
+    unread: &'c BTreeSet<String>,
+    errors: Vec<ConfigError>,
+}
+
+/// What a port can refer to.
+struct Scope<'s> {
+    links: &'s [Link],
+    channels: &'s [Channel],
+    bridges: &'s [Bridge],
+}
+
+impl Scope<'_> {
+    fn channel(&self, name: &str) -> Option<(ChannelIndex, &Channel)> {
+        let found = self.channels.iter().enumerate().find(|(_, channel)| channel.name == name);
+        found.map(|(index, channel)| (ChannelIndex(index), channel))
+    }
+
+    /// The names of channels on links of this role.
+    fn channel_names(&self, role: LinkRole) -> Vec<&str> {
+        let of_role = |channel: &&Channel| self.links[channel.link].role == role;
+        self.channels.iter().filter(of_role).map(|channel| channel.name.as_str()).collect()
+    }
+}
+
+/// `there are a, b`, or that there are none.
+fn listed(what: &str, names: &[&str]) -> String {
+    const SHOWN: usize = 8;
+    match names.len() {
+        0 => format!("there are no {what}"),
+        count if count <= SHOWN => format!("{what} are {}", names.join(", ")),
+        count => format!("{what} are {} and {} more", names[..SHOWN].join(", "), count - SHOWN),
+    }
+}
+
+/// Names.
+impl Check<'_> {
+    fn refuse(
+        &mut self,
+        object: &str,
+        field: &str,
+        line: Option<u32>,
+        problem: &str,
+        remedy: &str,
+    ) {
+        self.errors.push(ConfigError::new(object, field, problem, remedy).at(line));
+    }
+
+    /// Links, channels, ports and bridges share one flat namespace.
+    fn names(&mut self, config: &Config) {
+        let links = config.links.iter().map(|link| ("link", &link.name));
+        let channels = config.channels.iter().map(|channel| ("channel", &channel.name));
+        let bridges = config.bridges.iter().map(|bridge| ("bridge", &bridge.name));
+        let ports = config.ports.iter().map(|port| ("port", &port.name));
+        let mut all: Vec<_> = links.chain(channels).chain(bridges).chain(ports).collect();
+        all.sort_by_key(|(_, name)| name.line);
+        let mut seen: BTreeMap<&str, (&str, Option<u32>)> = BTreeMap::new();
+        for (kind, name) in all {
+            let Some((first, line)) = seen.get(name.value.as_str()) else {
+                seen.insert(&name.value, (kind, name.line));
+                continue;
+            };
+            let place = line.map_or_else(String::new, |line| format!(" in line {line}"));
+            let problem = format!("{:?} is already the name of a {first}{place}", name.value);
+            let remedy = "links, channels, ports and bridges share one namespace: rename one";
+            self.refuse(&format!("{kind} {}", name.value), "name", name.line, &problem, remedy);
+        }
+    }
+
+    /// A netdev is one device's.
+    fn interfaces(&mut self, config: &Config) {
+        let links = config.links.iter().filter_map(|link| {
+            link.device.as_ref().map(|device| (format!("link {}", link.name.value), device))
+        });
+        let ports =
+            config.ports.iter().map(|port| (format!("port {}", port.name.value), &port.device));
+        let mut seen: BTreeMap<&str, String> = BTreeMap::new();
+        for (object, device) in links.chain(ports) {
+            let DeviceConfig::Tap { interface } = &device.value else { continue };
+            if let Some(first) = seen.get(interface.as_str()) {
+                let problem = format!("interface {interface:?} is already that of {first}");
+                self.refuse(&object, "device", device.line, &problem, "give each its own");
+            } else {
+                seen.insert(interface, object);
+            }
+        }
+    }
+
+    fn mtus(&mut self, config: &Config) {
+        for link in &config.links {
+            let Some(At { value, line }) = link.mtu else { continue };
+            if !(MTU_MIN..=MTU_MAX).contains(&value) {
+                let problem = format!("{value} is out of range");
+                let remedy = format!("write a number from {MTU_MIN} to {MTU_MAX}");
+                self.refuse(&format!("link {}", link.name.value), "mtu", line, &problem, &remedy);
+            }
+        }
+    }
+
+    /// Ids are 13 and 12 bits wide.
+    fn numbers(&mut self, config: &Config, channels: &[Channel]) {
+        let relay_ports = config.ports.len() + channels.len();
+        let devices = config.ports.len() + config.links.len();
+        let both = [("relay ports", relay_ports, PORTS_MAX), ("devices", devices, DEVICES_MAX)];
+        for (what, count, most) in both {
+            if count > most {
+                let problem = format!("{count} {what} are too many");
+                let remedy = format!("a switch has at most {most}");
+                self.refuse("configuration", "", None, &problem, &remedy);
+            }
+        }
+    }
+}
+
+/// Channels and bridges.
+impl Check<'_> {
+    /// Default channels first, then the tagged ones.
+    fn channels(&mut self, config: &Config) -> Vec<Channel> {
+        let default = |(index, link): (usize, &super::LinkConfig)| Channel {
+            name: link.name.value.clone(),
+            link: index,
+            svid: None,
+            bridge: None,
+        };
+        let mut channels: Vec<Channel> = config.links.iter().enumerate().map(default).collect();
+        let mut taken: BTreeMap<(usize, SVid), &str> = BTreeMap::new();
+        for channel in &config.channels {
+            let Some(link) = self.link_of(channel, config) else { continue };
+            let name = &channel.name.value;
+            if let Some(first) = taken.insert((link, channel.svid.value), name) {
+                let problem =
+                    format!("S-VID {} is already channel {first} of this link", channel.svid.value);
+                let remedy = "give each channel of a link its own S-VID";
+                let object = format!("channel {name}");
+                self.refuse(&object, "svid", channel.svid.line, &problem, remedy);
+            }
+            let svid = Some(channel.svid.value);
+            channels.push(Channel { name: name.clone(), link, svid, bridge: None });
+        }
+        channels
+    }
+
+    fn link_of(&mut self, channel: &ChannelConfig, config: &Config) -> Option<usize> {
+        let wanted = &channel.link.value;
+        let found = config.links.iter().position(|link| link.name.value == *wanted);
+        if found.is_none() && !self.unread.contains(wanted) {
+            let names: Vec<&str> =
+                config.links.iter().map(|link| link.name.value.as_str()).collect();
+            let problem = format!("there is no link {wanted:?}{}", hint(wanted, names.clone()));
+            let object = format!("channel {}", channel.name.value);
+            self.refuse(&object, "link", channel.link.line, &problem, &listed("links", &names));
+        }
+        found
+    }
+
+    fn bridges(
+        &mut self,
+        config: &Config,
+        channels: &mut [Channel],
+        links: &[Link],
+    ) -> Vec<Bridge> {
+        let mut bridges = Vec::with_capacity(config.bridges.len());
+        for (index, bridge) in config.bridges.iter().enumerate() {
+            let mut members = Vec::with_capacity(bridge.members.len());
+            for member in &bridge.members {
+                let scope = Scope { links, channels, bridges: &bridges };
+                let Some(channel) = self.member(bridge, member, &scope) else { continue };
+                let joined = channels[channel.0].bridge.replace(BridgeIndex(index));
+                if let Some(first) = joined {
+                    let name = &config.bridges[first.0].name.value;
+                    let problem =
+                        format!("{:?} is already a member of bridge {name}", member.channel.value);
+                    let remedy = "a channel is a member of one bridge, once";
+                    self.refuse_member(bridge, member, &problem, remedy);
+                }
+                members.push(Member { channel, reflective_relay: member.reflective_relay });
+            }
+            bridges.push(Bridge { name: bridge.name.value.clone(), members });
+        }
+        bridges
+    }
+
+    fn member(
+        &mut self,
+        bridge: &BridgeConfig,
+        member: &MemberConfig,
+        scope: &Scope<'_>,
+    ) -> Option<ChannelIndex> {
+        let wanted = &member.channel.value;
+        let names = scope.channel_names(LinkRole::Bridge);
+        let Some((index, channel)) = scope.channel(wanted) else {
+            if !self.unread.contains(wanted) {
+                let what = match member.named_by {
+                    NamedBy::Link => "link",
+                    NamedBy::Channel => "channel",
+                };
+                let problem =
+                    format!("there is no {what} {wanted:?}{}", hint(wanted, names.clone()));
+                let remedy = listed("bridge links and their channels", &names);
+                self.refuse_member(bridge, member, &problem, &remedy);
+            }
+            return None;
+        };
+        if scope.links[channel.link].role != LinkRole::Bridge {
+            let problem = format!("{wanted:?} is on a link with role station");
+            let remedy = listed("bridge links and their channels", &names);
+            self.refuse_member(bridge, member, &problem, &remedy);
+            return None;
+        }
+        if member.named_by == NamedBy::Link && channel.svid.is_some() {
+            let remedy = format!("write {{ channel = {wanted:?} }}");
+            self.refuse_member(bridge, member, &format!("{wanted:?} is a channel"), &remedy);
+            return None;
+        }
+        Some(index)
+    }
+
+    fn refuse_member(
+        &mut self,
+        bridge: &BridgeConfig,
+        member: &MemberConfig,
+        problem: &str,
+        remedy: &str,
+    ) {
+        let object = format!("bridge {}", bridge.name.value);
+        self.refuse(&object, "members", member.channel.line, problem, remedy);
+    }
+}
+
+/// Ports.
+impl Check<'_> {
+    fn port(&mut self, port: &PortConfig, scope: &Scope<'_>) -> Option<Port> {
+        let home = self.home(port, scope)?;
+        let addresses = self.own_addresses(port);
+        Some(Port {
+            name: port.name.value.clone(),
+            home,
+            device: port.device.value.clone(),
+            addresses,
+            learn_limit: port.learn_limit,
+            vlan: port.vlan.policy(),
+            admin: port.admin,
+        })
+    }
+
+    fn refuse_port(
+        &mut self,
+        port: &PortConfig,
+        field: &str,
+        line: Option<u32>,
+        problem: &str,
+        remedy: &str,
+    ) {
+        let object = format!("port {}", port.name.value);
+        self.refuse(&object, field, line.or(port.name.line), problem, remedy);
+    }
+
+    fn home(&mut self, port: &PortConfig, scope: &Scope<'_>) -> Option<Home> {
+        match (&port.channel, &port.bridge) {
+            (Some(channel), None) => {
+                let index = self.station_channel(port, channel, scope);
+                if port.mode.is_none() {
+                    let remedy = "write mode = \"veb\", \"vepa\", \"private\" or \"direct\"";
+                    self.refuse_port(port, "mode", None, "it is missing", remedy);
+                }
+                let mode = port.mode?.value;
+                index.map(|channel| Home::Station { channel, mode })
+            }
+            (None, Some(bridge)) => {
+                if let Some(mode) = port.mode {
+                    let remedy = "leave it out: modes are for ports on channels";
+                    self.refuse_port(port, "mode", mode.line, "a bridge port has no mode", remedy);
+                }
+                self.bridge_of(port, bridge, scope).map(Home::Bridge)
+            }
+            (Some(_), Some(bridge)) => {
+                let problem = "a port is on a channel or on a bridge, not both";
+                self.refuse_port(port, "bridge", bridge.line, problem, "leave one out");
+                None
+            }
+            (None, None) => {
+                let remedy = "write channel = a channel's or station link's name, or bridge = a \
+                              bridge's";
+                self.refuse_port(port, "channel", None, "it is missing", remedy);
+                None
+            }
+        }
+    }
+
+    fn station_channel(
+        &mut self,
+        port: &PortConfig,
+        wanted: &At<String>,
+        scope: &Scope<'_>,
+    ) -> Option<ChannelIndex> {
+        let names = scope.channel_names(LinkRole::Station);
+        let Some((index, channel)) = scope.channel(&wanted.value) else {
+            if !self.unread.contains(&wanted.value) {
+                let near = hint(&wanted.value, names.clone());
+                let problem = format!("there is no channel {:?}{near}", wanted.value);
+                let remedy = listed("channels for ports", &names);
+                self.refuse_port(port, "channel", wanted.line, &problem, &remedy);
+            }
+            return None;
+        };
+        if scope.links[channel.link].role == LinkRole::Bridge {
+            let problem = format!("{:?} is on a link with role bridge", wanted.value);
+            let remedy = "write bridge = the bridge that has this channel as a member, or name a \
+                          channel of a station link";
+            self.refuse_port(port, "channel", wanted.line, &problem, remedy);
+            return None;
+        }
+        Some(index)
+    }
+
+    fn bridge_of(
+        &mut self,
+        port: &PortConfig,
+        wanted: &At<String>,
+        scope: &Scope<'_>,
+    ) -> Option<BridgeIndex> {
+        let found = scope.bridges.iter().position(|bridge| bridge.name == wanted.value);
+        if found.is_none() && !self.unread.contains(&wanted.value) {
+            let names: Vec<&str> =
+                scope.bridges.iter().map(|bridge| bridge.name.as_str()).collect();
+            let near = hint(&wanted.value, names.clone());
+            let problem = format!("there is no bridge {:?}{near}", wanted.value);
+            self.refuse_port(port, "bridge", wanted.line, &problem, &listed("bridges", &names));
+        }
+        found.map(BridgeIndex)
+    }
+
+    fn own_addresses(&mut self, port: &PortConfig) -> Addresses {
+        let mut macs: Vec<Mac> = Vec::with_capacity(port.macs.len());
+        for &At { value: mac, line } in &port.macs {
+            if !mac.is_station() {
+                let problem = format!("{mac} is a group address or zero");
+                self.refuse_port(port, "mac", line, &problem, "write a station's address");
+            } else if macs.contains(&mac) {
+                let problem = format!("{mac} is there twice");
+                self.refuse_port(port, "mac", line, &problem, "write it once");
+            } else {
+                macs.push(mac);
+            }
+        }
+        if macs.is_empty() {
+            return Addresses::Learned { limit: port.learn_limit };
+        }
+        Addresses::Registered(macs.into_boxed_slice())
+    }
+
+    /// A direct port is the only port of its channel.
+    fn direct_ports(&mut self, config: &Config, ports: &[Port], scope: &Scope<'_>) {
+        let mut homes: BTreeMap<ChannelIndex, Vec<(&Port, Mode)>> = BTreeMap::new();
+        for port in ports {
+            if let Home::Station { channel, mode } = port.home {
+                homes.entry(channel).or_default().push((port, mode));
+            }
+        }
+        for (channel, tenants) in homes {
+            let direct = tenants.iter().find(|(_, mode)| *mode == Mode::Direct);
+            let Some(&(direct, _)) = direct.filter(|_| tenants.len() > 1) else { continue };
+            for (port, _) in tenants.iter().filter(|(port, _)| port.name != direct.name) {
+                let Some(written) = written(config, port) else { continue };
+                let problem = format!(
+                    "channel {} belongs to {}, whose mode is direct",
+                    scope.channels[channel.0].name, direct.name
+                );
+                let remedy = "a direct port is the only port of its channel: use another channel, \
+                              or another mode";
+                let line = written.channel.as_ref().and_then(|channel| channel.line);
+                self.refuse_port(written, "channel", line, &problem, remedy);
+            }
+        }
+    }
+
+    /// An address is registered once in each VLAN of a domain.
+    fn addresses(&mut self, config: &Config, ports: &[Port]) {
+        let mut owners: BTreeMap<(Domain, Mac), Vec<&Port>> = BTreeMap::new();
+        for port in ports {
+            let Addresses::Registered(macs) = &port.addresses else { continue };
+            for &mac in macs {
+                let others = owners.entry((domain(port), mac)).or_default();
+                let first = others.iter().find(|other| overlap(&other.vlan, &port.vlan));
+                if let (Some(first), Some(written)) = (first, written(config, port)) {
+                    let problem = format!("{mac} is registered on port {} already", first.name);
+                    let remedy = "give each port its own address, or put them into different VLANs";
+                    let place = written.macs.iter().find(|at| at.value == mac);
+                    let line = place.and_then(|at| at.line);
+                    self.refuse_port(written, "mac", line, &problem, remedy);
+                }
+                others.push(port);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Domain {
+    Channel(ChannelIndex),
+    Bridge(BridgeIndex),
+}
+
+fn domain(port: &Port) -> Domain {
+    match port.home {
+        Home::Station { channel, .. } => Domain::Channel(channel),
+        Home::Bridge(bridge) => Domain::Bridge(bridge),
+    }
+}
+
+/// What was written of a port.
+fn written<'c>(config: &'c Config, port: &Port) -> Option<&'c PortConfig> {
+    config.ports.iter().find(|written| written.name.value == port.name)
+}
+
+/// Whether two ports are members of a common VID.
+fn overlap(a: &VlanPolicy, b: &VlanPolicy) -> bool {
+    match (a, b) {
+        (VlanPolicy::Transparent, _) | (_, VlanPolicy::Transparent) => true,
+        (VlanPolicy::Access(id), other) | (other, VlanPolicy::Access(id)) => {
+            other.contains(Vid::from(*id))
+        }
+        (VlanPolicy::Trunk { members: a, .. }, VlanPolicy::Trunk { members: b, .. }) => {
+            VidSet::intersects(a, b)
+        }
+    }
+}
