@@ -1,0 +1,65 @@
+//! Changes to one port.
+
+use hairpin_dataplane::snapshot::{Admin, Mode};
+
+use super::ApplyError;
+use crate::config::nearest::hint;
+use crate::config::{Config, PortConfig, VlanConfig};
+
+/// What is to change of a port; the rest stays.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct PortChange {
+    /// Another mode.
+    pub mode: Option<Mode>,
+    /// Another home.
+    pub home: Option<HomeChange>,
+    /// Other VLANs.
+    pub vlan: Option<VlanConfig>,
+    /// Up or down.
+    pub admin: Option<Admin>,
+}
+
+/// Where a port is to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HomeChange {
+    /// On this channel.
+    Channel(String),
+    /// On this bridge; its mode goes.
+    Bridge(String),
+}
+
+impl PortChange {
+    /// The configuration with the change made.
+    pub(super) fn apply_to(self, mut config: Config, name: &str) -> Result<Config, ApplyError> {
+        let names: Vec<&str> = config.ports.iter().map(|port| &*port.name.value).collect();
+        let Some(index) = names.iter().position(|known| *known == name) else {
+            let hint = hint(name, names);
+            return Err(ApplyError::NoSuchPort { name: name.to_owned(), hint });
+        };
+        self.change(&mut config.ports[index]);
+        // The lines of the file it once came from say nothing of what is asked now.
+        config.forget_lines();
+        Ok(config)
+    }
+
+    fn change(self, port: &mut PortConfig) {
+        match self.home {
+            None => {}
+            Some(HomeChange::Channel(channel)) => {
+                (port.channel, port.bridge) = (Some(channel.into()), None);
+            }
+            Some(HomeChange::Bridge(bridge)) => {
+                (port.channel, port.bridge, port.mode) = (None, Some(bridge.into()), None);
+            }
+        }
+        if let Some(mode) = self.mode {
+            port.mode = Some(mode.into());
+        }
+        if let Some(vlan) = self.vlan {
+            port.vlan = vlan;
+        }
+        if let Some(admin) = self.admin {
+            port.admin = admin;
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What an apply changes.
+
+use std::fmt;
+
+use crate::config::{BridgeConfig, ChannelConfig, Config, LinkConfig, PortConfig, SwitchConfig};
+
+/// The difference between two configurations.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Diff(pub Vec<Change>);
+
+/// One object's change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Kind and name, as `port vm1`.
+    pub object: String,
+    /// What becomes of it.
+    pub what: What,
+}
+
+/// What becomes of an object.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum What {
+    /// It is new.
+    Added,
+    /// It goes.
+    Removed,
+    /// Some of its fields change while it runs.
+    Changed(Vec<&'static str>),
+    /// Some of its fields change, and its device has to be opened anew.
+    Disruptive(Vec<&'static str>),
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Added => write!(f, "+ {}", self.object),
+            What::Removed => write!(f, "- {}", self.object),
+            What::Changed(fields) => write!(f, "~ {}: {}", self.object, fields.join(", ")),
+            What::Disruptive(fields) => {
+                write!(f, "! {}: {} (disruptive)", self.object, fields.join(", "))
+            }
+        }
+    }
+}
+
+/// An object that has a name and fields.
+trait Object {
+    const KIND: &'static str;
+    fn name(&self) -> &str;
+    /// Fields that differ.
+    fn changed(&self, new: &Self) -> Vec<&'static str>;
+}
+
+macro_rules! changed {
+    ($old:expr, $new:expr, $($field:ident $name:literal)+) => {
+        [$(($old.$field != $new.$field).then_some($name)),+].into_iter().flatten().collect()
+    };
+}
+
+impl Object for LinkConfig {
+    const KIND: &'static str = "link";
+    fn name(&self) -> &str {
+        &self.name.value
+    }
+    fn changed(&self, new: &LinkConfig) -> Vec<&'static str> {
+        changed!(self, new, role "role" device "device" mtu "mtu" admin "admin")
+    }
+}
+
+impl Object for ChannelConfig {
+    const KIND: &'static str = "channel";
+    fn name(&self) -> &str {
+        &self.name.value
+    }
+    fn changed(&self, new: &ChannelConfig) -> Vec<&'static str> {
+        changed!(self, new, link "link" svid "svid")
+    }
+}
+
+impl Object for BridgeConfig {
+    const KIND: &'static str = "bridge";
+    fn name(&self) -> &str {
+        &self.name.value
+    }
+    fn changed(&self, new: &BridgeConfig) -> Vec<&'static str> {
+        changed!(self, new, members "members")
+    }
+}
+
+impl Object for PortConfig {
+    const KIND: &'static str = "port";
+    fn name(&self) -> &str {
+        &self.name.value
+    }
+    fn changed(&self, new: &PortConfig) -> Vec<&'static str> {
+        changed!(
+            self, new,
+            channel "channel" bridge "bridge" mode "mode" device "device" macs "mac"
+            vlan "vlan" learn_limit "learn-limit" admin "admin"
+        )
+    }
+}
+
+impl Diff {
+    /// What has to change to get from `old` to `new`.
+    #[must_use]
+    pub fn between(old: &Config, new: &Config) -> Diff {
+        let mut changes = Vec::new();
+        let fields = changed_switch(&old.switch, &new.switch);
+        if !fields.is_empty() {
+            changes.push(Change { object: "switch".to_owned(), what: What::Changed(fields) });
+        }
+        compare(&old.links, &new.links, &mut changes);
+        compare(&old.channels, &new.channels, &mut changes);
+        compare(&old.bridges, &new.bridges, &mut changes);
+        compare(&old.ports, &new.ports, &mut changes);
+        Diff(changes)
+    }
+
+    /// Whether nothing changes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for Diff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("nothing changes");
+        }
+        let lines: Vec<String> = self.0.iter().map(Change::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+fn changed_switch(old: &SwitchConfig, new: &SwitchConfig) -> Vec<&'static str> {
+    changed!(
+        old, new,
+        name "name" workers "workers" poll "poll" api "api" state_dir "state-dir" fdb "fdb"
+    )
+}
+
+fn compare<T: Object>(old: &[T], new: &[T], changes: &mut Vec<Change>) {
+    let find = |objects: &'_ [T], name: &str| objects.iter().position(|o| o.name() == name);
+    let object = |of: &T| format!("{} {}", T::KIND, of.name());
+    for gone in old.iter().filter(|was| find(new, was.name()).is_none()) {
+        changes.push(Change { object: object(gone), what: What::Removed });
+    }
+    for is in new {
+        let Some(was) = find(old, is.name()).map(|index| &old[index]) else {
+            changes.push(Change { object: object(is), what: What::Added });
+            continue;
+        };
+        let fields = was.changed(is);
+        if fields.contains(&"device") {
+            changes.push(Change { object: object(is), what: What::Disruptive(fields) });
+        } else if !fields.is_empty() {
+            changes.push(Change { object: object(is), what: What::Changed(fields) });
+        }
+    }
+}

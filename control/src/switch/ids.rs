@@ -1,0 +1,198 @@
+//! Ids that stay: the same port keeps its numbers whatever else changes.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use hairpin_dataplane::snapshot::{
+    Addresses, Admin, DEVICES_MAX, DeviceId, DomainId, Generation, PORTS_MAX, PortId, VlanPolicy,
+};
+
+/// Numbers by name. A name that goes gives its number back, to be used again as
+/// late as possible.
+#[derive(Clone, Debug, Default)]
+struct Pool {
+    by_name: BTreeMap<String, u16>,
+    free: VecDeque<u16>,
+    next: u16,
+}
+
+impl Pool {
+    /// The number of a name, an unused one if it is new; nothing if `most` are in use.
+    fn number(&mut self, name: &str, most: usize) -> Option<u16> {
+        if let Some(&number) = self.by_name.get(name) {
+            return Some(number);
+        }
+        let number = if usize::from(self.next) < most {
+            self.next += 1;
+            self.next - 1
+        } else {
+            self.free.pop_front()?
+        };
+        self.by_name.insert(name.to_owned(), number);
+        Some(number)
+    }
+
+    /// Lets go of all names but these.
+    fn keep(&mut self, wanted: &BTreeSet<String>) {
+        let free = &mut self.free;
+        self.by_name.retain(|name, number| {
+            let keep = wanted.contains(name);
+            if !keep {
+                free.push_back(*number);
+            }
+            keep
+        });
+    }
+}
+
+/// What learned addresses depend on: when it changes, they no longer count.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Standing {
+    /// Where the port is.
+    pub domain: DomainId,
+    /// Up or down.
+    pub admin: Admin,
+    /// Its VLANs.
+    pub vlan: VlanPolicy,
+    /// Its addresses.
+    pub addresses: Addresses,
+}
+
+/// All ids of a switch. A clone is edited while a change is prepared and takes
+/// the place of the original when it is committed.
+#[derive(Clone, Debug, Default)]
+pub struct Ids {
+    ports: Pool,
+    devices: Pool,
+    domains: Pool,
+    generations: BTreeMap<PortId, Generation>,
+    standings: BTreeMap<String, Standing>,
+    /// Names asked for since [`Ids::begin`].
+    wanted: BTreeSet<String>,
+}
+
+/// A switch has no more numbers of a kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exhausted;
+
+impl Ids {
+    /// Starts a change: what is not asked for until [`Ids::end`] is let go.
+    pub fn begin(&mut self) {
+        self.wanted.clear();
+    }
+
+    /// Ends a change.
+    pub fn end(&mut self) {
+        let Ids { ports, devices, domains, standings, wanted, .. } = self;
+        [ports, devices, domains].into_iter().for_each(|pool| pool.keep(wanted));
+        standings.retain(|name, _| wanted.contains(name));
+    }
+
+    /// The device of a port or link.
+    ///
+    /// # Errors
+    /// There are [`DEVICES_MAX`] already.
+    pub fn device(&mut self, name: &str) -> Result<DeviceId, Exhausted> {
+        self.wanted.insert(name.to_owned());
+        self.devices.number(name, DEVICES_MAX).map(DeviceId).ok_or(Exhausted)
+    }
+
+    /// The domain of a channel or bridge.
+    ///
+    /// # Errors
+    /// There are [`PORTS_MAX`] already.
+    pub fn domain(&mut self, name: &str) -> Result<DomainId, Exhausted> {
+        self.wanted.insert(name.to_owned());
+        self.domains.number(name, PORTS_MAX).map(DomainId).ok_or(Exhausted)
+    }
+
+    /// The relay port of a port or of a channel's end on its link.
+    ///
+    /// # Errors
+    /// There are [`PORTS_MAX`] already.
+    pub fn port(&mut self, name: &str) -> Result<PortId, Exhausted> {
+        self.wanted.insert(name.to_owned());
+        self.ports.number(name, PORTS_MAX).map(PortId).ok_or(Exhausted)
+    }
+
+    /// The generation of a relay port, raised if what its learned addresses depend
+    /// on has changed or the id has a new tenant.
+    pub fn generation(&mut self, name: &str, id: PortId, standing: Standing) -> Generation {
+        let generation = self.generations.entry(id).or_default();
+        if self.standings.get(name) != Some(&standing) {
+            generation.0 = generation.0.wrapping_add(1);
+            self.standings.insert(name.to_owned(), standing);
+        }
+        *generation
+    }
+
+    /// Who has which relay port, and its generation.
+    #[must_use]
+    pub fn tenants(&self) -> BTreeMap<PortId, (String, Generation)> {
+        let tenant = |(name, &number): (&String, &u16)| {
+            let generation = self.generations.get(&PortId(number)).copied().unwrap_or_default();
+            (PortId(number), (name.clone(), generation))
+        };
+        self.ports.by_name.iter().map(tenant).collect()
+    }
+
+    /// Which channel or bridge is which domain.
+    #[must_use]
+    pub fn domain_names(&self) -> BTreeMap<DomainId, String> {
+        let by_name = self.domains.by_name.iter();
+        by_name.map(|(name, &number)| (DomainId(number), name.clone())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(admin: Admin) -> Standing {
+        let addresses = Addresses::Learned { limit: 1 };
+        Standing { domain: DomainId(0), admin, vlan: VlanPolicy::Transparent, addresses }
+    }
+
+    /// One change in which these ports are wanted.
+    fn change(ids: &mut Ids, names: &[&str]) -> Vec<(PortId, Generation)> {
+        ids.begin();
+        let tenant = |ids: &mut Ids, name: &&str| {
+            let id = ids.port(name).unwrap();
+            (id, ids.generation(name, id, standing(Admin::Up)))
+        };
+        let tenants = names.iter().map(|name| tenant(ids, name)).collect();
+        ids.end();
+        tenants
+    }
+
+    #[test]
+    fn ids_stay_while_others_come_and_go() {
+        let mut ids = Ids::default();
+        let first = change(&mut ids, &["a", "b", "c"]);
+        let second = change(&mut ids, &["c", "d", "a"]);
+        assert_eq!((second[2], second[0]), (first[0], first[2]));
+        assert!(first.iter().all(|tenant| tenant.0 != second[1].0));
+    }
+
+    #[test]
+    fn a_generation_is_raised_by_what_voids_learned_addresses() {
+        let mut ids = Ids::default();
+        let id = ids.port("a").unwrap();
+        let up = ids.generation("a", id, standing(Admin::Up));
+        assert_eq!(ids.generation("a", id, standing(Admin::Up)), up);
+        let down = ids.generation("a", id, standing(Admin::Down));
+        assert_ne!(down, up);
+        assert_ne!(ids.generation("a", id, standing(Admin::Up)), down);
+    }
+
+    #[test]
+    fn a_used_id_returns_with_another_generation() {
+        let mut ids =
+            Ids { ports: Pool { next: PORTS_MAX as u16, ..Pool::default() }, ..Ids::default() };
+        ids.ports.free.push_back(7);
+        let first = change(&mut ids, &["a"])[0];
+        assert_eq!(change(&mut ids, &[]), []);
+        let second = change(&mut ids, &["b"])[0];
+        assert_eq!((first.0, second.0), (PortId(7), PortId(7)));
+        assert_ne!(first.1, second.1);
+    }
+}

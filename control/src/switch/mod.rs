@@ -1,0 +1,286 @@
+//! A running switch: a desired state, the workers that act on it, and the one
+//! place where it changes.
+//!
+//! ```text
+//! Config ── validate ──▶ Desired ── Switch::apply ──▶ open ▶ compile ▶ commit
+//!                                                                        │
+//!        workers ◀── snapshot (one pointer), queues (commands) ◀─────────┘
+//! ```
+//!
+//! * [`engine`] — prepare and commit; lost devices; the watchdog's reports.
+//! * [`ids`] — numbers that stay. [`topology`] — names into numbers.
+//! * [`devices`], [`workers`] — the only contact with `port` and `worker`.
+//! * [`diff`] — what an apply changes. [`view`] — what there is.
+//!
+//! Embedding: write a [`Config`](crate::config::Config) with
+//! [`DeviceConfig::Memory`](crate::config::DeviceConfig::Memory) devices, start
+//! it, and take the devices' other ends:
+//!
+//! ```
+//! use hairpin::config::{Config, Desired, DeviceConfig, LinkConfig, LinkRole, PortConfig};
+//! use hairpin::switch::Switch;
+//! use hairpin_dataplane::snapshot::Mode;
+//!
+//! let device = DeviceConfig::Memory(Default::default());
+//! let config = Config {
+//!     links: vec![LinkConfig::new("up0", LinkRole::Station, None)],
+//!     ports: vec![PortConfig::station("vm1", "up0", Mode::Veb, device)],
+//!     ..Config::default()
+//! };
+//! let switch = Switch::start(Desired::try_from(config)?)?;
+//! let endpoint = switch.take_endpoint("vm1").expect("the port has a memory device");
+//! # drop(endpoint);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod devices;
+pub mod diff;
+pub mod engine;
+pub mod ids;
+pub mod topology;
+pub mod view;
+pub mod workers;
+
+mod change;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use hairpin_dataplane::ledger::Totals;
+use hairpin_dataplane::port::memory::Endpoint;
+use hairpin_dataplane::snapshot::compile::CompileError;
+use hairpin_dataplane::worker::command::Event;
+use hairpin_dataplane::worker::monotonic_ns;
+
+use crate::config::{ConfigErrors, Desired};
+pub use change::{HomeChange, PortChange};
+use devices::{Embedder, Endpoints};
+use diff::Diff;
+use engine::Engine;
+use view::{LearnedAddress, View};
+use workers::CrewError;
+
+/// Between two looks at lost devices, retired snapshots and workers.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Why a change was refused. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The configuration contradicts itself.
+    #[error(transparent)]
+    Invalid(#[from] ConfigErrors),
+    /// A device could not be opened.
+    #[error("{object}: device: {problem}")]
+    Device {
+        /// Kind and name.
+        object: String,
+        /// What stands against it, and the remedy.
+        problem: String,
+    },
+    /// Only a start can change this.
+    #[error(
+        "switch: {field}: a running switch cannot change it; restart the daemon, or leave it as \
+         it is"
+    )]
+    Restart {
+        /// The key under `[switch]`.
+        field: &'static str,
+    },
+    /// There is no such object.
+    #[error("there is no port {name:?}{hint}")]
+    NoSuchPort {
+        /// The name.
+        name: String,
+        /// What may have been meant.
+        hint: String,
+    },
+    /// The dataplane refuses what validation let pass.
+    #[error("configuration: {0}; report this, validation should have said it")]
+    Compile(#[from] CompileError),
+    /// The ids are used up.
+    #[error("{object}: there are no ids left; remove ports or channels first")]
+    Exhausted {
+        /// Kind and name.
+        object: String,
+    },
+}
+
+impl ApplyError {
+    fn exhausted(object: &str) -> ApplyError {
+        ApplyError::Exhausted { object: object.to_owned() }
+    }
+}
+
+/// Why a switch did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The workers did not start.
+    #[error(transparent)]
+    Workers(#[from] CrewError),
+    /// The first state could not be applied.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The control thread could not be made.
+    #[error("the control thread could not be made: {0}; see ulimit")]
+    Thread(#[from] io::Error),
+}
+
+/// A running switch. Clones are the same switch; it ends with the last of them.
+#[derive(Clone, Debug)]
+pub struct Switch {
+    running: Arc<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    engine: Arc<Mutex<Engine>>,
+    endpoints: Endpoints,
+    started: Instant,
+    supervisor: Mutex<Option<JoinHandle<()>>>,
+    /// Dropped to end the supervisor.
+    stop: Mutex<Option<Sender<()>>>,
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Switch {
+    /// Starts the workers and applies a first state. The other ends of memory
+    /// devices are at [`Switch::take_endpoint`].
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing runs then.
+    pub fn start(desired: Desired) -> Result<Switch, StartError> {
+        let endpoints = Endpoints::default();
+        let embedder = Box::new(endpoints.clone());
+        Switch::start_engine(desired, embedder, endpoints)
+    }
+
+    /// Starts likewise, with memory devices made by the caller: wrapped into faults,
+    /// recorded, or connected to something of its own.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing runs then.
+    pub fn start_with(desired: Desired, embedder: Box<dyn Embedder>) -> Result<Switch, StartError> {
+        Switch::start_engine(desired, embedder, Endpoints::default())
+    }
+
+    fn start_engine(
+        desired: Desired,
+        embedder: Box<dyn Embedder>,
+        endpoints: Endpoints,
+    ) -> Result<Switch, StartError> {
+        let mut engine = Engine::new(desired.switch(), embedder)?;
+        engine.apply(desired)?;
+        let events = engine.crew.events();
+        let engine = Arc::new(Mutex::new(engine));
+        let (stop, stopped) = bounded(0);
+        let supervised = Arc::clone(&engine);
+        let supervisor = std::thread::Builder::new()
+            .name("control".to_owned())
+            .spawn(move || supervise(&supervised, &events, &stopped))?;
+        let running = Running {
+            engine,
+            endpoints,
+            started: Instant::now(),
+            supervisor: Mutex::new(Some(supervisor)),
+            stop: Mutex::new(Some(stop)),
+        };
+        Ok(Switch { running: Arc::new(running) })
+    }
+
+    fn engine(&self) -> MutexGuard<'_, Engine> {
+        lock(&self.running.engine)
+    }
+
+    /// The other end of a memory device, by the name of its port or link, once.
+    #[must_use]
+    pub fn take_endpoint(&self, name: &str) -> Option<Endpoint> {
+        self.running.endpoints.take(name)
+    }
+
+    /// Makes a desired state the running one; says what changed. Devices that stay
+    /// as they are are not touched. The state that runs already changes nothing.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; the running state is then as it was.
+    pub fn apply(&self, desired: Desired) -> Result<Diff, ApplyError> {
+        self.engine().apply(desired)
+    }
+
+    /// Changes one port, live; other ports lose nothing.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; nothing is changed then.
+    pub fn set_port(&self, name: &str, change: PortChange) -> Result<Diff, ApplyError> {
+        let mut engine = self.engine();
+        let config = change.apply_to(engine.desired.config().clone(), name)?;
+        engine.apply(Desired::try_from(config)?)
+    }
+
+    /// Everything but counters, at one moment.
+    #[must_use]
+    pub fn view(&self) -> View {
+        self.engine().view(self.running.started.elapsed())
+    }
+
+    /// The counters of all ports and links that have a device, by name.
+    #[must_use]
+    pub fn totals(&self) -> BTreeMap<String, Totals> {
+        self.engine().totals()
+    }
+
+    /// Learned addresses from position `from` of the table, some `most` of them, and
+    /// the position to go on from.
+    #[must_use]
+    pub fn learned(&self, from: usize, most: usize) -> (Vec<LearnedAddress>, Option<usize>) {
+        self.engine().learned(from, most, monotonic_ns() / 1_000_000)
+    }
+
+    /// Ends the workers and closes all devices. Dropping the last clone does so too.
+    pub fn stop(&self) {
+        self.running.stop();
+    }
+}
+
+impl Running {
+    fn stop(&self) {
+        drop(lock(&self.stop).take());
+        if let Some(supervisor) = lock(&self.supervisor).take() {
+            // Its panic, if it had one, was reported by the hook.
+            let _ = supervisor.join();
+        }
+        lock(&self.engine).stop();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The control thread: what happens by itself.
+fn supervise(engine: &Mutex<Engine>, events: &Receiver<Event>, stopped: &Receiver<()>) {
+    let mut next_tick = Instant::now();
+    loop {
+        select! {
+            recv(events) -> event => match event {
+                Ok(event) => lock(engine).handle(event),
+                Err(_) => return,
+            },
+            recv(stopped) -> _ => return,
+            default(next_tick.saturating_duration_since(Instant::now())) => {}
+        }
+        let now = Instant::now();
+        if now >= next_tick {
+            lock(engine).tick(now);
+            next_tick = now + TICK;
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! From the desired state to the topology that the dataplane compiles.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hairpin_dataplane::port::Attached;
+use hairpin_dataplane::snapshot::topology::{
+    BridgePlan, BridgePortPlan, ChannelPlan, LinkPlan, MemberPlan, StationPlan, Topology,
+    UplinkPlan, VmPlan,
+};
+use hairpin_dataplane::snapshot::{Addresses, Mode, VlanPolicy};
+
+use super::ids::{Exhausted, Ids, Standing};
+use crate::config::desired::{Bridge, Channel, Desired, Home, Link, Member, Port};
+use crate::config::{LinkRole, MTU_DEFAULT};
+
+/// A device that is open, as far as a topology needs it.
+#[derive(Clone, Debug)]
+pub struct Plugged {
+    /// What workers share of it.
+    pub attached: Arc<Attached>,
+    /// Its MTU, if it has one of its own.
+    pub mtu: Option<u32>,
+}
+
+/// Open devices, by the name of their port or link.
+pub type Devices = BTreeMap<String, Plugged>;
+
+/// Payload that fits through a link: as configured, else as its device has it.
+#[must_use]
+pub fn link_mtu(link: &Link, devices: &Devices) -> u32 {
+    let of_device = || devices.get(&link.name).and_then(|device| device.mtu);
+    link.mtu.or_else(of_device).unwrap_or(MTU_DEFAULT)
+}
+
+/// Payload that fits through a bridge: the least of its links.
+#[must_use]
+pub fn bridge_mtu(desired: &Desired, bridge: &Bridge, devices: &Devices) -> u32 {
+    let links = bridge.members.iter().map(|member| desired.channel(member.channel));
+    let mtus = links.map(|channel| link_mtu(desired.link_of(channel), devices));
+    mtus.min().unwrap_or(MTU_DEFAULT)
+}
+
+/// Payload that a port may send.
+#[must_use]
+pub fn port_mtu(desired: &Desired, port: &Port, devices: &Devices) -> u32 {
+    match port.home {
+        Home::Station { channel, .. } => {
+            link_mtu(desired.link_of(desired.channel(channel)), devices)
+        }
+        Home::Bridge(bridge) => bridge_mtu(desired, desired.bridge(bridge), devices),
+    }
+}
+
+/// The topology of a desired state whose devices are open.
+///
+/// # Errors
+/// There are more objects than ids.
+pub fn topology(
+    desired: &Desired,
+    devices: &Devices,
+    ids: &mut Ids,
+    revision: u64,
+) -> Result<Topology, Exhausted> {
+    let mut build = Build { desired, devices, ids };
+    let mut topology = Topology {
+        revision,
+        ageing_ms: u64::try_from(desired.switch().fdb.ageing.as_millis()).unwrap_or(u64::MAX),
+        ..Topology::default()
+    };
+    for link in desired.links() {
+        topology.links.extend(build.link(link)?);
+    }
+    let of_stations = |channel: &&Channel| desired.link_of(channel).role == LinkRole::Station;
+    for channel in desired.channels().iter().filter(of_stations) {
+        topology.channels.push(build.channel(channel)?);
+    }
+    for bridge in desired.bridges() {
+        topology.bridges.push(build.bridge(bridge)?);
+    }
+    for port in desired.ports() {
+        match port.home {
+            Home::Station { channel, mode } => {
+                let domain = build.ids.domain(&desired.channel(channel).name)?;
+                let Some(port) = build.vm(port)? else { continue };
+                topology.station_ports.push(StationPlan { port, domain, mode });
+            }
+            Home::Bridge(bridge) => {
+                let domain = build.ids.domain(&desired.bridge(bridge).name)?;
+                let Some(port) = build.vm(port)? else { continue };
+                topology.bridge_ports.push(BridgePortPlan { port, domain });
+            }
+        }
+    }
+    Ok(topology)
+}
+
+struct Build<'b> {
+    desired: &'b Desired,
+    devices: &'b Devices,
+    ids: &'b mut Ids,
+}
+
+impl Build<'_> {
+    /// A link with a device; a host-local one is no device's.
+    fn link(&mut self, link: &Link) -> Result<Option<LinkPlan>, Exhausted> {
+        let Some(plugged) = self.devices.get(&link.name) else { return Ok(None) };
+        let mine = |channel: &&Channel| self.desired.link_of(channel).name == link.name;
+        let svids = self.desired.channels().iter().filter(mine).filter_map(|c| c.svid).collect();
+        Ok(Some(LinkPlan {
+            device: self.ids.device(&link.name)?,
+            mtu: link_mtu(link, self.devices),
+            attached: Arc::clone(&plugged.attached),
+            svids,
+        }))
+    }
+
+    fn channel(&mut self, channel: &Channel) -> Result<ChannelPlan, Exhausted> {
+        let link = self.desired.link_of(channel);
+        let uplink = if self.devices.contains_key(&link.name) {
+            Some(UplinkPlan {
+                port: self.ids.port(&channel.name)?,
+                device: self.ids.device(&link.name)?,
+                svid: channel.svid,
+                admin: link.admin,
+            })
+        } else {
+            None
+        };
+        let domain = self.ids.domain(&channel.name)?;
+        Ok(ChannelPlan { domain, uplink, mtu: link_mtu(link, self.devices) })
+    }
+
+    fn bridge(&mut self, bridge: &Bridge) -> Result<BridgePlan, Exhausted> {
+        let domain = self.ids.domain(&bridge.name)?;
+        let mut members = Vec::with_capacity(bridge.members.len());
+        for member in &bridge.members {
+            members.extend(self.member(bridge, member)?);
+        }
+        Ok(BridgePlan { domain, mtu: bridge_mtu(self.desired, bridge, self.devices), members })
+    }
+
+    /// A member whose link has a device.
+    fn member(
+        &mut self,
+        bridge: &Bridge,
+        member: &Member,
+    ) -> Result<Option<MemberPlan>, Exhausted> {
+        let channel = self.desired.channel(member.channel);
+        let link = self.desired.link_of(channel);
+        if !self.devices.contains_key(&link.name) {
+            return Ok(None);
+        }
+        let port = self.ids.port(&channel.name)?;
+        let standing = Standing {
+            domain: self.ids.domain(&bridge.name)?,
+            admin: link.admin,
+            vlan: VlanPolicy::Transparent,
+            addresses: Addresses::Learned { limit: u32::MAX },
+        };
+        Ok(Some(MemberPlan {
+            port,
+            device: self.ids.device(&link.name)?,
+            svid: channel.svid,
+            generation: self.ids.generation(&channel.name, port, standing),
+            admin: link.admin,
+            reflective_relay: member.reflective_relay,
+            mtu: link_mtu(link, self.devices),
+        }))
+    }
+
+    fn vm(&mut self, port: &Port) -> Result<Option<VmPlan>, Exhausted> {
+        let Some(plugged) = self.devices.get(&port.name) else { return Ok(None) };
+        let id = self.ids.port(&port.name)?;
+        let (home, addresses) = match port.home {
+            // A direct port owns no address: what it registered elsewhere is kept
+            // in the desired state for when its mode changes.
+            Home::Station { channel, mode: Mode::Direct } => (
+                &self.desired.channel(channel).name,
+                Addresses::Learned { limit: port.learn_limit },
+            ),
+            Home::Station { channel, .. } => {
+                (&self.desired.channel(channel).name, port.addresses.clone())
+            }
+            Home::Bridge(bridge) => (&self.desired.bridge(bridge).name, port.addresses.clone()),
+        };
+        let standing = Standing {
+            domain: self.ids.domain(home)?,
+            admin: port.admin,
+            vlan: port.vlan.clone(),
+            addresses: addresses.clone(),
+        };
+        Ok(Some(VmPlan {
+            port: id,
+            device: self.ids.device(&port.name)?,
+            generation: self.ids.generation(&port.name, id, standing),
+            admin: port.admin,
+            addresses,
+            vlan: port.vlan.clone(),
+            attached: Arc::clone(&plugged.attached),
+        }))
+    }
+}

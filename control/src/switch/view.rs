@@ -1,0 +1,146 @@
+//! What a running switch looks like at one moment.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hairpin_dataplane::ledger::Totals;
+use hairpin_dataplane::port::Condition;
+use hairpin_dataplane::relay::fdb::Row;
+use hairpin_dataplane::snapshot::Admin;
+use hairpin_dataplane::wire::{Mac, Vid};
+
+use super::engine::Engine;
+use super::topology::{Devices, link_mtu, port_mtu};
+use super::workers::WorkerStatus;
+use crate::config::Desired;
+
+/// A consistent view of everything but counters.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// What is wanted, and applied.
+    pub desired: Arc<Desired>,
+    /// Counts publications.
+    pub revision: u64,
+    /// How long it has been running.
+    pub uptime: Duration,
+    /// Ports and links, by name.
+    pub status: BTreeMap<String, Status>,
+    /// The workers, by index.
+    pub workers: Vec<WorkerStatus>,
+}
+
+/// How a port or link is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Status {
+    /// Whether frames pass.
+    pub state: State,
+    /// Largest payload in bytes.
+    pub mtu: u32,
+    /// Indices of the workers that receive from it.
+    pub workers: Vec<usize>,
+    /// How often its device was opened again.
+    pub reopened: u64,
+    /// The last trouble with its device; empty if there was none.
+    pub last_error: String,
+}
+
+/// Whether frames pass a port or link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// They do.
+    Up,
+    /// It was set down.
+    Down,
+    /// Its device is not there.
+    Waiting,
+    /// Serving it failed.
+    Quarantined,
+}
+
+/// A learned address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LearnedAddress {
+    /// The address.
+    pub mac: Mac,
+    /// The VLAN it was learned in.
+    pub vid: Vid,
+    /// The port or channel that has it.
+    pub port: String,
+    /// The channel or bridge in which it is known.
+    pub domain: String,
+    /// Since when it was not used.
+    pub idle: Duration,
+}
+
+impl Engine {
+    pub(super) fn view(&self, uptime: Duration) -> View {
+        let devices: Devices =
+            self.devices.iter().map(|(name, device)| (name.clone(), device.plugged())).collect();
+        let desired = &self.desired;
+        let links = desired.links().iter().map(|link| {
+            (link.name.clone(), self.status(&link.name, link.admin, link_mtu(link, &devices)))
+        });
+        let ports = desired.ports().iter().map(|port| {
+            let mtu = port_mtu(desired, port, &devices);
+            (port.name.clone(), self.status(&port.name, port.admin, mtu))
+        });
+        View {
+            desired: Arc::clone(desired),
+            revision: self.revision,
+            uptime,
+            status: links.chain(ports).collect(),
+            workers: self.crew.status(),
+        }
+    }
+
+    fn status(&self, name: &str, admin: Admin, mtu: u32) -> Status {
+        let device = self.devices.get(name);
+        let condition = device.map(|device| device.attached.condition());
+        let state = match (condition, admin) {
+            (Some(Condition::Quarantined), _) => State::Quarantined,
+            (_, Admin::Down) => State::Down,
+            (Some(Condition::Lost), Admin::Up) => State::Waiting,
+            (Some(Condition::Working) | None, Admin::Up) => State::Up,
+        };
+        Status {
+            state,
+            mtu,
+            workers: device.map(|device| device.placement.clone()).unwrap_or_default(),
+            reopened: device.map_or(0, |device| device.reopened),
+            last_error: device.map(|device| device.last_error.clone()).unwrap_or_default(),
+        }
+    }
+
+    /// Counters of ports and links that have a device, added up now.
+    pub(super) fn totals(&self) -> BTreeMap<String, Totals> {
+        let each = self.devices.iter();
+        each.map(|(name, device)| (name.clone(), device.attached.totals())).collect()
+    }
+
+    /// Learned addresses that count, from a position of the table on.
+    pub(super) fn learned(
+        &self,
+        from: usize,
+        most: usize,
+        now_ms: u64,
+    ) -> (Vec<LearnedAddress>, Option<usize>) {
+        let (tenants, domains) = (self.ids.tenants(), self.ids.domain_names());
+        let ageing = self.desired.switch().fdb.ageing;
+        let mut rows = Vec::with_capacity(most);
+        let next = self.fdb.page(from, most, now_ms, &mut rows);
+        let learned = |row: &Row| {
+            let (port, generation) = tenants.get(&row.tenant.port)?;
+            let idle = Duration::from_millis(row.idle_ms.into());
+            let counts = *generation == row.tenant.generation && idle < ageing;
+            counts.then(|| LearnedAddress {
+                mac: row.address.mac,
+                vid: row.address.vid,
+                port: port.clone(),
+                domain: domains.get(&row.address.domain).cloned().unwrap_or_default(),
+                idle,
+            })
+        };
+        (rows.iter().filter_map(learned).collect(), next)
+    }
+}

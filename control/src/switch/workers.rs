@@ -1,0 +1,315 @@
+//! The workers: threads of the dataplane, started, fed and watched.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use core_affinity::CoreId;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use hairpin_dataplane::relay::fdb::Fdb;
+use hairpin_dataplane::snapshot::{DeviceId, Snapshot};
+use hairpin_dataplane::sys::lane::TokenId;
+use hairpin_dataplane::sys::published::Publisher;
+use hairpin_dataplane::worker::command::{Command, CommandSender, Event, ReceiveQueue};
+use hairpin_dataplane::worker::{Doing, Parts, Progress, Worker};
+
+use crate::config::{Poll, SwitchConfig};
+
+/// Events on their way; workers keep what does not fit.
+const EVENTS_MAX: usize = 1024;
+/// A breath longer than this is a stall.
+pub const STALL: Duration = Duration::from_secs(1);
+
+/// All workers of a switch.
+#[derive(Debug)]
+pub struct Crew {
+    members: Vec<Member>,
+    events: Receiver<Event>,
+}
+
+#[derive(Debug)]
+struct Member {
+    cpu: Option<usize>,
+    token: TokenId,
+    commands: CommandSender,
+    progress: Arc<Progress>,
+    thread: Option<JoinHandle<()>>,
+    /// Receive queues it serves.
+    queues: usize,
+    watch: Watch,
+}
+
+/// What the watchdog saw last.
+#[derive(Debug)]
+struct Watch {
+    breaths: u64,
+    since: Instant,
+    health: Health,
+}
+
+/// Whether a worker breathes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Health {
+    /// It does, or sleeps.
+    Breathing,
+    /// It has been in one breath for longer than [`STALL`].
+    Stalled,
+    /// Its thread ended.
+    Ended,
+}
+
+/// A change that the watchdog saw.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Alarm {
+    /// Which worker.
+    pub worker: usize,
+    /// How it is now.
+    pub health: Health,
+    /// The device it was serving, if any.
+    pub serving: Option<DeviceId>,
+}
+
+/// A worker as others see it.
+#[derive(Clone, Debug)]
+pub struct WorkerStatus {
+    /// The CPU it is pinned to.
+    pub cpu: Option<usize>,
+    /// Breaths so far.
+    pub breaths: u64,
+    /// How it is.
+    pub health: Health,
+}
+
+/// Why the workers could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum CrewError {
+    /// A CPU cannot be used.
+    #[error(
+        "switch: workers: this process may not run on CPU {0}; name CPUs that are online and in \
+         its affinity mask"
+    )]
+    Cpu(usize),
+    /// The kernel refused memory, a descriptor or a thread.
+    #[error("switch: workers: a worker could not be made: {0}; see ulimit and free memory")]
+    Make(#[from] io::Error),
+}
+
+impl Crew {
+    /// How many workers a configuration asks for.
+    #[must_use]
+    pub fn size(config: &SwitchConfig) -> usize {
+        config.workers.len().max(1)
+    }
+
+    /// Starts the workers a configuration asks for.
+    ///
+    /// # Errors
+    /// A CPU is not ours, or resources are short. Workers started already end.
+    pub fn start(
+        config: &SwitchConfig,
+        publisher: &Publisher<Snapshot>,
+        fdb: &Arc<Fdb>,
+    ) -> Result<Crew, CrewError> {
+        let (event_sender, events) = bounded(EVENTS_MAX);
+        let cpus: Vec<Option<usize>> = match &config.workers[..] {
+            [] => vec![None],
+            cpus => cpus.iter().copied().map(Some).collect(),
+        };
+        let mut crew = Crew { members: Vec::with_capacity(cpus.len()), events };
+        for (index, cpu) in cpus.into_iter().enumerate() {
+            let member = start_one(config, index, cpu, publisher, fdb, &event_sender);
+            match member {
+                Ok(member) => crew.members.push(member),
+                Err(error) => {
+                    crew.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(crew)
+    }
+
+    /// Where the workers' events arrive.
+    #[must_use]
+    pub fn events(&self) -> Receiver<Event> {
+        self.events.clone()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The workers' tokens, for lanes of their own.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<TokenId> {
+        self.members.iter().map(|member| member.token).collect()
+    }
+
+    /// Which workers are to serve the queues of a device: one queue each where
+    /// there are as many as workers, else those with the least to serve.
+    #[must_use]
+    pub fn place(&self, queues: usize) -> Vec<usize> {
+        if queues == self.members.len() {
+            return (0..queues).collect();
+        }
+        let mut loads: Vec<usize> = self.members.iter().map(|member| member.queues).collect();
+        let mut least_loaded = || {
+            let worker = (0..loads.len()).min_by_key(|&worker| loads[worker]).unwrap_or(0);
+            loads[worker] += 1;
+            worker
+        };
+        (0..queues).map(|_| least_loaded()).collect()
+    }
+
+    /// Hands a queue to a worker. One whose thread has ended drops it.
+    pub fn adopt(&mut self, worker: usize, queue: ReceiveQueue) {
+        if let Some(member) = self.members.get_mut(worker) {
+            member.queues += 1;
+            let _ = member.commands.send(Command::Adopt(Box::new(queue)));
+        }
+    }
+
+    /// Takes a device's queues from the workers that serve it.
+    pub fn dismiss(&mut self, device: DeviceId, placement: &[usize]) {
+        for &worker in placement {
+            if let Some(member) = self.members.get_mut(worker) {
+                member.queues = member.queues.saturating_sub(1);
+                let _ = member.commands.send(Command::Dismiss(device));
+            }
+        }
+    }
+
+    /// Lets all workers see a new snapshot although no frame comes.
+    pub fn wake(&self) {
+        self.members.iter().for_each(|member| member.commands.wake());
+    }
+
+    /// Looks after the workers; says whose health has changed.
+    pub fn watch(&mut self, now: Instant) -> Vec<Alarm> {
+        let look = |(worker, member): (usize, &mut Member)| member.watch(worker, now);
+        self.members.iter_mut().enumerate().filter_map(look).collect()
+    }
+
+    /// How the workers are.
+    #[must_use]
+    pub fn status(&self) -> Vec<WorkerStatus> {
+        let status = |member: &Member| WorkerStatus {
+            cpu: member.cpu,
+            breaths: member.progress.breaths.load(Ordering::Relaxed),
+            health: member.watch.health,
+        };
+        self.members.iter().map(status).collect()
+    }
+
+    /// Ends the workers and waits for them.
+    pub fn stop(&mut self) {
+        for member in &self.members {
+            let _ = member.commands.send(Command::Stop);
+        }
+        for thread in self.members.iter_mut().filter_map(|member| member.thread.take()) {
+            // A worker contains its panics; one that escaped was logged by the hook.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Crew {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Member {
+    fn watch(&mut self, worker: usize, now: Instant) -> Option<Alarm> {
+        let breaths = self.progress.breaths.load(Ordering::Relaxed);
+        let doing = self.progress.doing();
+        let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
+        if breaths != self.watch.breaths || doing == Doing::Sleeping {
+            (self.watch.breaths, self.watch.since) = (breaths, now);
+        }
+        let health = if ended {
+            Health::Ended
+        } else if now.saturating_duration_since(self.watch.since) > STALL {
+            Health::Stalled
+        } else {
+            Health::Breathing
+        };
+        if std::mem::replace(&mut self.watch.health, health) == health {
+            return None;
+        }
+        let serving = match doing {
+            Doing::Serving(device) => Some(device),
+            Doing::Nothing | Doing::Sleeping => None,
+        };
+        Some(Alarm { worker, health, serving })
+    }
+}
+
+/// Commands that may wait for a worker; control waits beyond.
+const COMMANDS_MAX: usize = 1024;
+
+/// What a worker tells of itself before it starts to work.
+struct Introduction {
+    token: TokenId,
+    progress: Arc<Progress>,
+    commands: CommandSender,
+}
+
+fn start_one(
+    config: &SwitchConfig,
+    index: usize,
+    cpu: Option<usize>,
+    publisher: &Publisher<Snapshot>,
+    fdb: &Arc<Fdb>,
+    events: &Sender<Event>,
+) -> Result<Member, CrewError> {
+    // Bounded, so that taking a command never frees memory in the worker.
+    let (command_sender, commands) = bounded(COMMANDS_MAX);
+    let snapshot =
+        publisher.reader().ok_or_else(|| io::Error::other("no reader is left for a worker"))?;
+    let poll = match config.poll {
+        Poll::Adaptive => hairpin_dataplane::worker::Poll::Adaptive,
+        Poll::Busy => hairpin_dataplane::worker::Poll::Busy,
+    };
+    let (fdb, events) = (Arc::clone(fdb), events.clone());
+    let parts = Parts { index, poll, snapshot, fdb, events, commands };
+    let (introduce, introduced) = bounded(1);
+    let thread = std::thread::Builder::new().name(format!("worker{index}")).spawn(move || {
+        // Made on its own CPU, so that its memory is near.
+        match made(parts, cpu, command_sender) {
+            Ok((worker, introduction)) => {
+                if introduce.send(Ok(introduction)).is_ok() {
+                    worker.run();
+                }
+            }
+            // Control waits for exactly this answer.
+            Err(error) => drop(introduce.send(Err(error))),
+        }
+    })?;
+    let gone = |_| Err(io::Error::other("its thread ended at once").into());
+    let Introduction { token, progress, commands } = introduced.recv().unwrap_or_else(gone)?;
+    let watch = Watch { breaths: 0, since: Instant::now(), health: Health::Breathing };
+    Ok(Member { cpu, token, commands, progress, thread: Some(thread), queues: 0, watch })
+}
+
+/// A worker, made on the thread and the CPU that it will work on.
+fn made(
+    parts: Parts,
+    cpu: Option<usize>,
+    command_sender: Sender<Command>,
+) -> Result<(Worker, Introduction), CrewError> {
+    if let Some(id) = cpu.filter(|&id| !core_affinity::set_for_current(CoreId { id })) {
+        return Err(CrewError::Cpu(id));
+    }
+    let worker = Worker::new(parts)?;
+    let introduction = Introduction {
+        token: worker.token_id(),
+        progress: worker.progress(),
+        commands: worker.command_sender(command_sender),
+    };
+    Ok((worker, introduction))
+}

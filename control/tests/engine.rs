@@ -1,0 +1,379 @@
+//! The engine with in-process ports: what is applied, what is left alone.
+
+// Helpers of tests are tests: a failure there is the message.
+#![allow(clippy::unwrap_used)]
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use hairpin::config::{
+    At, Config, Desired, DeviceConfig, LinkConfig, LinkRole, PortConfig, SwitchConfig, VlanConfig,
+};
+use hairpin::switch::devices::{Embedder, Endpoints};
+use hairpin::switch::diff::{Change, Diff, What};
+use hairpin::switch::view::State;
+use hairpin::switch::{ApplyError, HomeChange, PortChange, Switch};
+use hairpin_dataplane::ledger::DropReason;
+use hairpin_dataplane::port::Opened;
+use hairpin_dataplane::port::memory::{self, Endpoint, SendError};
+use hairpin_dataplane::snapshot::{Admin, Mode};
+use hairpin_dataplane::wire::offload::Offload;
+use hairpin_dataplane::wire::{Mac, VlanId};
+
+/// Far longer than anything here takes, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn memory_device() -> DeviceConfig {
+    DeviceConfig::Memory(memory::Config::default())
+}
+
+fn mac(number: u8) -> Mac {
+    Mac::new([0x52, 0x54, 0, 0, 0, number])
+}
+
+/// Port `vmN` on the default channel, with its address registered.
+fn vm(number: u8) -> PortConfig {
+    let mut port = PortConfig::station(&format!("vm{number}"), "up0", Mode::Veb, memory_device());
+    port.macs.push(mac(number).into());
+    port
+}
+
+/// A host-local network with ports vm1 to vmN.
+fn site(ports: u8) -> Config {
+    Config {
+        links: vec![LinkConfig::new("up0", LinkRole::Station, None)],
+        ports: (1..=ports).map(vm).collect(),
+        ..Config::default()
+    }
+}
+
+fn desired(config: Config) -> Desired {
+    Desired::try_from(config).unwrap()
+}
+
+fn started(config: Config) -> Switch {
+    Switch::start(desired(config)).unwrap()
+}
+
+/// An untagged frame with a number in it.
+fn frame(from: u8, to: u8, number: u32) -> Vec<u8> {
+    let mut frame = [&mac(to).octets()[..], &mac(from).octets(), &[0x88, 0xb5]].concat();
+    frame.extend(number.to_be_bytes());
+    frame.resize(60, 0);
+    frame
+}
+
+/// Sends, however long the ring is full.
+fn send(endpoint: &mut Endpoint, frame: &[u8]) {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        match endpoint.send(frame, Offload::default()) {
+            Ok(()) => return,
+            Err(SendError::Full) if Instant::now() < patience => std::thread::yield_now(),
+            Err(error) => panic!("cannot send: {error}"),
+        }
+    }
+}
+
+fn receive(endpoint: &mut Endpoint) -> Option<Vec<u8>> {
+    let patience = Instant::now() + PATIENCE;
+    let mut frame = Vec::new();
+    while Instant::now() < patience {
+        if endpoint.receive(&mut frame).is_some() {
+            return Some(frame);
+        }
+        endpoint.wait(Duration::from_millis(10));
+    }
+    None
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let patience = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < patience, "{what} does not come to pass");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// One frame from one VM reaches the other.
+fn assert_reaches(from: (u8, &mut Endpoint), to: (u8, &mut Endpoint), number: u32) {
+    let sent = frame(from.0, to.0, number);
+    send(from.1, &sent);
+    assert_eq!(receive(to.1).as_ref(), Some(&sent));
+}
+
+#[test]
+fn frames_pass_and_are_counted() {
+    let switch = started(site(2));
+    let mut vm1 = switch.take_endpoint("vm1").unwrap();
+    let mut vm2 = switch.take_endpoint("vm2").unwrap();
+    assert!(switch.take_endpoint("vm1").is_none());
+    for number in 0..100 {
+        assert_reaches((1, &mut vm1), (2, &mut vm2), number);
+    }
+    eventually("balance", || switch.totals().values().all(|totals| totals.is_balanced()));
+    let totals = switch.totals();
+    assert_eq!((totals["vm1"].rx_frames, totals["vm2"].tx_frames), (100, 100));
+    assert_eq!(totals["vm2"].tx_bytes, 6000);
+}
+
+#[test]
+fn the_running_state_applied_again_changes_nothing() {
+    let switch = started(site(2));
+    let revision = switch.view().revision;
+    assert!(switch.apply(desired(site(2))).unwrap().is_empty());
+    assert_eq!(switch.view().revision, revision);
+}
+
+#[test]
+fn a_new_port_comes_up_beside_ports_that_are_not_touched() {
+    let switch = started(site(2));
+    let mut vm1 = switch.take_endpoint("vm1").unwrap();
+    let mut vm2 = switch.take_endpoint("vm2").unwrap();
+    let diff = switch.apply(desired(site(3))).unwrap();
+    assert_eq!(diff, Diff(vec![Change { object: "port vm3".to_owned(), what: What::Added }]));
+    let mut vm3 = switch.take_endpoint("vm3").unwrap();
+    assert!(switch.take_endpoint("vm1").is_none(), "vm1 was opened again");
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 1);
+    assert_reaches((2, &mut vm2), (3, &mut vm3), 2);
+}
+
+#[test]
+fn a_port_that_goes_is_let_go_by_its_worker() {
+    let switch = started(site(3));
+    let mut vm1 = switch.take_endpoint("vm1").unwrap();
+    let mut vm2 = switch.take_endpoint("vm2").unwrap();
+    let mut vm3 = switch.take_endpoint("vm3").unwrap();
+    switch.apply(desired(site(2))).unwrap();
+    let probe = frame(3, 1, 0);
+    eventually("detachment", || vm3.send(&probe, Offload::default()) == Err(SendError::Detached));
+    assert!(!switch.totals().contains_key("vm3"));
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 1);
+}
+
+/// Memory devices, but none that is called `bad`.
+struct Picky(Endpoints);
+
+impl Embedder for Picky {
+    fn open(&mut self, name: &str, config: memory::Config) -> io::Result<Opened> {
+        if name == "bad" {
+            Err(io::ErrorKind::OutOfMemory.into())
+        } else {
+            self.0.open(name, config)
+        }
+    }
+}
+
+#[test]
+fn a_failed_apply_leaves_everything_as_it_was() {
+    let endpoints = Endpoints::default();
+    let picky = Box::new(Picky(endpoints.clone()));
+    let switch = Switch::start_with(desired(site(2)), picky).unwrap();
+    let mut vm1 = endpoints.take("vm1").unwrap();
+    let mut vm2 = endpoints.take("vm2").unwrap();
+    let before = switch.view();
+
+    // vm3 opens, vm1 is to go down, and then `bad` fails.
+    let mut wanted = site(3);
+    wanted.ports[0].admin = Admin::Down;
+    wanted.ports.push(PortConfig::station("bad", "up0", Mode::Veb, memory_device()));
+    let error = switch.apply(desired(wanted)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "port bad: device: its memory could not be made: out of memory; see ulimit and free memory"
+    );
+
+    let after = switch.view();
+    assert_eq!((after.revision, &after.desired), (before.revision, &before.desired));
+    assert_eq!(after.status, before.status);
+    let mut vm3 = endpoints.take("vm3").unwrap();
+    let sent = vm3.send(&frame(3, 1, 0), Offload::default());
+    assert_eq!(sent, Err(SendError::Detached), "what was opened for nothing is closed");
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 1);
+    // And the next one that is right is applied.
+    assert_eq!(switch.apply(desired(site(3))).unwrap().0.len(), 1);
+}
+
+#[test]
+fn changes_to_one_port_lose_nothing_elsewhere() {
+    const FRAMES: u32 = 20_000;
+    // Frames on their way at a time: fewer than a ring holds, so that none is lost
+    // for want of room.
+    const WINDOW: u32 = 256;
+    let switch = started(site(3));
+    let mut vm1 = switch.take_endpoint("vm1").unwrap();
+    let mut vm2 = switch.take_endpoint("vm2").unwrap();
+    let arrived = Arc::new(AtomicU32::new(0));
+    let sender = std::thread::spawn({
+        let arrived = Arc::clone(&arrived);
+        move || {
+            for number in 0..FRAMES {
+                while number >= arrived.load(Ordering::Relaxed) + WINDOW {
+                    std::thread::yield_now();
+                }
+                send(&mut vm1, &frame(1, 2, number));
+            }
+            vm1
+        }
+    });
+    let changer = std::thread::spawn({
+        let switch = switch.clone();
+        move || {
+            let modes = [Mode::Vepa, Mode::Private, Mode::Veb];
+            for (turn, mode) in modes.iter().cycle().take(60).enumerate() {
+                let admin = if turn % 2 == 0 { Admin::Down } else { Admin::Up };
+                let vlan = VlanConfig::Access(VlanId::new(10 + turn as u16).unwrap());
+                let change = PortChange {
+                    mode: Some(*mode),
+                    admin: Some(admin),
+                    vlan: Some(vlan),
+                    home: None,
+                };
+                assert!(!switch.set_port("vm3", change).unwrap().is_empty());
+            }
+        }
+    });
+    for number in 0..FRAMES {
+        let received = receive(&mut vm2);
+        // The sender ends in any case; what is wrong is said here.
+        arrived
+            .store(if received.is_some() { number + 1 } else { u32::MAX / 2 }, Ordering::Relaxed);
+        assert_eq!(received, Some(frame(1, 2, number)));
+    }
+    changer.join().unwrap();
+    drop(sender.join().unwrap());
+    assert_eq!(switch.totals()["vm2"].drops().count(), 0);
+    assert_eq!(switch.totals()["vm1"].drops().count(), 0);
+}
+
+#[test]
+fn a_port_is_changed_live() {
+    let switch = started(site(2));
+    let mut vm1 = switch.take_endpoint("vm1").unwrap();
+    let mut vm2 = switch.take_endpoint("vm2").unwrap();
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 1);
+
+    let vepa = PortChange { mode: Some(Mode::Vepa), ..PortChange::default() };
+    switch.set_port("vm1", vepa).unwrap();
+    send(&mut vm1, &frame(1, 2, 2));
+    let lost = |reason| switch.totals()["vm1"].dropped(reason);
+    eventually("a loss for want of an uplink", || lost(DropReason::NoUplink) == 1);
+
+    let veb = PortChange { mode: Some(Mode::Veb), ..PortChange::default() };
+    switch.set_port("vm1", veb).unwrap();
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 3);
+
+    let down = PortChange { admin: Some(Admin::Down), ..PortChange::default() };
+    switch.set_port("vm2", down).unwrap();
+    assert_eq!(switch.view().status["vm2"].state, State::Down);
+    let up = PortChange { admin: Some(Admin::Up), ..PortChange::default() };
+    switch.set_port("vm2", up).unwrap();
+    assert_eq!(switch.view().status["vm2"].state, State::Up);
+    assert_reaches((2, &mut vm2), (1, &mut vm1), 4);
+}
+
+#[test]
+fn a_change_that_contradicts_the_rest_is_refused() {
+    let switch = started(site(2));
+    let said = |name: &str, change: PortChange| switch.set_port(name, change).unwrap_err();
+    let direct = PortChange { mode: Some(Mode::Direct), ..PortChange::default() };
+    assert_eq!(
+        said("vm1", direct).to_string(),
+        "port vm2: channel: channel up0 belongs to vm1, whose mode is direct; a direct port is \
+         the only port of its channel: use another channel, or another mode"
+    );
+    let elsewhere = HomeChange::Channel("up1".to_owned());
+    let elsewhere = PortChange { home: Some(elsewhere), ..PortChange::default() };
+    assert_eq!(
+        said("vm1", elsewhere).to_string(),
+        "port vm1: channel: there is no channel \"up1\" (did you mean up0?); channels for ports \
+         are up0"
+    );
+    let said = said("vm3", PortChange::default()).to_string();
+    assert!(said.starts_with("there is no port \"vm3\" (did you mean vm"), "{said}");
+}
+
+#[test]
+fn a_device_that_changes_is_marked_and_its_counters_go_on() {
+    let switch = started(site(2));
+    let mut vm1 = switch.take_endpoint("vm1").unwrap();
+    let mut vm2 = switch.take_endpoint("vm2").unwrap();
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 1);
+    let mut wanted = site(2);
+    let deeper = memory::Config { slots: 64, ..memory::Config::default() };
+    wanted.ports[0].device = DeviceConfig::Memory(deeper).into();
+    let diff = switch.apply(desired(wanted)).unwrap();
+    let what = What::Disruptive(vec!["device"]);
+    assert_eq!(diff, Diff(vec![Change { object: "port vm1".to_owned(), what }]));
+    let mut vm1 = switch.take_endpoint("vm1").unwrap();
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 2);
+    eventually("the second frame's count", || switch.totals()["vm1"].rx_frames == 2);
+}
+
+#[test]
+fn what_only_a_start_can_change_is_refused() {
+    let switch = started(site(1));
+    let other = SwitchConfig { workers: vec![0, 1], ..SwitchConfig::default() };
+    let error = switch.apply(desired(Config { switch: other, ..site(1) })).unwrap_err();
+    assert!(matches!(error, ApplyError::Restart { field: "workers" }), "{error}");
+    // The name is not bound to anything.
+    let renamed = SwitchConfig { name: "other".to_owned(), ..SwitchConfig::default() };
+    switch.apply(desired(Config { switch: renamed, ..site(1) })).unwrap();
+    assert_eq!(switch.view().desired.switch().name, "other");
+}
+
+#[test]
+fn a_cpu_that_is_not_there_is_named() {
+    let switch = SwitchConfig { workers: vec![1023], ..SwitchConfig::default() };
+    let error = Switch::start(desired(Config { switch, ..site(1) })).unwrap_err();
+    assert!(error.to_string().contains("may not run on CPU 1023"), "{error}");
+}
+
+#[test]
+fn several_workers_share_the_ports() {
+    let switch = SwitchConfig { workers: vec![0, 1], ..SwitchConfig::default() };
+    let switch = started(Config { switch, ..site(4) });
+    let view = switch.view();
+    let loads = [0, 1].map(|worker| {
+        view.status.values().filter(|status| status.workers.contains(&worker)).count()
+    });
+    assert_eq!(loads, [2, 2]);
+    let mut endpoints: Vec<Endpoint> =
+        (1..=4).map(|n| switch.take_endpoint(&format!("vm{n}")).unwrap()).collect();
+    for (from, to) in [(0, 1), (1, 2), (2, 3), (3, 0)] {
+        let sent = frame(from as u8 + 1, to as u8 + 1, 0);
+        send(&mut endpoints[from], &sent);
+        assert_eq!(receive(&mut endpoints[to]), Some(sent));
+    }
+}
+
+#[test]
+fn learned_addresses_are_listed_until_the_port_goes_down() {
+    let mut config = site(2);
+    config.ports[0].macs.clear();
+    let switch = started(config);
+    let mut vm1 = switch.take_endpoint("vm1").unwrap();
+    let mut vm2 = switch.take_endpoint("vm2").unwrap();
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 1);
+    let (learned, next) = switch.learned(0, 100);
+    assert_eq!((learned.len(), next), (1, None));
+    assert_eq!((learned[0].mac, &*learned[0].port, &*learned[0].domain), (mac(1), "vm1", "up0"));
+    let down = PortChange { admin: Some(Admin::Down), ..PortChange::default() };
+    switch.set_port("vm1", down).unwrap();
+    assert!(switch.learned(0, 100).0.is_empty());
+}
+
+#[test]
+fn a_memory_device_whose_end_was_dropped_waits() {
+    let switch = started(site(2));
+    drop(switch.take_endpoint("vm1"));
+    eventually("waiting", || switch.view().status["vm1"].state == State::Waiting);
+    assert_eq!(switch.view().status["vm2"].state, State::Up);
+}
+
+#[test]
+fn a_value_is_the_same_wherever_it_was_written() {
+    assert_eq!(At { value: 1, line: Some(7) }, At { value: 1, line: None });
+}
