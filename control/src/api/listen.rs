@@ -1,0 +1,176 @@
+//! The API's socket: made, guarded against what is there already, removed.
+
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use hairpin_proto::v1::switch_server::SwitchServer;
+use tokio::sync::oneshot;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use super::service::Service;
+use crate::switch::Switch;
+
+/// The largest message in either direction, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
+/// Requests of one connection that are worked on at a time.
+const REQUESTS_PER_CONNECTION: usize = 16;
+/// Streams that one connection may have open.
+const STREAMS_PER_CONNECTION: u32 = 64;
+
+/// Why the API cannot be offered.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The directory is not there.
+    #[error(
+        "switch: api: the directory {directory:?} does not exist; create it (as `install -d -m \
+         755 {directory:?}`), or set `api` to a socket elsewhere"
+    )]
+    NoDirectory {
+        /// Which.
+        directory: PathBuf,
+    },
+    /// Another switch answers there.
+    #[error(
+        "switch: api: another program answers at {path:?}; stop that, or set `api` to another path"
+    )]
+    Taken {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Something there is no socket.
+    #[error("switch: api: {path:?} exists and is not a socket; move it away")]
+    NotASocket {
+        /// What.
+        path: PathBuf,
+    },
+    /// The kernel refused.
+    #[error(
+        "switch: api: cannot listen at {path:?}: {source}; set `api` to a path that this user may \
+         write"
+    )]
+    Refused {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The runtime could not be made.
+    #[error("switch: api: the thread that serves it could not be made: {0}; see ulimit")]
+    Thread(io::Error),
+}
+
+/// The API of a switch, served by a thread of its own until this is dropped.
+#[derive(Debug)]
+pub struct Api {
+    path: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// A socket that listens and is not served yet: taken before anything else is
+/// opened, so that a second daemon disturbs nothing.
+#[derive(Debug)]
+pub struct Bound {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+impl Bound {
+    /// Listens at a path. A socket at which nobody answers is replaced.
+    ///
+    /// # Errors
+    /// See [`ListenError`].
+    pub fn bind(path: &Path) -> Result<Bound, ListenError> {
+        let refused = |source| ListenError::Refused { path: path.to_owned(), source };
+        if let Some(directory) = path.parent().filter(|directory| !directory.is_dir()) {
+            return Err(ListenError::NoDirectory { directory: directory.to_owned() });
+        }
+        clear(path)?;
+        let listener = UnixListener::bind(path).map_err(refused)?;
+        // Anybody may read; who may write is decided by the caller's credentials.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(refused)?;
+        listener.set_nonblocking(true).map_err(refused)?;
+        Ok(Bound { path: path.to_owned(), listener })
+    }
+
+    /// Serves a switch.
+    ///
+    /// # Errors
+    /// [`ListenError::Thread`].
+    pub fn serve(self, switch: Switch) -> Result<Api, ListenError> {
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(ListenError::Thread)?;
+        let Bound { path, listener } = self;
+        let thread = std::thread::Builder::new()
+            .name("api".to_owned())
+            .spawn(move || {
+                if let Err(error) = runtime.block_on(serve(listener, switch, stopped)) {
+                    tracing::error!(%error, "the API ended");
+                }
+                // Connections that are still open end here, not when their clients please.
+                runtime.shutdown_background();
+            })
+            .map_err(ListenError::Thread)?;
+        Ok(Api { path, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+/// Removes a socket that a crashed switch left behind.
+fn clear(path: &Path) -> Result<(), ListenError> {
+    let refused = |source| ListenError::Refused { path: path.to_owned(), source };
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(refused(error)),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(ListenError::NotASocket { path: path.to_owned() });
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(ListenError::Taken { path: path.to_owned() }),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(refused)
+        }
+        Err(error) => Err(refused(error)),
+    }
+}
+
+async fn serve(
+    listener: UnixListener,
+    switch: Switch,
+    stopped: oneshot::Receiver<()>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?);
+    let service = SwitchServer::new(Service::new(switch))
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let server = Server::builder()
+        .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .add_service(service)
+        .serve_with_incoming(incoming);
+    tokio::select! {
+        ended = server => Ok(ended?),
+        _ = stopped => Ok(()),
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // Its panic, if it had one, was reported by the hook.
+            let _ = thread.join();
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = ?self.path, %error, "the API's socket could not be removed");
+        }
+    }
+}

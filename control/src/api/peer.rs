@@ -1,0 +1,27 @@
+//! Who is calling, and what they may.
+
+use tokio::net::unix::UCred;
+use tonic::transport::server::UdsConnectInfo;
+use tonic::{Request, Status};
+
+/// Refuses a caller who is neither root nor the user that runs the switch.
+///
+/// # Errors
+/// PERMISSION_DENIED, naming both users.
+pub fn may_write<T>(request: &Request<T>) -> Result<(), Status> {
+    let caller = request
+        .extensions()
+        .get::<UdsConnectInfo>()
+        .and_then(|connection| connection.peer_cred)
+        .map(|credentials: UCred| credentials.uid());
+    let own = rustix::process::geteuid().as_raw();
+    match caller {
+        Some(uid) if uid == 0 || uid == own => Ok(()),
+        Some(uid) => Err(Status::permission_denied(format!(
+            "user {uid} may read but not change; call as root or as user {own}, who runs the switch"
+        ))),
+        None => Err(Status::permission_denied(
+            "the caller is not known; call over the UNIX socket".to_owned(),
+        )),
+    }
+}
