@@ -1,0 +1,236 @@
+//! VMs as network namespaces: the kernel's TCP/IP stack behind a TAP.
+//!
+//! Namespaces are named `hairpin-lab-PID-VM`; those of a lab that crashed are
+//! recognised by a process id that is gone, and removed by the next one.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use hairpin_dataplane::wire::checksum::Sum;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::guests::Transfer;
+use super::plan::VmPlan;
+
+/// Where iproute2 keeps its namespaces.
+const NETNS: &str = "/run/netns";
+const PREFIX: &str = "hairpin-lab-";
+/// The TCP port of the lab's transfers.
+const PORT: u16 = 7000;
+/// Bytes of one write or read of a transfer.
+const CHUNK_BYTES: usize = 128 * 1024;
+/// An echo request's payload, in bytes.
+const ECHO_BYTES: usize = 48;
+
+/// The name of the interface that a VM's port creates.
+pub(super) fn interface(vm: &VmPlan) -> String {
+    // 15 bytes at most: linux/if.h IFNAMSIZ.
+    format!("hp{}.{}", std::process::id() % 10_000_000, vm.number)
+}
+
+/// All VMs; their namespaces go when this is dropped.
+pub(super) struct Namespaces {
+    names: Vec<String>,
+    sequence: u16,
+}
+
+impl Namespaces {
+    /// Makes a namespace for each VM; [`Namespaces::plug`] brings its card.
+    pub fn create(vms: &[VmPlan]) -> Result<Namespaces> {
+        remove_orphans();
+        let mut namespaces = Namespaces { names: Vec::new(), sequence: 0 };
+        for vm in vms {
+            let name = format!("{PREFIX}{}-{}", std::process::id(), vm.name);
+            ip(&["netns", "add", &name])?;
+            namespaces.names.push(name);
+        }
+        Ok(namespaces)
+    }
+
+    /// Moves the VMs' interfaces into their namespaces and gives them addresses.
+    pub fn plug(&self, vms: &[VmPlan]) -> Result<()> {
+        for (vm, name) in vms.iter().zip(&self.names) {
+            let interface = interface(vm);
+            ip(&["link", "set", &interface, "netns", name])?;
+            let inside = ["-n", name.as_str()];
+            let run = |arguments: &[&str]| ip(&[&inside, arguments].concat());
+            run(&["link", "set", "lo", "up"])?;
+            run(&["link", "set", &interface, "name", "eth0"])?;
+            run(&["link", "set", "eth0", "address", &vm.mac().to_string()])?;
+            run(&["addr", "add", &format!("{}/24", vm.ipv4()), "dev", "eth0"])?;
+            run(&["addr", "add", &format!("{}/64", vm.ipv6()), "dev", "eth0", "nodad"])?;
+            run(&["link", "set", "eth0", "up"])?;
+        }
+        Ok(())
+    }
+
+    /// The time an echo took, or nothing if it did not come back in time.
+    pub fn ping(&mut self, from: usize, to: IpAddr, timeout: Duration) -> Option<Duration> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let sequence = self.sequence;
+        inside(&self.names[from], move || echo(to, sequence, timeout)).ok().flatten()
+    }
+
+    /// Sends over one TCP connection for a while; counts what arrived.
+    pub fn transfer(
+        &mut self,
+        from: usize,
+        to: (usize, IpAddr),
+        length: Duration,
+    ) -> Result<Transfer> {
+        let address = SocketAddr::new(to.1, PORT);
+        let listener = inside(&self.names[to.0], move || Ok(TcpListener::bind(address)?))?;
+        let receiver = std::thread::spawn(move || receive(&listener));
+        let send = move || send(address, length);
+        inside(&self.names[from], send)?;
+        receiver.join().map_err(|_| anyhow::anyhow!("the receiving VM's thread panicked"))?
+    }
+}
+
+impl Drop for Namespaces {
+    fn drop(&mut self) {
+        for name in &self.names {
+            if let Err(error) = ip(&["netns", "del", name]) {
+                eprintln!("lab: {error:#}");
+            }
+        }
+    }
+}
+
+/// Runs `work` on a thread within a namespace.
+fn inside<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let path = Path::new(NETNS).join(name);
+    let namespace = File::open(&path).with_context(|| format!("namespace {name}"))?;
+    let thread = std::thread::spawn(move || {
+        use std::os::fd::AsFd;
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+        work()
+    });
+    thread.join().map_err(|_| anyhow::anyhow!("a thread in namespace {name} panicked"))?
+}
+
+/// One ICMP echo through a raw socket.
+fn echo(to: IpAddr, sequence: u16, timeout: Duration) -> Result<Option<Duration>> {
+    let (family, protocol, request, reply, skip) = match to {
+        IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP, 8, 0, 20),
+        IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6, 128, 129, 0),
+    };
+    let socket = rustix::net::socket(family, SocketType::RAW, Some(protocol))?;
+    rustix::net::sockopt::set_socket_timeout(
+        &socket,
+        rustix::net::sockopt::Timeout::Recv,
+        Some(timeout),
+    )?;
+    let message = echo_request(request, sequence);
+    let started = Instant::now();
+    rustix::net::sendto(&socket, &message, SendFlags::empty(), &SocketAddr::new(to, 0))?;
+    let mut buffer = [0; 1500];
+    while started.elapsed() < timeout {
+        let Ok((count, _)) = rustix::net::recv(&socket, &mut buffer, RecvFlags::empty()) else {
+            continue;
+        };
+        // Raw IPv4 sockets give the IP header too, raw IPv6 sockets do not.
+        let icmp = buffer.get(skip..count).unwrap_or_default();
+        if icmp.first() == Some(&reply) && icmp.get(6..8) == Some(&sequence.to_be_bytes()) {
+            return Ok(Some(started.elapsed()));
+        }
+    }
+    Ok(None)
+}
+
+/// An echo request with the checksum of ICMP over IPv4; over IPv6 the kernel
+/// writes its own.
+fn echo_request(kind: u8, sequence: u16) -> Vec<u8> {
+    let [high, low] = sequence.to_be_bytes();
+    let mut message = vec![kind, 0, 0, 0, 0x48, 0x50, high, low];
+    message.resize(8 + ECHO_BYTES, 0x48);
+    let sum = Sum::of(&message).checksum();
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    message
+}
+
+fn send(to: SocketAddr, length: Duration) -> Result<()> {
+    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(3))
+        .with_context(|| format!("connecting to {to}"))?;
+    stream.set_write_timeout(Some(Duration::from_secs(3)))?;
+    let chunk = vec![0x48; CHUNK_BYTES];
+    let started = Instant::now();
+    while started.elapsed() < length {
+        stream.write_all(&chunk)?;
+    }
+    Ok(())
+}
+
+fn receive(listener: &TcpListener) -> Result<Transfer> {
+    let (mut stream, _) = listener.accept()?;
+    stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let started = Instant::now();
+    let mut bytes = 0;
+    loop {
+        match stream.read(&mut chunk)? {
+            0 => return Ok(Transfer { bytes, elapsed: started.elapsed() }),
+            count => bytes += count as u64,
+        }
+    }
+}
+
+/// Removes what a lab left that was killed.
+fn remove_orphans() {
+    let Ok(entries) = std::fs::read_dir(NETNS) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            // Another lab may be removing it too.
+            let _ = ip(&["netns", "del", &name]);
+        }
+    }
+}
+
+/// Runs ip(8).
+fn ip(arguments: &[&str]) -> Result<()> {
+    let output = Command::new("ip")
+        .args(arguments)
+        .output()
+        .context("running `ip`: install Debian's package iproute2 for --netns")?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("`ip {}` failed: {}", arguments.join(" "), said.trim());
+    }
+    Ok(())
+}
+
+/// Whether a lab in namespaces can be built here, else why not.
+pub(super) fn check() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "lab --netns: network namespaces and TAPs need root; run it as root, or without --netns"
+        );
+    }
+    if !Path::new("/dev/net/tun").exists() {
+        bail!("lab --netns: /dev/net/tun is missing; load the kernel module `tun`");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_echo_request_carries_its_checksum() {
+        let request = echo_request(8, 7);
+        assert_eq!(Sum::of(&request).checksum(), 0);
+        assert_eq!(request[6..8], [0, 7]);
+    }
+}

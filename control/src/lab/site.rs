@@ -1,0 +1,156 @@
+//! The site itself: two switches, a cable, VMs.
+
+use anyhow::{Context, Result};
+use hairpin_dataplane::port::memory;
+use hairpin_dataplane::snapshot::{Mode, ReflectiveRelay};
+use hairpin_dataplane::wire::SVid;
+use hairpin_dataplane::wire::offload::Capabilities;
+
+use super::cable::Cable;
+use super::guests::Guests;
+use super::namespaces::{self, Namespaces};
+use super::plan::{Place, VmPlan};
+use super::stack::Stack;
+use super::stacks::Stacks;
+use crate::config::{
+    BridgeConfig, ChannelConfig, Config, Desired, DeviceConfig, LinkConfig, LinkRole, MemberConfig,
+    PortConfig, REFLECTED_GROUP_RATE,
+};
+use crate::switch::Switch;
+
+/// The station's end of the cable.
+const UPLINK: &str = "up0";
+/// The bridge's end of the cable.
+const STATION_FACING: &str = "sbp0";
+const BRIDGE: &str = "br0";
+
+/// What the VMs are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    /// TCP/IP stacks within this process.
+    InProcess,
+    /// Network namespaces on TAP.
+    Namespaces,
+}
+
+/// A running site. Fields are dropped in this order: VMs before switches, so that
+/// interfaces go with their namespaces.
+pub(super) struct Site {
+    /// The VMs, in the plan's order.
+    pub guests: Guests,
+    /// The cable, which counts.
+    pub cable: Cable,
+    /// The station's switch.
+    pub station: Switch,
+    /// The adjacent bridge.
+    pub bridge: Switch,
+}
+
+impl Site {
+    /// Builds the site and brings everything up.
+    pub fn build(vms: &[VmPlan], kind: Kind) -> Result<Site> {
+        let namespaces = match kind {
+            Kind::InProcess => None,
+            Kind::Namespaces => Some(Namespaces::create(vms)?),
+        };
+        let station = start(station_config(vms, kind)).context("the station's switch")?;
+        let bridge = start(bridge_config(vms, kind)).context("the adjacent bridge")?;
+        let end = |switch: &Switch, link| switch.take_endpoint(link).context("the cable's end");
+        let cable = Cable::plug(end(&station, UPLINK)?, end(&bridge, STATION_FACING)?)?;
+        let guests = match namespaces {
+            Some(namespaces) => {
+                namespaces.plug(vms)?;
+                Guests::Namespaces(namespaces)
+            }
+            None => Guests::Stacks(stacks(vms, &station, &bridge)?),
+        };
+        Ok(Site { guests, cable, station, bridge })
+    }
+}
+
+fn start(config: Config) -> Result<Switch> {
+    Ok(Switch::start(Desired::try_from(config)?)?)
+}
+
+fn stacks(vms: &[VmPlan], station: &Switch, bridge: &Switch) -> Result<Stacks> {
+    let stack = |vm: &VmPlan| {
+        let switch = match vm.place {
+            Place::Station { .. } => station,
+            Place::Bridge => bridge,
+        };
+        let endpoint = switch.take_endpoint(vm.name).context("a VM's card")?;
+        Ok(Stack::new(vm, endpoint))
+    };
+    let mut stacks = Stacks::new(vms.iter().map(stack).collect::<Result<_>>()?);
+    stacks.acquaint(vms);
+    Ok(stacks)
+}
+
+fn cable_end(name: &str, role: LinkRole) -> LinkConfig {
+    LinkConfig::new(name, role, Some(DeviceConfig::Memory(memory::Config::default())))
+}
+
+/// The device of a VM's port.
+fn card(vm: &VmPlan, kind: Kind) -> DeviceConfig {
+    match kind {
+        // smoltcp takes frames as they are on a wire.
+        Kind::InProcess => DeviceConfig::Memory(memory::Config {
+            capabilities: Capabilities::NONE,
+            ..memory::Config::default()
+        }),
+        Kind::Namespaces => DeviceConfig::Tap { interface: namespaces::interface(vm) },
+    }
+}
+
+fn station_config(vms: &[VmPlan], kind: Kind) -> Config {
+    let mut config = named("station");
+    config.links.push(cable_end(UPLINK, LinkRole::Station));
+    config.channels = tagged_channels(vms, UPLINK, "");
+    for vm in vms {
+        if let Place::Station { channel, mode, .. } = vm.place {
+            let device = card(vm, kind);
+            let mut port = PortConfig::station(vm.name, channel, mode, device);
+            if mode != Mode::Direct {
+                port.macs = vec![vm.mac().into()];
+            }
+            config.ports.push(port);
+        }
+    }
+    config
+}
+
+fn bridge_config(vms: &[VmPlan], kind: Kind) -> Config {
+    let mut config = named("bridge");
+    config.links.push(cable_end(STATION_FACING, LinkRole::Bridge));
+    config.channels = tagged_channels(vms, STATION_FACING, "sbp0-");
+    let reflecting = ReflectiveRelay::On { group_rate: REFLECTED_GROUP_RATE };
+    let mut members = vec![MemberConfig::new(STATION_FACING, reflecting)];
+    for channel in &config.channels {
+        members.push(MemberConfig::new(&channel.name.value, reflecting));
+    }
+    config.bridges.push(BridgeConfig { name: BRIDGE.into(), members });
+    for vm in vms.iter().filter(|vm| vm.place == Place::Bridge) {
+        config.ports.push(PortConfig::on_bridge(vm.name, BRIDGE, card(vm, kind)));
+    }
+    config
+}
+
+fn named(name: &str) -> Config {
+    let mut config = Config::default();
+    name.clone_into(&mut config.switch.name);
+    config
+}
+
+/// The tagged channels that the VMs are in, each once.
+fn tagged_channels(vms: &[VmPlan], link: &str, prefix: &str) -> Vec<ChannelConfig> {
+    let mut channels: Vec<ChannelConfig> = Vec::new();
+    for vm in vms {
+        let Place::Station { channel, svid: Some(svid), .. } = vm.place else { continue };
+        let name = format!("{prefix}{channel}");
+        if channels.iter().all(|known| known.name.value != name) {
+            let svid = SVid::new(svid).expect("the plan's S-VIDs are in range");
+            channels.push(ChannelConfig::new(&name, link, svid));
+        }
+    }
+    channels
+}
