@@ -1,1 +1,15 @@
-//! Hairpin.
+//! Hairpin's control plane: what an operator wants, made so.
+//!
+//! * [`config`] — a file, read and validated into a desired state.
+//! * [`switch`] — the engine: opens, compiles, commits; workers and devices.
+//! * [`api`] — gRPC over a UNIX socket, in front of the engine.
+//! * [`lab`] — a whole EVB site on this machine, with real traffic through it.
+//! * [`cli`] — the `hairpin` command: the daemon, its clients, the lab.
+//!
+//! Dependencies go one way: `config ← switch ← api ← lab ← cli`.
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod lab;
+pub mod switch;

@@ -1,2 +1,5 @@
 //! The `hairpin` command.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    hairpin::cli::main()
+}

@@ -1,0 +1,98 @@
+//! A connection to a running switch, for commands that wait for each answer.
+
+use anyhow::{Context, anyhow};
+use hairpin_proto::v1::switch_client::SwitchClient;
+use hairpin_proto::v1::{self};
+use tokio::runtime::Runtime;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Response, Status};
+
+use crate::api::address::ApiAddress;
+use crate::api::listen::MESSAGE_BYTES_MAX;
+
+/// A connection to a running switch.
+#[derive(Debug)]
+pub struct Client {
+    runtime: Runtime,
+    inner: SwitchClient<Channel>,
+}
+
+macro_rules! calls {
+    ($($(#[$doc:meta])* $name:ident($request:ident) -> $response:ident;)+) => {
+        impl Client {
+            $(
+                $(#[$doc])*
+                ///
+                /// # Errors
+                /// What the switch says.
+                pub fn $name(&mut self, request: v1::$request) -> anyhow::Result<v1::$response> {
+                    let called = self.runtime.block_on(self.inner.$name(request));
+                    called.map(Response::into_inner).map_err(|status| said(&status))
+                }
+            )+
+        }
+    };
+}
+
+calls! {
+    /// The whole switch.
+    show(ShowRequest) -> ShowResponse;
+    /// All links.
+    list_links(ListLinksRequest) -> ListLinksResponse;
+    /// All channels.
+    list_channels(ListChannelsRequest) -> ListChannelsResponse;
+    /// All bridges.
+    list_bridges(ListBridgesRequest) -> ListBridgesResponse;
+    /// All ports.
+    list_ports(ListPortsRequest) -> ListPortsResponse;
+    /// One port.
+    get_port(GetPortRequest) -> GetPortResponse;
+    /// Changes a port.
+    set_port(SetPortRequest) -> SetPortResponse;
+    /// Counters.
+    stats(StatsRequest) -> StatsResponse;
+    /// A page of addresses.
+    fdb(FdbRequest) -> FdbResponse;
+    /// All workers.
+    list_workers(ListWorkersRequest) -> ListWorkersResponse;
+}
+
+impl Client {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Nobody answers there.
+    pub fn connect(address: &ApiAddress) -> anyhow::Result<Client> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("no thread for the connection could be made")?;
+        let endpoint = Endpoint::from_shared(address.to_string())
+            .with_context(|| format!("{address} is not an address"))?;
+        let channel = runtime.block_on(endpoint.connect()).map_err(|error| {
+            anyhow!(
+                "no switch answers at {address}: {}; start one with `hairpin run --config FILE`, \
+                 or say with --api or HAIRPIN_API where it is",
+                root_cause(&error)
+            )
+        })?;
+        let inner = SwitchClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX);
+        Ok(Client { runtime, inner })
+    }
+}
+
+/// The switch's own words; the code is for programs.
+fn said(status: &Status) -> anyhow::Error {
+    match status.message() {
+        "" => anyhow!("the switch refused: {}", status.code()),
+        message => anyhow!("{message}"),
+    }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

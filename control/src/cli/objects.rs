@@ -1,0 +1,213 @@
+//! `show`, `link`, `channel`, `bridge`, `workers`.
+
+use anyhow::anyhow;
+use hairpin_proto::v1;
+use serde_json::json;
+
+use super::client::Client;
+use super::table::{fields, table};
+use super::{Format, ListOrShow, json, port, words};
+use crate::config::nearest::hint;
+
+/// The object of this name.
+fn find<'o, T>(
+    kind: &str,
+    wanted: &str,
+    all: &'o [T],
+    name: impl Fn(&T) -> &String,
+) -> anyhow::Result<&'o T> {
+    all.iter().find(|object| name(object) == wanted).ok_or_else(|| {
+        let names: Vec<&String> = all.iter().map(&name).collect();
+        let near = hint(wanted, names.into_iter().map(String::as_str));
+        anyhow!("there is no {kind} {wanted:?}{near}")
+    })
+}
+
+/// `hairpin show`.
+pub fn show(client: &mut Client, format: Format) -> anyhow::Result<String> {
+    let show = client.show(v1::ShowRequest {})?;
+    if format == Format::Json {
+        return Ok(json::text(&json::show(&show)));
+    }
+    let mut text = fields(&[
+        ("switch", show.name.clone()),
+        ("version", show.version.clone()),
+        ("revision", show.revision.to_string()),
+        ("up for", format!("{} s", show.uptime_ms / 1000)),
+    ]);
+    let sections = [
+        ("LINKS", show.links.is_empty(), links(&show.links)),
+        ("CHANNELS", show.channels.is_empty(), channels(&show.channels)),
+        ("BRIDGES", show.bridges.is_empty(), bridges(&show.bridges)),
+        ("PORTS", show.ports.is_empty(), port::ports(&show.ports)),
+        ("WORKERS", show.workers.is_empty(), worker_table(&show.workers)),
+    ];
+    for (title, _, section) in sections.iter().filter(|(_, is_empty, _)| !is_empty) {
+        text += &format!("\n{title}\n{section}");
+    }
+    Ok(text)
+}
+
+/// `hairpin link`.
+pub fn link(
+    client: &mut Client,
+    what: Option<ListOrShow>,
+    format: Format,
+) -> anyhow::Result<String> {
+    let all = client.list_links(v1::ListLinksRequest {})?.links;
+    match (what.unwrap_or(ListOrShow::List), format) {
+        (ListOrShow::List, Format::Table) => Ok(links(&all)),
+        (ListOrShow::List, Format::Json) => {
+            Ok(json::text(&json!({ "links": json::each(&all, json::link) })))
+        }
+        (ListOrShow::Show { name }, format) => {
+            let link = find("link", &name, &all, |link| &link.name)?;
+            Ok(match format {
+                Format::Json => json::text(&json::link(link)),
+                Format::Table => one_link(link),
+            })
+        }
+    }
+}
+
+fn one_link(link: &v1::Link) -> String {
+    fields(&[
+        ("name", link.name.clone()),
+        ("role", words::role(link.role()).to_owned()),
+        ("state", words::state(link.state()).to_owned()),
+        ("device", words::device(link.device.as_ref())),
+        ("mtu", link.mtu.to_string()),
+        ("channels", words::joined(&link.channels)),
+        ("last error", if link.last_error.is_empty() { "-" } else { &link.last_error }.to_owned()),
+    ])
+}
+
+fn links(links: &[v1::Link]) -> String {
+    let row = |link: &v1::Link| {
+        vec![
+            link.name.clone(),
+            words::role(link.role()).to_owned(),
+            words::state(link.state()).to_owned(),
+            words::device(link.device.as_ref()),
+            link.mtu.to_string(),
+            words::joined(&link.channels),
+        ]
+    };
+    let titles = ["NAME", "ROLE", "STATE", "DEVICE", "#MTU", "CHANNELS"];
+    table(&titles, links.iter().map(row))
+}
+
+/// `hairpin channel`.
+pub fn channel(
+    client: &mut Client,
+    what: Option<ListOrShow>,
+    format: Format,
+) -> anyhow::Result<String> {
+    let all = client.list_channels(v1::ListChannelsRequest {})?.channels;
+    match (what.unwrap_or(ListOrShow::List), format) {
+        (ListOrShow::List, Format::Table) => Ok(channels(&all)),
+        (ListOrShow::List, Format::Json) => {
+            Ok(json::text(&json!({ "channels": json::each(&all, json::channel) })))
+        }
+        (ListOrShow::Show { name }, format) => {
+            let channel = find("channel", &name, &all, |channel| &channel.name)?;
+            Ok(match format {
+                Format::Json => json::text(&json::channel(channel)),
+                Format::Table => one_channel(channel),
+            })
+        }
+    }
+}
+
+fn svid(channel: &v1::Channel) -> String {
+    channel.svid.map_or_else(|| "default".to_owned(), |svid| svid.to_string())
+}
+
+fn one_channel(channel: &v1::Channel) -> String {
+    fields(&[
+        ("name", channel.name.clone()),
+        ("link", channel.link.clone()),
+        ("svid", svid(channel)),
+        ("ports", words::joined(&channel.ports)),
+        ("bridge", if channel.bridge.is_empty() { "-" } else { &channel.bridge }.to_owned()),
+    ])
+}
+
+fn channels(channels: &[v1::Channel]) -> String {
+    let row = |channel: &v1::Channel| {
+        let tenants = if channel.bridge.is_empty() {
+            words::joined(&channel.ports)
+        } else {
+            format!("bridge {}", channel.bridge)
+        };
+        vec![channel.name.clone(), channel.link.clone(), svid(channel), tenants]
+    };
+    table(&["NAME", "LINK", "#SVID", "PORTS"], channels.iter().map(row))
+}
+
+/// `hairpin bridge`.
+pub fn bridge(
+    client: &mut Client,
+    what: Option<ListOrShow>,
+    format: Format,
+) -> anyhow::Result<String> {
+    let all = client.list_bridges(v1::ListBridgesRequest {})?.bridges;
+    match (what.unwrap_or(ListOrShow::List), format) {
+        (ListOrShow::List, Format::Table) => Ok(bridges(&all)),
+        (ListOrShow::List, Format::Json) => {
+            Ok(json::text(&json!({ "bridges": json::each(&all, json::bridge) })))
+        }
+        (ListOrShow::Show { name }, format) => {
+            let bridge = find("bridge", &name, &all, |bridge| &bridge.name)?;
+            Ok(match format {
+                Format::Json => json::text(&json::bridge(bridge)),
+                Format::Table => one_bridge(bridge),
+            })
+        }
+    }
+}
+
+fn one_bridge(bridge: &v1::Bridge) -> String {
+    let row = |member: &v1::Member| {
+        let (reflects, rate) = if member.reflective_relay {
+            ("on", member.reflected_group_rate.to_string())
+        } else {
+            ("off", "-".to_owned())
+        };
+        vec![member.channel.clone(), reflects.to_owned(), rate]
+    };
+    let titles = ["MEMBER", "REFLECTIVE RELAY", "#GROUP FRAMES/S"];
+    let about = fields(&[("name", bridge.name.clone()), ("ports", words::joined(&bridge.ports))]);
+    format!("{about}\n{}", table(&titles, bridge.members.iter().map(row)))
+}
+
+fn bridges(bridges: &[v1::Bridge]) -> String {
+    let row = |bridge: &v1::Bridge| {
+        let members: Vec<String> =
+            bridge.members.iter().map(|member| member.channel.clone()).collect();
+        vec![bridge.name.clone(), words::joined(&members), words::joined(&bridge.ports)]
+    };
+    table(&["NAME", "MEMBERS", "PORTS"], bridges.iter().map(row))
+}
+
+/// `hairpin workers`.
+pub fn workers(client: &mut Client, format: Format) -> anyhow::Result<String> {
+    let all = client.list_workers(v1::ListWorkersRequest {})?.workers;
+    Ok(match format {
+        Format::Json => json::text(&json!({ "workers": json::each(&all, json::worker) })),
+        Format::Table => worker_table(&all),
+    })
+}
+
+fn worker_table(workers: &[v1::Worker]) -> String {
+    let row = |worker: &v1::Worker| {
+        vec![
+            worker.index.to_string(),
+            worker.cpu.map_or_else(|| "-".to_owned(), |cpu| cpu.to_string()),
+            words::health(worker.health()).to_owned(),
+            worker.breaths.to_string(),
+            words::joined(&worker.ports),
+        ]
+    };
+    table(&["#WORKER", "#CPU", "HEALTH", "#BREATHS", "PORTS"], workers.iter().map(row))
+}

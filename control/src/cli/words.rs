@@ -1,0 +1,124 @@
+//! What the API's enums are called, in tables and in JSON alike.
+
+use hairpin_proto::v1;
+
+/// A port's mode; nothing on a bridge.
+#[must_use]
+pub fn mode(port: &v1::Port) -> Option<&'static str> {
+    match port.mode() {
+        v1::Mode::Unspecified => None,
+        v1::Mode::Veb => Some("veb"),
+        v1::Mode::Vepa => Some("vepa"),
+        v1::Mode::Private => Some("private"),
+        v1::Mode::Direct => Some("direct"),
+    }
+}
+
+/// What somebody wants it to be.
+#[must_use]
+pub fn admin(admin: v1::Admin) -> &'static str {
+    match admin {
+        v1::Admin::Down => "down",
+        v1::Admin::Up | v1::Admin::Unspecified => "up",
+    }
+}
+
+/// What it is.
+#[must_use]
+pub fn state(state: v1::State) -> &'static str {
+    match state {
+        v1::State::Unspecified => "unknown",
+        v1::State::Up => "up",
+        v1::State::Down => "down",
+        v1::State::Waiting => "waiting",
+        v1::State::Quarantined => "quarantined",
+    }
+}
+
+/// Which end of a link we are.
+#[must_use]
+pub fn role(role: v1::LinkRole) -> &'static str {
+    match role {
+        v1::LinkRole::Unspecified => "unknown",
+        v1::LinkRole::Station => "station",
+        v1::LinkRole::Bridge => "bridge",
+    }
+}
+
+/// Whether a worker breathes.
+#[must_use]
+pub fn health(health: v1::WorkerHealth) -> &'static str {
+    match health {
+        v1::WorkerHealth::Unspecified => "unknown",
+        v1::WorkerHealth::Breathing => "breathing",
+        v1::WorkerHealth::Stalled => "stalled",
+        v1::WorkerHealth::Ended => "ended",
+    }
+}
+
+/// A device in a word or two.
+#[must_use]
+pub fn device(device: Option<&v1::Device>) -> String {
+    match device.and_then(|device| device.kind.as_ref()) {
+        None => "-".to_owned(),
+        Some(v1::device::Kind::Tap(tap)) => format!("tap {}", tap.interface),
+        Some(v1::device::Kind::Memory(_)) => "memory".to_owned(),
+    }
+}
+
+/// A port's VLANs, as `port set` takes them.
+#[must_use]
+pub fn vlan(vlan: Option<&v1::Vlan>) -> String {
+    match vlan.and_then(|vlan| vlan.policy.as_ref()) {
+        None | Some(v1::vlan::Policy::Transparent(_)) => "transparent".to_owned(),
+        Some(v1::vlan::Policy::Access(id)) => format!("access:{id}"),
+        Some(v1::vlan::Policy::Trunk(trunk)) => {
+            let native = trunk.native.map(|id| format!(",native:{id}")).unwrap_or_default();
+            format!("trunk:{}{native}", ranges(&trunk.vids))
+        }
+    }
+}
+
+/// `10,20-29`, of ascending numbers.
+fn ranges(vids: &[u32]) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for &vid in vids {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == vid => *last = vid,
+            _ => runs.push((vid, vid)),
+        }
+    }
+    let run = |&(first, last): &(u32, u32)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    runs.iter().map(run).collect::<Vec<_>>().join(",")
+}
+
+/// The channel or bridge of a port.
+#[must_use]
+pub fn home(port: &v1::Port) -> &str {
+    match &port.home {
+        Some(v1::port::Home::Channel(name) | v1::port::Home::Bridge(name)) => name,
+        None => "-",
+    }
+}
+
+/// Names side by side.
+#[must_use]
+pub fn joined(names: &[String]) -> String {
+    if names.is_empty() { "-".to_owned() } else { names.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vlans_read_as_they_are_written() {
+        let trunk = v1::Trunk { vids: vec![10, 20, 21, 22, 30], native: Some(10) };
+        let vlan_of = |policy| vlan(Some(&v1::Vlan { policy: Some(policy) }));
+        assert_eq!(vlan_of(v1::vlan::Policy::Trunk(trunk)), "trunk:10,20-22,30,native:10");
+        assert_eq!(vlan_of(v1::vlan::Policy::Access(7)), "access:7");
+        assert_eq!(vlan(None), "transparent");
+    }
+}
