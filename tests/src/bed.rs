@@ -1,0 +1,43 @@
+//! A test bed of real kernel network stacks.
+//!
+//! A [`Host`] is a network namespace with one interface, as a VM would be; a
+//! [`Daemon`] is `hairpin run` in a namespace of its own, whose TAPs are plugged
+//! into hosts; a [`KernelBridge`] is the adjacent bridge, or the cable between two
+//! switches. Everything is undone on drop, and what a killed run left behind is
+//! swept by the next one: a namespace's name holds the process id it belongs to.
+//!
+//! Needs root, iproute2 and iputils-ping. Nothing of it touches the network of
+//! the machine itself.
+//!
+//! The daemon's program is the `hairpin` that cargo built beside the running
+//! test: `cargo test --workspace` builds it because `control/` has integration
+//! tests; for a single package run `cargo build` first. One that is older than
+//! the sources is refused.
+
+mod bridge;
+mod command;
+mod daemon;
+mod datagrams;
+mod echo;
+mod error;
+mod host;
+mod namespace;
+mod recorder;
+mod root;
+mod stream;
+mod transfer;
+mod wait;
+
+pub use bridge::{Flooding, KernelBridge, Reflection};
+pub use command::run;
+pub use daemon::{Daemon, program};
+pub use datagrams::{Flow, FlowReport};
+pub use echo::Echo;
+pub use error::{BedError, Result};
+pub use host::{Family, Host, mac_bytes, mac_text};
+pub use namespace::{Namespace, sweep};
+pub use recorder::{Frame, Recorder, send_frame};
+pub use root::{Root, root};
+pub use stream::Stream;
+pub use transfer::{Transfer, transfer};
+pub use wait::eventually;

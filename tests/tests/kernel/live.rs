@@ -1,0 +1,151 @@
+//! Changes while traffic flows: what is not concerned never notices.
+
+use std::time::Duration;
+
+use hairpin_tests::bed::{Family, Flow, Host, Recorder, Reflection, Result, eventually, root};
+use serde_json::Value;
+
+use crate::experiment::{BROADCAST, arrivals, frame};
+use crate::site::{Site, assert_apart, assert_reach, learning_port, local_link, registered_port};
+
+/// Between datagrams: a steady two thousand a second, each way.
+const INTERVAL: Duration = Duration::from_micros(500);
+
+/// Datagrams both ways between two hosts whose ports are not concerned.
+struct Bystanders([Flow; 2]);
+
+impl Bystanders {
+    fn start(one: &Host, two: &Host) -> Result<Bystanders> {
+        Ok(Bystanders([
+            Flow::start(one, two, Family::Ipv4, INTERVAL)?,
+            Flow::start(two, one, Family::Ipv6, INTERVAL)?,
+        ]))
+    }
+
+    /// Asserts that they have lost nothing.
+    #[track_caller]
+    fn assert_unhurt(self) {
+        for flow in self.0 {
+            let report = flow.stop().unwrap();
+            assert!(report.is_clean(), "{report:?}");
+        }
+    }
+}
+
+fn mode(site: &Site, port: &str) -> Value {
+    site.daemon.hairpin(&format!("port show {port}")).unwrap()["mode"].clone()
+}
+
+#[test]
+fn a_mode_change_costs_other_ports_nothing() {
+    let Some(_root) = root() else { return };
+    let ports: String = (1..=4).map(|number| registered_port(number, "up0", "veb")).collect();
+    let (site, bridge, outside) = Site::beside_kernel_bridge(&ports, &[1, 2, 3, 4]).unwrap();
+    bridge.reflect("up0", Reflection::On).unwrap();
+    let [one, two, three, four] = &site.hosts[..] else { unreachable!() };
+    let recorder = Recorder::start(bridge.namespace(), "up0").unwrap();
+    let bystanders = Bystanders::start(three, four).unwrap();
+    for round in 0..5 {
+        for mode_wanted in ["vepa", "veb"] {
+            site.daemon.hairpin(&format!("port set vm1 mode={mode_wanted}")).unwrap();
+            assert_eq!(mode(&site, "vm1"), mode_wanted);
+            let word = format!("{mode_wanted} {round}");
+            let bytes = frame(two.mac_bytes(), one.mac_bytes(), &word);
+            assert_eq!(arrivals(one, &bytes, &[two]).unwrap(), [1], "{word}");
+            let on_the_cable = recorder.collect(Duration::from_millis(50), |f| f.bytes == bytes);
+            // Out and back, or not at all.
+            let expected = if mode_wanted == "vepa" { 2 } else { 0 };
+            assert_eq!(on_the_cable.len(), expected, "{word}");
+        }
+    }
+    bystanders.assert_unhurt();
+    assert_reach(one, two);
+    assert_reach(one, &outside);
+}
+
+#[test]
+fn a_port_that_is_set_down_is_silent_until_it_is_up_again() {
+    let Some(_root) = root() else { return };
+    let ports: String = (1..=4).map(|number| registered_port(number, "up0", "veb")).collect();
+    let site = Site::start(&(local_link() + &ports), &[1, 2, 3, 4]).unwrap();
+    let [one, two, three, four] = &site.hosts[..] else { unreachable!() };
+    assert_reach(one, two);
+    let bystanders = Bystanders::start(three, four).unwrap();
+    site.daemon.hairpin("port set vm1 admin=down").unwrap();
+    assert_eq!(site.daemon.hairpin("port show vm1").unwrap()["state"], "down");
+    assert_apart(two, one);
+    site.daemon.hairpin("port set vm1 admin=up").unwrap();
+    assert_reach(two, one);
+    bystanders.assert_unhurt();
+}
+
+#[test]
+fn a_tap_that_is_deleted_comes_back() {
+    let Some(_root) = root() else { return };
+    let ports: String = (1..=4).map(|number| registered_port(number, "up0", "veb")).collect();
+    let mut site = Site::start(&(local_link() + &ports), &[1, 2, 3, 4]).unwrap();
+    let [one, two, three, four] = &site.hosts[..] else { unreachable!() };
+    assert_reach(one, two);
+    let bystanders = Bystanders::start(three, four).unwrap();
+    for _ in 0..3 {
+        one.namespace().ip("link del tap1").unwrap();
+        eventually("tap1 re-created", || site.daemon.namespace().has("tap1")).unwrap();
+        one.replug(site.daemon.namespace()).unwrap();
+        eventually("vm1 up", || site.daemon.hairpin("port show vm1").unwrap()["state"] == "up")
+            .unwrap();
+        assert_reach(one, two);
+        assert_reach(two, one);
+    }
+    bystanders.assert_unhurt();
+    assert!(site.daemon.is_running());
+}
+
+#[test]
+fn a_changed_file_is_applied_on_sighup() {
+    let Some(_root) = root() else { return };
+    let port = |number: u8| registered_port(number, "up0", "veb");
+    let before = local_link() + &[port(1), port(2), port(3), port(4)].concat();
+    let site = Site::start(&before, &[1, 2, 3, 4]).unwrap();
+    let [one, two, three, four] = &site.hosts[..] else { unreachable!() };
+    let bystanders = Bystanders::start(three, four).unwrap();
+
+    // Port 1 turns private, 2 goes, 5 comes.
+    let changed = [registered_port(1, "up0", "private"), port(3), port(4), port(5)].concat();
+    site.daemon.rewrite(&(local_link() + &changed)).unwrap();
+    site.daemon.reload().unwrap();
+    eventually("vm5 up", || {
+        site.daemon.hairpin("port show vm5").is_ok_and(|port| port["state"] == "up")
+    })
+    .unwrap();
+    assert_eq!(mode(&site, "vm1"), "private");
+    assert!(site.daemon.hairpin("port show vm2").is_err());
+    eventually("tap2 gone", || !two.namespace().has("tap2")).unwrap();
+    let five = Host::plug(site.daemon.namespace(), "tap5", 5).unwrap();
+    assert_reach(&five, three);
+    assert_apart(one, three);
+
+    // Back to the first file: what was applied before is applied again.
+    site.daemon.rewrite(&before).unwrap();
+    site.daemon.reload().unwrap();
+    eventually("tap2 back", || site.daemon.namespace().has("tap2")).unwrap();
+    two.replug(site.daemon.namespace()).unwrap();
+    assert_reach(one, two);
+    assert_reach(two, three);
+    bystanders.assert_unhurt();
+}
+
+#[test]
+fn a_learned_address_follows_its_host() {
+    let Some(_root) = root() else { return };
+    let ports: String = (1..=3).map(|number| learning_port(number, "up0", "veb")).collect();
+    let site = Site::start(&(local_link() + &ports), &[1, 2, 3]).unwrap();
+    let [one, two, three] = &site.hosts[..] else { unreachable!() };
+    let moving = [0x52, 0x54, 0, 0, 2, 1];
+    let announce = frame(BROADCAST, moving, "here");
+    let to_it = frame(moving, three.mac_bytes(), "to it");
+    for (at, expected) in [(one, [1, 0]), (two, [0, 1]), (one, [1, 0])] {
+        arrivals(at, &announce, &[]).unwrap();
+        let heard = arrivals(three, &to_it, &[one, two]).unwrap();
+        assert_eq!(heard, expected);
+    }
+}
