@@ -1,0 +1,117 @@
+//! Step 0's measuring rig: our wire beside DPDK's bare wire; `--help` says how.
+
+use hairpin_bench::error::{Result, RigError};
+use hairpin_bench::hugepages::RunDirectory;
+use hairpin_bench::layout::Layout;
+use hairpin_bench::measure::{Outcome, Plan, measure};
+use hairpin_bench::options::{HELP, Options};
+use hairpin_bench::pair::{Pair, Side, WireKind};
+use hairpin_bench::report::{self, Raw};
+use hairpin_bench::{interrupt, testpmd};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let options = match Options::parse(std::env::args().skip(1)) {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return fail(&error),
+    };
+    match run(&options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &RigError) -> ExitCode {
+    eprintln!("step0: {error}");
+    ExitCode::FAILURE
+}
+
+fn run(options: &Options) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(RigError::new("run this as root: huge pages and priorities need it"));
+    }
+    if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() < 2) {
+        return Err(RigError::new("this needs two CPUs: one for the generator, one for the wire"));
+    }
+    testpmd::check_installed()?;
+    interrupt::install()?;
+    let mut raw = Raw::open(options.json.as_deref())?;
+    let directory = RunDirectory::create(pages(options))?;
+    println!("{}", report::HEADER);
+    for layout in &options.layouts {
+        compare(layout, options, &directory, &mut raw)?;
+    }
+    Ok(())
+}
+
+/// Each testpmd takes its share, and each side has one or two of them.
+fn pages(options: &Options) -> u64 {
+    let wires = options.sides.iter().filter(|side| side.wire == WireKind::Dpdk).count();
+    (options.sides.len() + wires) as u64 * testpmd::PAGES
+}
+
+/// Measures one layout at every length, over all rounds.
+fn compare(
+    layout: &Layout,
+    options: &Options,
+    directory: &RunDirectory,
+    raw: &mut Raw,
+) -> Result<()> {
+    let rounds = options.rounds.min(options.windows);
+    let mut outcomes = vec![Outcome::default(); options.sizes.len()];
+    for round in 0..rounds {
+        let mut pairs = start(layout, options, round, directory)?;
+        raw.pairs(layout, &pairs)?;
+        for (&bytes, outcome) in options.sizes.iter().zip(&mut outcomes) {
+            let plan = Plan {
+                bytes,
+                round,
+                windows: options.windows.div_ceil(rounds),
+                length: options.length,
+                traffic: options.traffic.clone(),
+            };
+            let taken = measure(&mut pairs, &plan)?;
+            raw.windows(layout, &plan, &taken)?;
+            for remark in report::remarks(layout, &plan, &taken) {
+                eprintln!("step0: {remark}");
+            }
+            outcome.extend(taken);
+        }
+        for pair in pairs {
+            let name = pair.side().name;
+            for line in pair.stop() {
+                eprintln!("{name}: {line}");
+            }
+        }
+    }
+    for (&bytes, outcome) in options.sizes.iter().zip(&outcomes) {
+        for row in report::rows(layout, bytes, outcome) {
+            println!("{row}");
+        }
+    }
+    Ok(())
+}
+
+/// Starts all pairs, every other round in the opposite order, and pauses them.
+fn start(
+    layout: &Layout,
+    options: &Options,
+    round: usize,
+    directory: &RunDirectory,
+) -> Result<Vec<Pair>> {
+    let mut sides: Vec<&Side> = options.sides.iter().collect();
+    if round % 2 == 1 {
+        sides.reverse();
+    }
+    let mut pairs = Vec::with_capacity(sides.len());
+    for side in sides {
+        let mut pair = Pair::start(side, layout, directory)?;
+        pair.pause()?;
+        pairs.push(pair);
+    }
+    Ok(pairs)
+}
