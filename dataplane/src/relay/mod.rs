@@ -229,7 +229,8 @@ impl<'r> Relay<'r> {
     ///
     /// # Errors
     /// The first check that failed, in the order of ARCHITECTURE.md.
-    #[inline]
+    // Inlined, so that an arrival goes from registers to where its caller keeps it.
+    #[inline(always)]
     pub fn admit(&self, entrance: Entrance<'r>, frame: &Frame<'_>) -> Result<Arrival, DropReason> {
         match entrance {
             Entrance::Port(id, port) => {
@@ -262,10 +263,7 @@ impl<'r> Relay<'r> {
             Entrance::Link(..) => {
                 for arrival in arrivals {
                     let verdict = self.decide_from_link(&arrival.admitted);
-                    arrival.verdict = match verdict {
-                        Verdict::Flood(audience) => self.flood(audience, arrival.admitted.domain),
-                        other => other,
-                    };
+                    self.settle(arrival, verdict);
                 }
             }
         }
@@ -298,14 +296,31 @@ impl<'r> Relay<'r> {
                 Ok(()) => mode(frame, owner::destination(self, frame)),
                 Err(reason) => Verdict::Drop(reason),
             };
-            // Case by case: copied as a whole, a verdict just written in parts would
-            // stall the load of it.
-            arrival.verdict = match verdict {
-                Verdict::To(port) => Verdict::To(port),
-                Verdict::Drop(reason) => Verdict::Drop(reason),
-                Verdict::Flood(audience) => self.flood(audience, frame.domain),
-            };
+            self.settle(arrival, verdict);
         }
+    }
+
+    /// Notes a verdict; a flood to nobody is the drop that it is. Case by case and in
+    /// place: copying a value whose parts were just stored one by one stalls, and a
+    /// verdict's do not come at once.
+    #[inline(always)]
+    fn settle(&self, arrival: &mut Arrival, verdict: Verdict) {
+        match verdict {
+            Verdict::To(port) => arrival.verdict = Verdict::To(port),
+            Verdict::Drop(reason) => arrival.verdict = Verdict::Drop(reason),
+            Verdict::Flood(audience) => self.flood(arrival, audience),
+        }
+    }
+
+    #[inline(never)]
+    fn flood(&self, arrival: &mut Arrival, audience: Audience) {
+        // The uplink is asked first: an unknown address then costs no walk over the ports.
+        let domain = arrival.admitted.domain;
+        let reaches = || audience.receivers(self.snapshot, domain).next().is_some();
+        arrival.verdict = match audience.uplink.is_some() || reaches() {
+            true => Verdict::Flood(audience),
+            false => Verdict::Drop(audience.nobody),
+        };
     }
 
     /// Learns the source of a frame that came in by this port.
@@ -345,17 +360,6 @@ impl<'r> Relay<'r> {
                 bridge::from_channel(frame, port.role, owner::destination(self, frame))
             }
             Err(reason) => Verdict::Drop(reason),
-        }
-    }
-
-    /// A flood, or the drop that an audience of nobody is.
-    #[inline(never)]
-    fn flood(&self, audience: Audience, domain: DomainId) -> Verdict {
-        // The uplink is asked first: an unknown address then costs no walk over the ports.
-        let reaches = || audience.receivers(self.snapshot, domain).next().is_some();
-        match audience.uplink.is_some() || reaches() {
-            true => Verdict::Flood(audience),
-            false => Verdict::Drop(audience.nobody),
         }
     }
 
