@@ -89,7 +89,9 @@ impl Site {
         for number in 0..u64::from(addresses) {
             site.learn(1000 + number);
         }
-        assert!(site.fdb.count() + 10 > u64::from(addresses));
+        // A few in a million find no room; their frames are flooded instead.
+        let refused = u64::from(addresses) - site.fdb.count();
+        assert!(refused <= u64::from(addresses) / 20_000, "{refused} of {addresses}");
         site
     }
 
