@@ -2,8 +2,9 @@
 //!
 //! A worker asks in two phases, so that memory is fetched while it works:
 //!
-//! 1. for each frame, [`Relay::admit`]: the ingress checklist ([`admit`]), then the
-//!    lines that the lookups will read are asked for;
+//! 1. for each frame, [`Relay::admit`]: the ingress checklist ([`admit`]), who
+//!    registered its destination, and the lines that further lookups will read are
+//!    asked for;
 //! 2. for the batch, in frame order, [`Relay::decide`]: the source is checked and
 //!    learned ([`owner`], [`fdb`]), then the mode decides: [`veb`], [`vepa`],
 //!    [`direct`] for what comes from a VM; [`uplink`] for what comes back from the
@@ -180,6 +181,8 @@ pub struct Arrival {
     pub index: u16,
     /// What the checklist found.
     pub admitted: Admitted,
+    /// Who registered its destination, if anybody did.
+    registered: Option<PortId>,
     /// Where it goes, once decided.
     pub verdict: Verdict,
 }
@@ -187,9 +190,9 @@ pub struct Arrival {
 impl Arrival {
     /// An arrival that is not decided yet.
     #[inline(always)]
-    fn new(frame: &Frame<'_>, admitted: Admitted) -> Arrival {
+    fn new(frame: &Frame<'_>, admitted: Admitted, registered: Option<PortId>) -> Arrival {
         let verdict = Verdict::Drop(DropReason::NoReceiver);
-        Arrival { index: frame.index, admitted, verdict }
+        Arrival { index: frame.index, admitted, registered, verdict }
     }
 }
 
@@ -235,18 +238,31 @@ impl<'r> Relay<'r> {
         match entrance {
             Entrance::Port(id, port) => {
                 let admitted = admit::from_vm(id, port, frame)?;
-                owner::prefetch_for_port(self, port, &admitted);
-                Ok(Arrival::new(frame, admitted))
+                if let Addresses::Learned { .. } = port.addresses {
+                    owner::prefetch_source(self, &admitted);
+                }
+                Ok(self.arrival(frame, admitted))
             }
             Entrance::Direct(id, port, svid) => {
-                Ok(Arrival::new(frame, admit::from_direct(id, port, svid, frame)?))
+                Ok(Arrival::new(frame, admit::from_direct(id, port, svid, frame)?, None))
             }
             Entrance::Link(device, channels) => {
                 let admitted = admit::from_link(self.snapshot, device, channels, frame)?;
-                owner::prefetch_for_link(self, &admitted);
-                Ok(Arrival::new(frame, admitted))
+                owner::prefetch_source(self, &admitted);
+                Ok(self.arrival(frame, admitted))
             }
         }
+    }
+
+    /// A switched frame's destination is looked up among the registered addresses at
+    /// once: they are few, and who finds it there needs no line of the learned ones.
+    #[inline(always)]
+    fn arrival(&self, frame: &Frame<'_>, admitted: Admitted) -> Arrival {
+        let registered = self.registered(&admitted, admitted.destination);
+        if registered.is_none() {
+            owner::prefetch_destination(self, &admitted);
+        }
+        Arrival::new(frame, admitted, registered)
     }
 
     /// Phase two: decides admitted frames of one batch, in order; each may learn
@@ -262,7 +278,7 @@ impl<'r> Relay<'r> {
             }
             Entrance::Link(..) => {
                 for arrival in arrivals {
-                    let verdict = self.decide_from_link(&arrival.admitted);
+                    let verdict = self.decide_from_link(arrival);
                     self.settle(arrival, verdict);
                 }
             }
@@ -293,7 +309,7 @@ impl<'r> Relay<'r> {
         for arrival in arrivals {
             let frame = &arrival.admitted;
             let verdict = match self.learn(port, frame) {
-                Ok(()) => mode(frame, owner::destination(self, frame)),
+                Ok(()) => mode(frame, owner::destination(self, arrival)),
                 Err(reason) => Verdict::Drop(reason),
             };
             self.settle(arrival, verdict);
@@ -335,29 +351,31 @@ impl<'r> Relay<'r> {
         }
     }
 
-    fn decide_from_link(&self, frame: &Admitted) -> Verdict {
-        let Some(port) = self.snapshot.port(frame.ingress) else {
+    fn decide_from_link(&self, arrival: &Arrival) -> Verdict {
+        let Some(port) = self.snapshot.port(arrival.admitted.ingress) else {
             return Verdict::Drop(DropReason::ChannelUnused);
         };
         match port.role {
             Role::DirectUplink(only) => direct::from_uplink(only),
-            Role::Uplink => self.decide_from_uplink(frame),
-            _ => self.decide_from_channel(port, frame),
+            Role::Uplink => self.decide_from_uplink(arrival),
+            _ => self.decide_from_channel(port, arrival),
         }
     }
 
-    fn decide_from_uplink(&self, frame: &Admitted) -> Verdict {
+    fn decide_from_uplink(&self, arrival: &Arrival) -> Verdict {
+        let frame = &arrival.admitted;
         let (source, release) = owner::source_from_uplink(self, frame);
         // A release that finds its line held is made up for by the next frame.
         let _ = self.fdb.apply(release, self.now_ms);
-        uplink::from_uplink(frame, source, owner::destination(self, frame))
+        uplink::from_uplink(frame, source, owner::destination(self, arrival))
     }
 
-    fn decide_from_channel(&self, port: &RelayPort, frame: &Admitted) -> Verdict {
+    fn decide_from_channel(&self, port: &RelayPort, arrival: &Arrival) -> Verdict {
+        let frame = &arrival.admitted;
         match self.learn(port, frame) {
             // An address that finds no room is not learned; its frames pass.
             Ok(()) | Err(DropReason::LearnLimit) => {
-                bridge::from_channel(frame, port.role, owner::destination(self, frame))
+                bridge::from_channel(frame, port.role, owner::destination(self, arrival))
             }
             Err(reason) => Verdict::Drop(reason),
         }

@@ -2,9 +2,9 @@
 //! leads to.
 
 use super::fdb::{Binding, Learn, Learned, REFRESH_MS, Tenant};
-use super::{Admitted, Relay};
+use super::{Admitted, Arrival, Relay};
 use crate::ledger::DropReason;
-use crate::snapshot::{Addresses, Admin, Mode, PortId, RelayPort, Role, Snapshot};
+use crate::snapshot::{Admin, Mode, PortId, RelayPort, Role, Snapshot};
 use crate::wire::Mac;
 
 /// How long a learned address must be unused before the uplink may take it, in
@@ -32,15 +32,9 @@ pub enum Source {
 }
 
 impl Relay<'_> {
-    /// Asks for the lines that lookups of an address will read.
-    #[inline]
-    fn prefetch(&self, frame: &Admitted, mac: Mac) {
-        self.snapshot.registered.prefetch(self.snapshot.registered.hash(frame.domain, mac));
-        self.fdb.prefetch(self.fdb.hash(frame.address(mac)));
-    }
-
+    /// Which port of the frame's domain registered this address for the frame's VID.
     #[inline(always)]
-    fn registered(&self, frame: &Admitted, mac: Mac) -> Option<PortId> {
+    pub(super) fn registered(&self, frame: &Admitted, mac: Mac) -> Option<PortId> {
         let hash = self.snapshot.registered.hash(frame.domain, mac);
         let is_member =
             |id| self.snapshot.port(id).is_some_and(|port| port.vlan.contains(frame.vid));
@@ -59,21 +53,21 @@ impl Relay<'_> {
     }
 }
 
-/// Asks for what deciding a frame from a VM's port will read. The source of a port
-/// with registered addresses was checked against these: it is not looked up.
+/// Asks for what the source's lookups will read. The source of a port with registered
+/// addresses was checked against these: it is not looked up.
 #[inline]
-pub(super) fn prefetch_for_port(relay: &Relay<'_>, port: &RelayPort, frame: &Admitted) {
-    relay.prefetch(frame, frame.destination);
-    if let Addresses::Learned { .. } = port.addresses {
-        relay.prefetch(frame, frame.source);
-    }
+pub(super) fn prefetch_source(relay: &Relay<'_>, frame: &Admitted) {
+    let registered = &relay.snapshot.registered;
+    registered.prefetch(registered.hash(frame.domain, frame.source));
+    relay.fdb.prefetch(relay.fdb.hash(frame.address(frame.source)));
 }
 
-/// Asks for what deciding a frame from a link will read.
+/// Asks for what the lookup of a destination will read that nobody registered.
 #[inline]
-pub(super) fn prefetch_for_link(relay: &Relay<'_>, frame: &Admitted) {
-    relay.prefetch(frame, frame.destination);
-    relay.prefetch(frame, frame.source);
+pub(super) fn prefetch_destination(relay: &Relay<'_>, frame: &Admitted) {
+    if !frame.destination.is_group() {
+        relay.fdb.prefetch(relay.fdb.hash(frame.address(frame.destination)));
+    }
 }
 
 /// Whether learned addresses of this tenant count.
@@ -87,13 +81,13 @@ pub fn is_tenant(snapshot: &Snapshot, tenant: Tenant) -> bool {
 
 /// Where a frame's destination is.
 #[inline(always)]
-pub(super) fn destination(relay: &Relay<'_>, frame: &Admitted) -> Destination {
-    let mac = frame.destination;
-    if mac.is_group() {
+pub(super) fn destination(relay: &Relay<'_>, arrival: &Arrival) -> Destination {
+    let frame = &arrival.admitted;
+    if frame.destination.is_group() {
         return Destination::Group;
     }
-    let owner = relay.registered(frame, mac).or_else(|| {
-        let learned = relay.learned(frame, mac)?;
+    let owner = arrival.registered.or_else(|| {
+        let learned = relay.learned(frame, frame.destination)?;
         Some(learned.tenant.port)
     });
     let known = owner.and_then(|id| Some((id, relay.snapshot.port(id)?.role)));
