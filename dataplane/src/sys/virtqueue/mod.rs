@@ -13,8 +13,10 @@
 //! [`driver`] is the driver's half, for tests and the measuring programs.
 
 mod area;
+mod bell;
 pub mod driver;
 pub mod packed;
+mod sink;
 pub mod split;
 #[cfg(test)]
 mod tests;

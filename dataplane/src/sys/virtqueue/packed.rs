@@ -5,15 +5,16 @@
 //! and a used entry is one store.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use super::area::{Area, Descriptors, Tail};
-use super::window::{AHEAD, Link, Window};
+use super::bell::Bell;
+use super::sink::Buffers;
+use super::window::{Link, Window};
 use super::{
     CHAIN_DESCRIPTORS, Chain, ChainFault, Doorbell, INDIRECT, Layout, LayoutError, Moment, NEXT,
-    Order, Piece, Position, Refusal, RingFault, SIZE_MAX, Taken, Terms, WRITE,
+    Order, Piece, Position, RingFault, SIZE_MAX, Taken, Terms, WRITE,
 };
-use crate::sys::memory::Body;
 
 /// `VIRTQ_DESC_F_AVAIL`.
 const AVAILABLE: u16 = 1 << 7;
@@ -116,14 +117,9 @@ struct Ring {
     next: Cursor,
     /// Where the next used entry goes.
     used: Cursor,
+    /// Descriptors taken and not given back: never more than there are.
+    held: u16,
     bell: Bell,
-}
-
-/// Whether the driver's wish was read since something was published.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Bell {
-    Asked,
-    Due,
 }
 
 impl Ring {
@@ -140,7 +136,8 @@ impl Ring {
             size,
             next: Cursor::at(terms.position.available, size)?,
             used: Cursor::at(terms.position.used, size)?,
-            bell: Bell::Asked,
+            held: 0,
+            bell: Bell::default(),
         })
     }
 
@@ -149,6 +146,18 @@ impl Ring {
     fn available(&self, at: Cursor) -> Option<Tail> {
         let tail = self.descriptors.tail(at.index, Ordering::Acquire);
         at.lap.is_available(tail.high()).then_some(tail)
+    }
+
+    /// Takes the next descriptors. A driver that makes what the device still holds
+    /// available again would have the ring run over itself.
+    #[inline(always)]
+    fn take(&mut self, descriptors: u16) -> Result<(), RingFault> {
+        if descriptors > self.size - self.held {
+            return Err(RingFault::Overrun);
+        }
+        self.held += descriptors;
+        self.next = self.next.after(descriptors, self.size);
+        Ok(())
     }
 
     /// Writes used entries, each `(length, id, descriptors)`, the first one last: a
@@ -164,40 +173,22 @@ impl Ring {
                 Some(_) => self.descriptors.set_tail(at.index, tail, Ordering::Relaxed),
             }
             at = at.after(descriptors, self.size);
+            self.held -= descriptors;
         }
         if let Some((index, tail)) = first {
             self.descriptors.set_tail(index, tail, Ordering::Release);
             self.used = at;
-            self.bell = Bell::Due;
+            self.bell.note_publication();
         }
-    }
-
-    /// Reads the driver's wish, once after each publication for certain.
-    #[inline]
-    fn doorbell(&mut self, moment: Moment) -> Doorbell {
-        if self.bell == Bell::Asked {
-            return Doorbell::Silent;
-        }
-        if moment == Moment::Idle {
-            // What was published must be seen before the driver's wish is read, or both
-            // sides could miss each other (2.8.21.3.1). The fence waits for every store
-            // in flight, which is why it waits itself for a moment without work.
-            fence(Ordering::SeqCst);
-            self.bell = Bell::Asked;
-        }
-        let wish = self.wish();
-        if wish == Doorbell::Wanted {
-            self.bell = Bell::Asked;
-        }
-        wish
     }
 
     #[inline]
-    fn wish(&self) -> Doorbell {
-        match u16::from_le(self.driver.word16(1).load(Ordering::Relaxed)) & 3 {
+    fn doorbell(&mut self, moment: Moment) -> Doorbell {
+        let Ring { driver, bell, .. } = self;
+        bell.ask(moment, || match u16::from_le(driver.word16(1).load(Ordering::Relaxed)) & 3 {
             EVENT_DISABLE => Doorbell::Silent,
             _ => Doorbell::Wanted,
-        }
+        })
     }
 
     fn position(&self, untaken: Cursor) -> Position {
@@ -226,17 +217,18 @@ impl Source {
         })
     }
 
-    /// Takes a chain of several descriptors, or of kinds that cannot be used.
+    /// Takes a chain of several descriptors, or of kinds that cannot be used, that
+    /// begins with `tail`.
     #[cold]
     fn take_chain(
         &mut self,
+        mut tail: Tail,
         visit: &mut impl FnMut(Chain<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, RingFault> {
         self.pieces.clear();
         let mut fault = None;
         let mut at = self.ring.next;
         for count in 1..=self.ring.size {
-            let tail = self.ring.descriptors.tail(at.index, Ordering::Relaxed);
             if tail.high() & (WRITE | INDIRECT) != 0 {
                 fault = Some(ChainFault::Descriptor);
             } else if self.pieces.len() == CHAIN_DESCRIPTORS {
@@ -244,13 +236,14 @@ impl Source {
             } else {
                 self.pieces.push((self.ring.descriptors.address(at.index), tail.length()));
             }
-            at = at.after(1, self.ring.size);
             if tail.high() & NEXT == 0 {
-                self.ring.next = at;
+                self.ring.take(count)?;
                 self.taken.push(tail.low(), count);
                 let chain = fault.map_or(Chain::Pieces(&self.pieces), Chain::Unusable);
                 return Ok(visit(chain));
             }
+            at = at.after(1, self.ring.size);
+            tail = self.ring.descriptors.tail(at.index, Ordering::Relaxed);
         }
         Err(RingFault::Endless)
     }
@@ -268,11 +261,11 @@ impl super::Source for Source {
             let Some(tail) = self.ring.available(self.ring.next) else { return Ok(count) };
             let flow = if tail.high() & (NEXT | WRITE | INDIRECT) == 0 {
                 let piece = (self.ring.descriptors.address(self.ring.next.index), tail.length());
+                self.ring.take(1)?;
                 self.taken.push(tail.low(), 1);
-                self.ring.next = self.ring.next.after(1, self.ring.size);
                 visit(Chain::Pieces(&[piece]))
             } else {
-                self.take_chain(&mut visit)?
+                self.take_chain(tail, &mut visit)?
             };
             if flow.is_break() {
                 return Ok(count + 1);
@@ -312,115 +305,59 @@ impl super::Source for Source {
 }
 
 /// The driver's receive queue.
-#[derive(Debug)]
-pub struct Sink {
-    ring: Ring,
-    window: Window,
-    fault: Option<RingFault>,
-}
+pub type Sink = super::sink::Sink<Receive>;
 
-impl Sink {
-    /// Opens the queue, and tells the driver that it need not kick.
-    ///
-    /// # Errors
-    /// [`LayoutError`].
-    pub fn open(terms: &Terms) -> Result<Sink, LayoutError> {
-        Ok(Sink {
-            ring: Ring::new(terms)?,
-            window: Window::new(&terms.memory, terms.merge),
-            fault: None,
-        })
+/// A ring that the driver fills with empty buffers.
+#[derive(Debug)]
+pub struct Receive(Ring);
+
+impl Buffers for Receive {
+    fn open(terms: &Terms) -> Result<Receive, LayoutError> {
+        Ring::new(terms).map(Receive)
     }
 
-    /// Finds the next buffer: one descriptor, or a chain of them.
     #[inline(always)]
-    fn find(&mut self) -> Result<ControlFlow<()>, RingFault> {
-        let Some(mut tail) = self.ring.available(self.ring.next) else {
+    fn find(&mut self, window: &mut Window) -> Result<ControlFlow<()>, RingFault> {
+        let Receive(ring) = self;
+        let Some(mut tail) = ring.available(ring.next) else {
             return Ok(ControlFlow::Break(()));
         };
-        let mut at = self.ring.next;
-        for _ in 0..CHAIN_DESCRIPTORS {
+        let mut at = ring.next;
+        for count in 1..=CHAIN_DESCRIPTORS as u16 {
             if tail.high() & (WRITE | INDIRECT) != WRITE {
                 return Err(RingFault::Buffer);
             }
-            let piece = (self.ring.descriptors.address(at.index), tail.length());
-            let link = if tail.high() & NEXT == 0 { Link::Last } else { Link::More };
-            self.window.push(piece, tail.low(), link)?;
-            at = at.after(1, self.ring.size);
-            if link == Link::Last {
-                self.ring.next = at;
+            let piece = (ring.descriptors.address(at.index), tail.length());
+            if tail.high() & NEXT == 0 {
+                ring.take(count)?;
+                window.push(piece, tail.low(), Link::Last)?;
                 return Ok(ControlFlow::Continue(()));
             }
-            tail = self.ring.descriptors.tail(at.index, Ordering::Relaxed);
+            window.push(piece, tail.low(), Link::More)?;
+            at = at.after(1, ring.size);
+            tail = ring.descriptors.tail(at.index, Ordering::Relaxed);
         }
         Err(RingFault::Endless)
     }
 
-    /// Finds buffers until this many descriptors lie ahead.
     #[inline(always)]
-    fn find_ahead(&mut self, wanted: usize) {
-        while self.fault.is_none() && self.window.count() < wanted {
-            match self.find() {
-                Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) => return,
-                Err(fault) => self.fault = Some(fault),
-            }
-        }
-    }
-
-    /// Looks for more buffers than usual, and says what is wrong with the ring if
-    /// there are none.
-    #[cold]
-    fn offer_again(&mut self, header: &[u8], body: Body<'_>) -> Result<(), Refusal> {
-        self.find_ahead(CHAIN_DESCRIPTORS);
-        match (self.window.fill(header, body), self.fault) {
-            (Err(Refusal::NoBuffer), Some(fault)) => Err(Refusal::Broken(fault)),
-            (fate, _) => fate,
-        }
-    }
-}
-
-impl super::Sink for Sink {
-    #[inline]
-    fn offer(&mut self, header: &[u8], body: Body<'_>) -> Result<(), Refusal> {
-        match self.window.fill(header, body) {
-            Err(Refusal::NoBuffer) => self.offer_again(header, body),
-            fate => fate,
-        }
-    }
-
-    #[inline]
-    fn publish(&mut self) {
-        let first = self.ring.used.index;
-        let filled = self.window.filled().iter();
-        self.ring.give(filled.map(|entry| (entry.length, entry.id, entry.descriptors)), WRITE);
-        self.window.clear_filled();
-        let end = self.ring.used.index;
-        self.ring.descriptors.hand_on(first, if end < first { self.ring.size } else { end });
-    }
-
-    #[inline]
-    fn look_ahead(&mut self) {
-        self.find_ahead(AHEAD);
-    }
-
-    #[inline]
-    fn prefetch(&self, ahead: usize, length: usize) {
-        self.window.prefetch(ahead, length);
-    }
-
-    #[inline]
-    fn recycle(&mut self, length: u32) -> Result<(), Refusal> {
-        self.window.skip(length)
+    fn publish(&mut self, window: &mut Window) {
+        let Receive(ring) = self;
+        let first = ring.used.index;
+        let filled = window.filled().iter();
+        ring.give(filled.map(|entry| (entry.length, entry.id, entry.descriptors)), WRITE);
+        window.clear_filled();
+        let end = ring.used.index;
+        ring.descriptors.hand_on(first, if end < first { ring.size } else { end });
     }
 
     #[inline]
     fn doorbell(&mut self, moment: Moment) -> Doorbell {
-        self.ring.doorbell(moment)
+        self.0.doorbell(moment)
     }
 
     fn position(&self) -> Position {
         // What is found or filled but not published begins where the next used entry goes.
-        self.ring.position(self.ring.used)
+        self.0.position(self.0.used)
     }
 }

@@ -2,15 +2,16 @@
 //! driver makes available, a ring of those that the device has used.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use super::area::{Area, Descriptors, Tail};
-use super::window::{AHEAD, Link, Window};
+use super::bell::Bell;
+use super::sink::Buffers;
+use super::window::{Link, Window};
 use super::{
     CHAIN_DESCRIPTORS, Chain, ChainFault, Doorbell, INDIRECT, Layout, LayoutError, Moment, NEXT,
-    Piece, Position, Refusal, RingFault, SIZE_MAX, Taken, Terms, WRITE,
+    Piece, Position, RingFault, SIZE_MAX, Taken, Terms, WRITE,
 };
-use crate::sys::memory::Body;
 
 /// `VIRTQ_AVAIL_F_NO_INTERRUPT`.
 const NO_INTERRUPT: u16 = 1;
@@ -42,13 +43,6 @@ struct Ring {
     bell: Bell,
 }
 
-/// Whether the driver's wish was read since something was published.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Bell {
-    Asked,
-    Due,
-}
-
 impl Ring {
     fn new(terms: &Terms) -> Result<Ring, LayoutError> {
         let Layout { size, descriptors, driver, device } = terms.layout;
@@ -67,7 +61,7 @@ impl Ring {
             next: terms.position.available,
             given: terms.position.used,
             shown: terms.position.used,
-            bell: Bell::Asked,
+            bell: Bell::default(),
         })
     }
 
@@ -133,36 +127,19 @@ impl Ring {
         if (index.wrapping_sub(self.shown) as i16) > 0 {
             self.shown = index;
             self.used.word16(1).store(index.to_le(), Ordering::Release);
-            self.bell = Bell::Due;
+            self.bell.note_publication();
         }
-    }
-
-    /// Reads the driver's wish, once after each publication for certain.
-    #[inline]
-    fn doorbell(&mut self, moment: Moment) -> Doorbell {
-        if self.bell == Bell::Asked {
-            return Doorbell::Silent;
-        }
-        if moment == Moment::Idle {
-            // What was published must be seen before the driver's wish is read, or both
-            // sides could miss each other (2.7.22.1). The fence waits for every store
-            // in flight, which is why it waits itself for a moment without work.
-            fence(Ordering::SeqCst);
-            self.bell = Bell::Asked;
-        }
-        let wish = self.wish();
-        if wish == Doorbell::Wanted {
-            self.bell = Bell::Asked;
-        }
-        wish
     }
 
     #[inline]
-    fn wish(&self) -> Doorbell {
-        match u16::from_le(self.available.word16(0).load(Ordering::Relaxed)) & NO_INTERRUPT {
-            0 => Doorbell::Wanted,
-            _ => Doorbell::Silent,
-        }
+    fn doorbell(&mut self, moment: Moment) -> Doorbell {
+        let Ring { available, bell, .. } = self;
+        bell.ask(moment, || {
+            match u16::from_le(available.word16(0).load(Ordering::Relaxed)) & NO_INTERRUPT {
+                0 => Doorbell::Wanted,
+                _ => Doorbell::Silent,
+            }
+        })
     }
 }
 
@@ -194,23 +171,24 @@ impl Source {
         })
     }
 
-    /// Takes a chain of several descriptors, or of kinds that cannot be used.
+    /// Takes a chain of several descriptors, or of kinds that cannot be used, that
+    /// begins with `tail`.
     #[cold]
     fn take_chain(
         &mut self,
         head: u16,
+        tail: Tail,
         visit: &mut impl FnMut(Chain<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         self.pieces.clear();
-        let fault = self.gather(head).err();
+        let fault = self.gather(head, tail).err();
         visit(fault.map_or(Chain::Pieces(&self.pieces), Chain::Unusable))
     }
 
     /// Collects the pieces of a chain.
-    fn gather(&mut self, head: u16) -> Result<(), ChainFault> {
+    fn gather(&mut self, head: u16, mut tail: Tail) -> Result<(), ChainFault> {
         let mut index = head;
         for _ in 0..CHAIN_DESCRIPTORS {
-            let tail = self.ring.descriptors.tail(index, Ordering::Relaxed);
             let (flags, next) = (tail.low(), tail.high());
             if flags & (WRITE | INDIRECT) != 0 {
                 return Err(ChainFault::Descriptor);
@@ -223,6 +201,7 @@ impl Source {
                 return Err(ChainFault::Descriptor);
             }
             index = next;
+            tail = self.ring.descriptors.tail(index, Ordering::Relaxed);
         }
         Err(ChainFault::TooLong)
     }
@@ -238,13 +217,13 @@ impl super::Source for Source {
         let limit = limit.min(self.taken.room()).min(usize::from(self.ring.refresh()?));
         for count in 0..limit {
             let head = self.ring.head()?;
-            let tail: Tail = self.ring.descriptors.tail(head, Ordering::Relaxed);
+            let tail = self.ring.descriptors.tail(head, Ordering::Relaxed);
             self.ring.next = self.ring.next.wrapping_add(1);
             self.taken.push(head, 1);
             let flow = if tail.low() & (NEXT | WRITE | INDIRECT) == 0 {
                 visit(Chain::Pieces(&[(self.ring.descriptors.address(head), tail.length())]))
             } else {
-                self.take_chain(head, &mut visit)
+                self.take_chain(head, tail, &mut visit)
             };
             if flow.is_break() {
                 return Ok(count + 1);
@@ -296,32 +275,23 @@ impl super::Source for Source {
 }
 
 /// The driver's receive queue.
+pub type Sink = super::sink::Sink<Receive>;
+
+/// A ring that the driver fills with empty buffers.
 #[derive(Debug)]
-pub struct Sink {
+pub struct Receive {
     ring: Ring,
-    window: Window,
-    /// Buffers in the window.
+    /// Buffers found and not published.
     found: u16,
-    fault: Option<RingFault>,
 }
 
-impl Sink {
-    /// Opens the queue, and tells the driver that it need not kick.
-    ///
-    /// # Errors
-    /// [`LayoutError`].
-    pub fn open(terms: &Terms) -> Result<Sink, LayoutError> {
-        Ok(Sink {
-            ring: Ring::new(terms)?,
-            window: Window::new(&terms.memory, terms.merge),
-            found: 0,
-            fault: None,
-        })
+impl Buffers for Receive {
+    fn open(terms: &Terms) -> Result<Receive, LayoutError> {
+        Ok(Receive { ring: Ring::new(terms)?, found: 0 })
     }
 
-    /// Finds the next buffer: one descriptor, or a chain of them.
     #[inline(always)]
-    fn find(&mut self) -> Result<ControlFlow<()>, RingFault> {
+    fn find(&mut self, window: &mut Window) -> Result<ControlFlow<()>, RingFault> {
         if self.ring.waiting()? == 0 {
             return Ok(ControlFlow::Break(()));
         }
@@ -334,12 +304,12 @@ impl Sink {
             }
             let piece = (self.ring.descriptors.address(index), tail.length());
             if tail.low() & NEXT == 0 {
-                self.window.push(piece, head, Link::Last)?;
+                window.push(piece, head, Link::Last)?;
                 self.ring.next = self.ring.next.wrapping_add(1);
                 self.found += 1;
                 return Ok(ControlFlow::Continue(()));
             }
-            self.window.push(piece, head, Link::More)?;
+            window.push(piece, head, Link::More)?;
             index = tail.high();
             if index > self.ring.mask {
                 return Err(RingFault::Index);
@@ -348,68 +318,20 @@ impl Sink {
         Err(RingFault::Endless)
     }
 
-    /// Finds buffers until this many descriptors lie ahead.
     #[inline(always)]
-    fn find_ahead(&mut self, wanted: usize) {
-        while self.fault.is_none() && self.window.count() < wanted {
-            match self.find() {
-                Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) => return,
-                Err(fault) => self.fault = Some(fault),
-            }
-        }
-    }
-
-    /// Looks for more buffers than usual, and says what is wrong with the ring if
-    /// there are none.
-    #[cold]
-    fn offer_again(&mut self, header: &[u8], body: Body<'_>) -> Result<(), Refusal> {
-        self.find_ahead(CHAIN_DESCRIPTORS);
-        match (self.window.fill(header, body), self.fault) {
-            (Err(Refusal::NoBuffer), Some(fault)) => Err(Refusal::Broken(fault)),
-            (fate, _) => fate,
-        }
-    }
-}
-
-impl super::Sink for Sink {
-    #[inline]
-    fn offer(&mut self, header: &[u8], body: Body<'_>) -> Result<(), Refusal> {
-        match self.window.fill(header, body) {
-            Err(Refusal::NoBuffer) => self.offer_again(header, body),
-            fate => fate,
-        }
-    }
-
-    #[inline]
-    fn publish(&mut self) {
-        let count = self.window.filled().len() as u16;
+    fn publish(&mut self, window: &mut Window) {
+        let count = window.filled().len() as u16;
         if count == 0 {
             return;
         }
-        for (ahead, filled) in self.window.filled().iter().enumerate() {
+        for (ahead, filled) in window.filled().iter().enumerate() {
             self.ring.set_used(ahead as u16, filled.id, filled.length);
         }
         self.ring.give(count);
         self.ring.show(0);
         self.ring.hand_on(count);
         self.found -= count;
-        self.window.clear_filled();
-    }
-
-    #[inline]
-    fn look_ahead(&mut self) {
-        self.find_ahead(AHEAD);
-    }
-
-    #[inline]
-    fn prefetch(&self, ahead: usize, length: usize) {
-        self.window.prefetch(ahead, length);
-    }
-
-    #[inline]
-    fn recycle(&mut self, length: u32) -> Result<(), Refusal> {
-        self.window.skip(length)
+        window.clear_filled();
     }
 
     #[inline]

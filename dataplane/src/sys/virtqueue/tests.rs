@@ -519,3 +519,137 @@ proptest! {
         no_frame_lost(&mut bed, &mut sink, &ops);
     }
 }
+
+/// What a hostile driver does between two steps of the device.
+#[derive(Clone, Debug)]
+enum Hostile {
+    /// Writes a word of the descriptors.
+    Descriptor(u8, u64),
+    /// Writes a half-word of its area.
+    Driver(u8, u16),
+    /// Makes every packed descriptor available in this lap, with these flags beside.
+    Lap(packed::Lap, u16),
+    /// The device's step: takes or fills this many.
+    Step(u8),
+    /// The device gives back or publishes.
+    Back,
+}
+
+/// Ids, flags and lengths that are nearly right do the most harm.
+fn word() -> impl Strategy<Value = u64> {
+    let flags = prop_oneof![
+        prop::sample::select(vec![0_u64, 0x80, 0x8000, 0x8080, 0x81, 0x8001, 0x82, 0x8002, 0x8082]),
+        0..0x1_0000_u64,
+    ];
+    prop_oneof![
+        (0..64_u64, 0..20_u64, flags)
+            .prop_map(|(length, id, flags)| flags << 48 | id << 32 | length * 4),
+        (0..16_u64).prop_map(|slot| BUFFERS + slot * 256),
+        any::<u64>(),
+    ]
+}
+
+fn hostile() -> impl Strategy<Value = Hostile> {
+    prop_oneof![
+        6 => (0..32_u8, word()).prop_map(|(at, word)| Hostile::Descriptor(at, word)),
+        2 => (0..16_u8, prop_oneof![0..40_u16, any::<u16>()])
+            .prop_map(|(at, word)| Hostile::Driver(at, word)),
+        2 => (prop::sample::select(vec![packed::Lap::Odd, packed::Lap::Even]), 0..4_u16)
+            .prop_map(|(lap, flags)| Hostile::Lap(lap, flags)),
+        3 => (1..70_u8).prop_map(Hostile::Step),
+        1 => Just(Hostile::Back),
+    ]
+}
+
+/// The driver's writing, as far as an op is one.
+fn scribble<D: Driver>(bed: &Bed<D>, op: &Hostile) {
+    match *op {
+        Hostile::Descriptor(at, word) => bed.write(u64::from(at) * 8, &word.to_le_bytes()),
+        Hostile::Driver(at, word) => {
+            bed.write(DRIVER_AREA + u64::from(at) * 2, &word.to_le_bytes());
+        }
+        Hostile::Lap(lap, flags) => make_available(bed, 13, lap, flags),
+        Hostile::Step(_) | Hostile::Back => {}
+    }
+}
+
+fn survives_as_source<D: Driver>(bed: &Bed<D>, source: &mut impl Source, ops: &[Hostile]) {
+    for op in ops {
+        scribble(bed, op);
+        match op {
+            Hostile::Step(limit) => {
+                let _ = source.take(usize::from(*limit), |_| ControlFlow::Continue(()));
+            }
+            Hostile::Back => source.give_back(),
+            _ => {}
+        }
+    }
+    source.position();
+}
+
+fn survives_as_sink<D: Driver>(bed: &Bed<D>, sink: &mut impl Sink, ops: &[Hostile]) {
+    for op in ops {
+        scribble(bed, op);
+        match op {
+            Hostile::Step(count) => {
+                sink.look_ahead();
+                for length in 0..usize::from(*count) {
+                    let _ = offer(sink, &vec![0; 14 + length * 8]);
+                }
+            }
+            Hostile::Back => sink.publish(),
+            _ => {}
+        }
+    }
+    sink.position();
+}
+
+proptest! {
+    #[test]
+    fn a_hostile_driver_breaks_its_own_ring_only(
+        ops in prop::collection::vec(hostile(), 1..300),
+        in_order: bool,
+        mergeable: bool,
+    ) {
+        let order = if in_order { Order::InOrder } else { Order::Any };
+        let merge = if mergeable { Merge::Mergeable } else { Merge::Single };
+        let bed = split(16, order, merge);
+        survives_as_source(&bed, &mut split::Source::open(&bed.terms).unwrap(), &ops);
+        let bed = split(16, order, merge);
+        survives_as_sink(&bed, &mut split::Sink::open(&bed.terms).unwrap(), &ops);
+        let bed = packed(13, order, merge);
+        survives_as_source(&bed, &mut packed::Source::open(&bed.terms).unwrap(), &ops);
+        let bed = packed(13, order, merge);
+        survives_as_sink(&bed, &mut packed::Sink::open(&bed.terms).unwrap(), &ops);
+    }
+}
+
+/// Makes every descriptor of a packed ring available in a lap.
+fn make_available<D: Driver>(bed: &Bed<D>, size: u64, lap: packed::Lap, flags: u16) {
+    for index in 0..size {
+        let tail = u64::from(lap.available() | flags) << 48 | index << 32 | 256;
+        bed.write(DESCRIPTORS + index * 16, &(BUFFERS + index * 256).to_le_bytes());
+        bed.write(DESCRIPTORS + index * 16 + 8, &tail.to_le_bytes());
+    }
+}
+
+#[test]
+fn a_packed_ring_does_not_run_over_what_is_held() {
+    let mut bed = packed(4, Order::Any, Merge::Single);
+    let mut source = packed::Source::open(&bed.terms).unwrap();
+    (0..4).for_each(|_| _ = bed.send(&[readable(BUFFERS, 60)]));
+    assert_eq!(take(&mut source, 64).len(), 4);
+    make_available(&bed, 4, packed::Lap::Even, 0);
+    let again = source.take(64, |_| ControlFlow::Continue(()));
+    assert_eq!(again, Err(RingFault::Overrun));
+    source.give_back();
+
+    let mut bed = packed(4, Order::Any, Merge::Single);
+    let mut sink = packed::Sink::open(&bed.terms).unwrap();
+    (0..4).for_each(|_| _ = bed.send(&[writable(BUFFERS, 256)]));
+    sink.look_ahead();
+    make_available(&bed, 4, packed::Lap::Even, WRITE);
+    (0..4).for_each(|_| offer(&mut sink, &[0; 60]).unwrap());
+    assert_eq!(offer(&mut sink, &[0; 60]), Err(Refusal::Broken(RingFault::Overrun)));
+    sink.publish();
+}

@@ -43,7 +43,7 @@ pub(super) struct Filled {
 }
 
 #[derive(Debug)]
-pub(super) struct Window {
+pub struct Window {
     memory: Arc<Memory>,
     hint: RegionHint,
     merge: Merge,
