@@ -114,6 +114,8 @@ drop_reasons! {
         "Read the log; the port is served again once its device is opened anew, or the switch restarted."
     Egress SenderFault "sender_fault" "The switch failed while it served the frame's sender, before this copy was delivered."
         "Read the log for the sender's port; it is served again once its device is opened anew."
+    Egress ReceiverFault "receiver_fault" "The switch failed while it wrote this copy to the egress device, which was quarantined."
+        "Read the log; the port is served again once it is released or its device opened anew."
     Egress PortDown "port_down" "The egress device was down."
         "Bring the port up, or wait for its device."
     Egress RxRingFull "rx_ring_full" "The receiver had no free buffer."

@@ -123,19 +123,23 @@ fn sums(wiring: &Wiring) -> (u64, u64) {
 }
 
 #[test]
-fn a_failure_costs_the_port_that_was_served() {
+fn a_failure_in_delivering_costs_the_device_it_was_for() {
     let mut wiring = Wiring::with(3, crashing(2, Chance::NEVER, Chance::ALWAYS));
     wiring.endpoints[0].send(&frame(0, Mac::BROADCAST, 64), Offload::NONE).unwrap();
     wiring.endpoints[1].send(&frame(1, mac(0), 64), Offload::NONE).unwrap();
     wiring.breathe();
-    assert_eq!(wiring.attached[0].condition(), Condition::Quarantined);
+    let conditions = wiring.attached.iter().map(|one| one.condition()).collect::<Vec<_>>();
+    assert_eq!(conditions, [Condition::Working, Condition::Working, Condition::Quarantined]);
     let event = wiring.events.try_iter().next();
-    assert!(matches!(event, Some(Event::Quarantined { device: DeviceId(0), .. })), "{event:?}");
-    assert_eq!(wiring.totals(2).dropped(DropReason::SenderFault), 1);
+    assert!(matches!(event, Some(Event::Quarantined { device: DeviceId(2), .. })), "{event:?}");
+    assert_eq!(wiring.totals(2).dropped(DropReason::ReceiverFault), 1);
+    assert!(wiring.endpoints[1].receive(&mut Vec::new()).is_some(), "the others' copies arrive");
+    assert!(wiring.endpoints[0].receive(&mut Vec::new()).is_some());
     // The others go on; what is sent to the quarantined port has a name too.
-    wiring.endpoints[1].send(&frame(1, mac(0), 64), Offload::NONE).unwrap();
+    wiring.endpoints[0].send(&frame(0, Mac::BROADCAST, 64), Offload::NONE).unwrap();
     wiring.breathe();
-    assert!(wiring.totals(0).dropped(DropReason::PortDown) > 0);
+    assert!(wiring.endpoints[1].receive(&mut Vec::new()).is_some());
+    assert_eq!(wiring.totals(2).dropped(DropReason::PortDown), 1);
     let (fan_out, offered) = sums(&wiring);
     assert_eq!(fan_out, offered);
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use hairpin_dataplane::ledger::Totals;
 use hairpin_dataplane::port::memory::{Config, Endpoint, pair};
 use hairpin_dataplane::port::{Attached, Opened};
+use hairpin_dataplane::relay::bucket::Reflections;
 use hairpin_dataplane::relay::fdb::Fdb;
 use hairpin_dataplane::snapshot::compile::compile;
 use hairpin_dataplane::snapshot::topology::{
@@ -82,6 +83,7 @@ impl Rig {
             poll: Poll::Busy,
             snapshot: publisher.reader().expect("the publisher has a slot"),
             fdb: Arc::new(Fdb::new(TABLE)),
+            reflections: Arc::new(Reflections::new()),
             events: to_control,
             commands,
         });

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use hairpin_dataplane::relay::bucket::Reflections;
 use hairpin_dataplane::relay::fdb::Fdb;
 use hairpin_dataplane::snapshot::{DeviceId, Snapshot};
 use hairpin_dataplane::sys::lane::TokenId;
@@ -113,13 +114,14 @@ impl Crew {
         fdb: &Arc<Fdb>,
     ) -> Result<Crew, CrewError> {
         let (event_sender, events) = bounded(EVENTS_MAX);
+        let shared = Shared { fdb: Arc::clone(fdb), reflections: Arc::default() };
         let cpus: Vec<Option<usize>> = match &config.workers[..] {
             [] => vec![None],
             cpus => cpus.iter().copied().map(Some).collect(),
         };
         let mut crew = Crew { members: Vec::with_capacity(cpus.len()), events };
         for (index, cpu) in cpus.into_iter().enumerate() {
-            let member = start_one(config, index, cpu, publisher, fdb, &event_sender);
+            let member = start_one(config, index, cpu, publisher, &shared, &event_sender);
             match member {
                 Ok(member) => crew.members.push(member),
                 Err(error) => {
@@ -252,6 +254,13 @@ impl Member {
 /// Commands that may wait for a worker; control waits beyond.
 const COMMANDS_MAX: usize = 1024;
 
+/// What all workers write to.
+#[derive(Clone)]
+struct Shared {
+    fdb: Arc<Fdb>,
+    reflections: Arc<Reflections>,
+}
+
 /// What a worker tells of itself before it starts to work.
 struct Introduction {
     token: TokenId,
@@ -264,7 +273,7 @@ fn start_one(
     index: usize,
     cpu: Option<usize>,
     publisher: &Publisher<Snapshot>,
-    fdb: &Arc<Fdb>,
+    shared: &Shared,
     events: &Sender<Event>,
 ) -> Result<Member, CrewError> {
     // Bounded, so that taking a command never frees memory in the worker.
@@ -275,8 +284,8 @@ fn start_one(
         Poll::Adaptive => hairpin_dataplane::worker::Poll::Adaptive,
         Poll::Busy => hairpin_dataplane::worker::Poll::Busy,
     };
-    let (fdb, events) = (Arc::clone(fdb), events.clone());
-    let parts = Parts { index, poll, snapshot, fdb, events, commands };
+    let (Shared { fdb, reflections }, events) = (shared.clone(), events.clone());
+    let parts = Parts { index, poll, snapshot, fdb, reflections, events, commands };
     let (introduce, introduced) = bounded(1);
     let thread = std::thread::Builder::new().name(format!("worker{index}")).spawn(move || {
         // Made on its own CPU, so that its memory is near.

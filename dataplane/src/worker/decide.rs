@@ -1,11 +1,14 @@
 //! The relay's verdicts on a batch, in frame order, as copies by device.
 
+use std::sync::Arc;
+
+use super::deliver::lose;
 use super::groups::{FLOOD_COPIES_MAX, Groups};
 use crate::frame::{BATCH_FRAMES, Batch};
 use crate::ledger::{Counters, DropReason};
-use crate::relay::bucket::TokenBucket;
+use crate::relay::bucket::Reflections;
 use crate::relay::{Admitted, Arrival, Audience, Frame, Relay, Verdict, bridge, egress};
-use crate::snapshot::{Device, PORTS_MAX, PortId, Snapshot};
+use crate::snapshot::{Device, PortId, Snapshot};
 
 /// What a worker needs to decide, all of it allocated at its start.
 pub(super) struct Decider {
@@ -17,8 +20,8 @@ pub(super) struct Decider {
     flood_left: usize,
     /// Where floods start when the budget runs out: another port each breath.
     rotation: usize,
-    /// Reflected group frames, by the bridge channel they go back to.
-    reflected: Box<[TokenBucket]>,
+    /// What bridge channels may get back of their group frames, over all workers.
+    reflections: Arc<Reflections>,
 }
 
 /// A frame of the batch and the device it came from.
@@ -29,14 +32,14 @@ struct Sent<'b> {
 }
 
 impl Decider {
-    pub fn new(worker: usize) -> Decider {
+    pub fn new(worker: usize, reflections: Arc<Reflections>) -> Decider {
         Decider {
             worker,
             arrivals: Vec::with_capacity(BATCH_FRAMES),
             settled: 0,
             flood_left: FLOOD_COPIES_MAX,
             rotation: 0,
-            reflected: vec![TokenBucket::full(); PORTS_MAX].into_boxed_slice(),
+            reflections,
         }
     }
 
@@ -145,12 +148,12 @@ impl Decider {
 
     /// Whether a copy is none of a group frame back to where it came from, or has a
     /// token for that.
-    fn may_reflect(&mut self, relay: Relay<'_>, sent: &Sent<'_>, id: PortId) -> bool {
+    fn may_reflect(&self, relay: Relay<'_>, sent: &Sent<'_>, id: PortId) -> bool {
         let Some(port) = relay.snapshot.port(id) else { return true };
         let Some(rate) = bridge::reflected_group_rate(&sent.admitted, id, port) else {
             return true;
         };
-        self.reflected[usize::from(id.0)].take(rate, relay.now_ms).is_ok()
+        self.reflections.of(id).is_none_or(|bucket| bucket.take(rate, relay.now_ms).is_ok())
     }
 
     fn copy_to(&mut self, snapshot: &Snapshot, sent: &Sent<'_>, id: PortId, groups: &mut Groups) {
@@ -166,10 +169,7 @@ impl Decider {
         let Some(device) = snapshot.port(id).and_then(|port| snapshot.device(port.device)) else {
             return;
         };
-        let egress = &device.attached.counters[self.worker];
-        egress.offered.add(1);
-        egress.drop_frames(reason, 1);
-        sent.ingress.fan_out.add(1);
+        lose(&device.attached.counters[self.worker], reason, sent.ingress);
     }
 }
 

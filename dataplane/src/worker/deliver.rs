@@ -4,6 +4,8 @@ use std::io;
 
 use arrayvec::ArrayVec;
 
+use super::command::Event;
+use super::contain::{contained, quarantine};
 use super::groups::{Copy, Groups};
 use crate::frame::{BATCH_FRAMES, Batch, HEADER_BYTES};
 use crate::ledger::{Counters, DropReason};
@@ -23,8 +25,10 @@ pub struct Delivery {
     worker: usize,
     edited: Box<[[u8; EDITED_BYTES]; CHUNK]>,
     software: Software,
-    /// Copies of the batch in hand that were counted at their egress.
+    /// Copies for the device in hand that were counted there.
     settled: usize,
+    /// Devices that failed.
+    events: Vec<Event>,
     /// Devices whose doorbell is to be rung at the end of the breath.
     doorbells: Vec<DeviceId>,
     is_due: Box<[Doorbell]>,
@@ -48,13 +52,14 @@ impl Delivery {
             edited: Box::new([[0; EDITED_BYTES]; CHUNK]),
             software: Software::new()?,
             settled: 0,
+            events: Vec::with_capacity(crate::snapshot::DEVICES_MAX),
             doorbells: Vec::with_capacity(crate::snapshot::DEVICES_MAX),
             is_due: vec![Doorbell::Still; crate::snapshot::DEVICES_MAX].into_boxed_slice(),
         })
     }
 
     /// Delivers every copy and counts it at its egress, and in the `fan_out` of the
-    /// device it came from.
+    /// device it came from. A panic on the way costs the device it was for.
     pub fn deliver(
         &mut self,
         snapshot: &Snapshot,
@@ -63,17 +68,36 @@ impl Delivery {
         groups: &Groups,
         ingress: &Counters,
     ) {
-        self.settled = 0;
         for &id in groups.devices() {
             let Some(device) = snapshot.device(id) else { continue };
-            let mut copies = groups.of(id).peekable();
-            while copies.peek().is_some() {
-                let chunk = copies.by_ref().take(CHUNK).collect();
-                self.deliver_chunk(device, token, batch, &chunk);
-                ingress.fan_out.add(chunk.len() as u64);
-                self.settled += chunk.len();
+            self.settled = 0;
+            match contained(|| self.deliver_to(device, token, batch, groups.of(id), ingress)) {
+                Ok(()) => self.note_doorbell(id),
+                Err(cause) => {
+                    let counters = &device.attached.counters[self.worker];
+                    for _ in groups.of(id).skip(self.settled) {
+                        lose(counters, DropReason::ReceiverFault, ingress);
+                    }
+                    self.events.push(quarantine(device, cause));
+                }
             }
-            self.note_doorbell(id);
+        }
+    }
+
+    fn deliver_to<'g>(
+        &mut self,
+        device: &Device,
+        token: &mut WorkerToken,
+        batch: &Batch,
+        copies: impl Iterator<Item = &'g Copy>,
+        ingress: &Counters,
+    ) {
+        let mut copies = copies.peekable();
+        while copies.peek().is_some() {
+            let chunk = copies.by_ref().take(CHUNK).collect();
+            self.deliver_chunk(device, token, batch, &chunk);
+            ingress.fan_out.add(chunk.len() as u64);
+            self.settled += chunk.len();
         }
     }
 
@@ -98,21 +122,18 @@ impl Delivery {
         count(&device.attached.counters[self.worker], &departures);
     }
 
-    /// After a panic: the copies that were not delivered are lost by name.
+    /// After a panic while the sender was served: its copies are lost by name.
     pub fn abandon(&mut self, snapshot: &Snapshot, groups: &Groups, ingress: &Counters) {
-        let copies = groups.devices().iter().flat_map(|&id| groups.of(id).map(move |_| id));
-        for id in copies.skip(self.settled) {
+        for &id in groups.devices() {
             let Some(device) = snapshot.device(id) else { continue };
             let egress = &device.attached.counters[self.worker];
-            egress.offered.add(1);
-            egress.drop_frames(DropReason::SenderFault, 1);
-            ingress.fan_out.add(1);
+            groups.of(id).for_each(|_| lose(egress, DropReason::SenderFault, ingress));
         }
     }
 
-    /// Nothing of the next batch is settled yet.
-    pub fn begin(&mut self) {
-        self.settled = 0;
+    /// What control has to know since the last call.
+    pub fn take_events(&mut self) -> impl Iterator<Item = Event> {
+        self.events.drain(..)
     }
 
     fn note_doorbell(&mut self, id: DeviceId) {
@@ -128,12 +149,27 @@ impl Delivery {
         for id in self.doorbells.drain(..) {
             self.is_due[usize::from(id.0)] = Doorbell::Still;
             let Some(device) = snapshot.device(id) else { continue };
-            let lanes = &device.attached.transmitters;
-            if let Some(mut lane) = lanes[self.worker % lanes.len()].enter(token) {
-                lane.ring();
+            if let Err(cause) = contained(|| ring(&device.attached, self.worker, token)) {
+                self.events.push(quarantine(device, cause));
             }
         }
     }
+}
+
+fn ring(attached: &Attached, worker: usize, token: &mut WorkerToken) {
+    let lanes = &attached.transmitters;
+    if attached.condition() == Condition::Working
+        && let Some(mut lane) = lanes[worker % lanes.len()].enter(token)
+    {
+        lane.ring();
+    }
+}
+
+/// Counts a copy that was decided and does not reach its device.
+pub(super) fn lose(egress: &Counters, reason: DropReason, ingress: &Counters) {
+    egress.offered.add(1);
+    egress.drop_frames(reason, 1);
+    ingress.fan_out.add(1);
 }
 
 /// The departure of one copy; its header is the edited one if it has an edit.

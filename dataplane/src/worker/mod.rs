@@ -4,10 +4,12 @@
 //! * `serve` — one queue's turn: receive → decide → deliver → release.
 //! * `decide` — the relay's verdicts, in frame order, as copies.
 //! * [`groups`], [`deliver`] — copies by device, and the one copy.
+//! * `contain` — what a failure costs, and whom.
 //! * `idle` — arming silent queues, sleeping.
 //! * [`command`] — what goes to and from control.
 
 pub mod command;
+mod contain;
 mod decide;
 pub mod deliver;
 pub mod groups;
@@ -23,6 +25,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::port::{Arena, Armed};
 use crate::relay::Relay;
+use crate::relay::bucket::Reflections;
 use crate::relay::fdb::Fdb;
 use crate::snapshot::{DEVICES_MAX, DeviceId, Snapshot};
 use crate::sys::lane::{TokenId, WorkerToken};
@@ -63,6 +66,8 @@ pub struct Parts {
     pub snapshot: Reader<Snapshot>,
     /// The learned addresses, shared by all workers.
     pub fdb: Arc<Fdb>,
+    /// What bridge channels may get back of their group frames, shared likewise.
+    pub reflections: Arc<Reflections>,
     /// Where its events go; bounded, so that sending never allocates.
     pub events: Sender<Event>,
     /// Where its commands come from.
@@ -199,7 +204,7 @@ impl Worker {
             commands: parts.commands,
             poller: Poller::new()?,
             queues: Vec::with_capacity(QUEUES_MAX),
-            bench: serve::Bench::new(parts.index, arena)?,
+            bench: serve::Bench::new(parts.index, arena, parts.reflections)?,
             progress: Arc::new(Progress::default()),
             first: 0,
             breaths: 0,
@@ -263,9 +268,11 @@ impl Worker {
                 frames += turn.frames();
                 served.activity = turn.next_activity(empty_polls);
                 self.outbox.extend(turn.into_event(served.queue.device));
+                self.outbox.extend(self.bench.take_events());
             }
         }
         self.bench.end(&snapshot, &mut self.token);
+        self.outbox.extend(self.bench.take_events());
         self.finish(frames, now_ns)
     }
 

@@ -1,15 +1,16 @@
 //! One queue's turn in a breath: receive → decide → deliver → release.
 
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::command::{Event, ReceiveQueue};
+use super::contain::contained;
 use super::{Activity, Decider, Delivery, Doing, Groups, HOT, Progress};
 use crate::frame::Batch;
 use crate::ledger::{Counters, DropReason};
 use crate::port::{Arena, Condition, Received};
 use crate::relay::Relay;
+use crate::relay::bucket::Reflections;
 use crate::relay::fdb::Fdb;
 use crate::snapshot::{Device, DeviceId, Snapshot};
 use crate::sys::lane::WorkerToken;
@@ -68,12 +69,12 @@ impl Turn {
 }
 
 impl Bench {
-    pub fn new(worker: usize, arena: Arena) -> io::Result<Bench> {
+    pub fn new(worker: usize, arena: Arena, reflections: Arc<Reflections>) -> io::Result<Bench> {
         Ok(Bench {
             worker,
             arena,
             batch: Batch::new(),
-            decider: Decider::new(worker),
+            decider: Decider::new(worker, reflections),
             groups: Groups::new(),
             delivery: Delivery::new(worker)?,
             received: 0,
@@ -97,6 +98,11 @@ impl Bench {
         self.delivery.ring(snapshot, token);
     }
 
+    /// What control has to know of the devices that frames were to leave by.
+    pub fn take_events(&mut self) -> impl Iterator<Item = Event> {
+        self.delivery.take_events()
+    }
+
     /// Serves one queue; a panic on the way costs this queue's device only.
     pub fn serve(
         &mut self,
@@ -113,12 +119,11 @@ impl Bench {
             return Turn::Idle;
         }
         progress.set(Doing::Serving(queue.device));
-        let turn =
-            catch_unwind(AssertUnwindSafe(|| self.turn(snapshot, fdb, token, queue, device)));
+        let turn = contained(|| self.turn(snapshot, fdb, token, queue, device));
         progress.set(Doing::Nothing);
         turn.unwrap_or_else(|cause| {
             self.abandon(snapshot, device);
-            Turn::Panicked(cause.downcast_ref::<&'static str>().copied().unwrap_or("panic"))
+            Turn::Panicked(cause)
         })
     }
 
@@ -132,7 +137,6 @@ impl Bench {
     ) -> Turn {
         self.received = 0;
         self.decider.begin_batch();
-        self.delivery.begin();
         let received = queue.receiver.receive(&mut self.arena, &mut self.batch);
         let frames = self.batch.count() + self.batch.rejected().len();
         if frames > 0 {

@@ -115,6 +115,7 @@ impl Wiring {
             poll: Poll::Adaptive,
             snapshot: publisher.reader().expect("one reader was asked for"),
             fdb: Arc::new(Fdb::new(1024)),
+            reflections: Arc::default(),
             events: event_sender,
             commands,
         })
