@@ -212,7 +212,7 @@ impl Batch {
         Ok(length)
     }
 
-    /// Adds the pieces of a frame, empty ones left out; says the frame's length.
+    /// Adds the pieces of a frame behind its prefix; says the frame's length.
     #[cold]
     fn stage_pieces(
         &mut self,

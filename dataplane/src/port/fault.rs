@@ -433,12 +433,6 @@ impl FaultReceiver {
         self.held.take_back();
     }
 
-    /// See [`Receiver::may_have_frames`].
-    #[must_use]
-    pub fn may_have_frames(&self) -> bool {
-        !self.may_sleep() || self.inner.may_have_frames()
-    }
-
     /// Only the endpoint can wake: nothing may wait for the time.
     fn may_sleep(&self) -> bool {
         self.held.waiting.is_empty() && self.outward_waits == Waits::OnNothing
@@ -628,7 +622,6 @@ mod tests {
     fn without_faults_it_is_a_wire() {
         let mut bed = inward(Faults::default());
         let sent = bed.send(200);
-        assert!(bed.device.receiver.may_have_frames());
         assert_eq!(bed.receive(0), sent);
         assert_eq!(bed.device.receiver.arm(), Armed::Asleep);
         assert_eq!(bed.transmit(&sent[..64]), [Ok(()); 64]);

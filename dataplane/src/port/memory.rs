@@ -165,12 +165,6 @@ impl MemoryReceiver {
         self.frames.release();
     }
 
-    /// See [`Receiver::may_have_frames`].
-    #[inline]
-    pub fn may_have_frames(&self) -> bool {
-        !self.frames.is_empty() || self.frames.peer() == Peer::Gone
-    }
-
     /// See [`Receiver::arm`].
     pub fn arm(&mut self) -> Armed {
         match self.frames.arm() {
@@ -600,7 +594,6 @@ mod tests {
         drop(receiver);
         sender.send(&[2; 60], Offload::NONE).unwrap();
         drop(sender);
-        assert!(wire.device.receiver.may_have_frames());
         assert_eq!(
             wire.device.receiver.receive(&mut wire.arena, &mut wire.batch),
             Received::Drained

@@ -7,6 +7,7 @@
 //!
 //! * [`memory`] — in-process, for tests, the lab and embedding.
 //! * [`tap`] — a TAP whose file side is ours and whose netdev is the guest's.
+//! * [`vhost_user`] — a VM's virtqueues; so far the queues, which the measuring wire uses.
 //! * [`fault`], [`pcap`] — middlewares around a memory port; [`pcapng`] is the
 //!   format of what the latter writes.
 //! * [`software`] — what an egress device lacks, done in software.
@@ -157,13 +158,6 @@ impl Receiver {
     #[inline]
     pub fn release(&mut self, batch: &mut Batch) {
         each_receiver!(self, receiver => receiver.release(batch))
-    }
-
-    /// Whether frames may be waiting, at the price of a load; `true` where only a
-    /// system call could tell.
-    #[inline]
-    pub fn may_have_frames(&self) -> bool {
-        each_receiver!(self, receiver => receiver.may_have_frames())
     }
 
     /// Asks for a wake-up, then looks again.

@@ -167,12 +167,6 @@ impl PcapReceiver {
         self.inner.release(batch);
     }
 
-    /// See [`Receiver::may_have_frames`].
-    #[must_use]
-    pub fn may_have_frames(&self) -> bool {
-        self.inner.may_have_frames()
-    }
-
     /// See [`Receiver::arm`].
     pub fn arm(&mut self) -> Armed {
         self.inner.arm()

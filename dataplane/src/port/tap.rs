@@ -363,12 +363,6 @@ impl TapReceiver {
         batch.end();
     }
 
-    /// See [`Receiver::may_have_frames`]: only a system call could tell.
-    #[must_use]
-    pub fn may_have_frames(&self) -> bool {
-        true
-    }
-
     /// See [`Receiver::arm`]: the file is readable as long as frames wait, so
     /// waiting for it (level-triggered) is looking again.
     pub fn arm(&mut self) -> Armed {

@@ -369,17 +369,6 @@ pub fn headers_length(header: &[u8], offload: &Offload) -> Option<usize> {
     Some(start + cut.transport.bytes(header.get(start..).unwrap_or_default()))
 }
 
-/// The length of the longest frame that leaves when a frame of `length` bytes has
-/// been cut as its offload asks: `length` itself without segmentation.
-#[inline]
-#[must_use]
-pub fn segment_length_max(header: &[u8], length: usize, offload: &Offload) -> usize {
-    match (offload.segmentation.size(), headers_length(header, offload)) {
-        (Some(size), Some(headers)) => length.min(headers + usize::from(size)),
-        _ => length,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::specimen::{Specimen, any_specimen};
@@ -539,7 +528,7 @@ mod tests {
             let header = &frame[..frame.len().min(128)];
             prop_assert_eq!(check(header, frame.len(), mtu, &specimen.offload()), Ok(()));
             prop_assert_eq!(check(header, frame.len(), mtu, &specimen.checksum_offload()), Ok(()));
-            let longest = segment_length_max(header, frame.len(), &specimen.offload());
+            let longest = specimen.segments().iter().map(Vec::len).max().unwrap_or_default();
             let fits = (longest - 14 - 4 * specimen.tags.len()) as u32;
             prop_assert_eq!(check(header, frame.len(), fits, &specimen.offload()), Ok(()));
             prop_assert!(check(header, frame.len(), fits - 1, &specimen.offload()).is_err());

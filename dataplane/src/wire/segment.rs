@@ -312,15 +312,6 @@ mod tests {
         }
 
         #[test]
-        fn a_longest_segment_is_foreseen(specimen in any_specimen()) {
-            let (frame, offload) = (specimen.frame(), specimen.offload());
-            let longest = specimen.segments().iter().map(Vec::len).max();
-            let header = &frame[..frame.len().min(128)];
-            let foreseen = offload::segment_length_max(header, frame.len(), &offload);
-            prop_assert_eq!(Some(foreseen), longest);
-        }
-
-        #[test]
         fn no_bytes_panic(
             frame in proptest::collection::vec(any::<u8>(), 0..200),
             start: u16, offset: u16, size: u16, kind in 0..4_u8

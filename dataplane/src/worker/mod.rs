@@ -79,8 +79,6 @@ pub struct Parts {
 pub struct Progress {
     /// Breaths so far.
     pub breaths: AtomicU64,
-    /// Frames received so far.
-    pub frames: AtomicU64,
     /// Sleeps so far.
     pub sleeps: AtomicU64,
     serving: AtomicU32,
@@ -120,8 +118,9 @@ impl Progress {
         self.serving.store(serving, Ordering::Relaxed);
     }
 
-    fn raise(counter: &AtomicU64, by: u64) {
-        counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    /// Counts one more: the worker is the only one that writes.
+    fn raise(counter: &AtomicU64) {
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 }
 
@@ -282,13 +281,12 @@ impl Worker {
         self.breaths += 1;
         if frames > 0 {
             self.last_frames_ns = now_ns;
-            Progress::raise(&self.progress.frames, frames as u64);
         }
         if self.index == 0 && now_ns.saturating_sub(self.last_tick_ns) >= TICK_NS {
             self.sweep(now_ns);
             self.last_tick_ns = now_ns;
         }
-        Progress::raise(&self.progress.breaths, 1);
+        Progress::raise(&self.progress.breaths);
         self.send_events();
         Breath { frames }
     }
@@ -397,7 +395,7 @@ impl Worker {
         self.progress.set(Doing::Sleeping);
         self.wake_queues(Wait::Sleep);
         self.progress.set(Doing::Nothing);
-        Progress::raise(&self.progress.sleeps, 1);
+        Progress::raise(&self.progress.sleeps);
     }
 
     fn wake_queues(&mut self, wait: Wait) {

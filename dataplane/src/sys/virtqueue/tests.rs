@@ -543,7 +543,7 @@ fn word() -> impl Strategy<Value = u64> {
     ];
     prop_oneof![
         (0..64_u64, 0..20_u64, flags)
-            .prop_map(|(length, id, flags)| flags << 48 | id << 32 | length * 4),
+            .prop_map(|(length, id, flags)| flags << 48 | id << 32 | (length * 4)),
         (0..16_u64).prop_map(|slot| BUFFERS + slot * 256),
         any::<u64>(),
     ]
