@@ -73,36 +73,6 @@ fn a_full_receiver_loses_its_own_frames_only() {
 }
 
 #[test]
-fn a_breath_allocates_nothing() {
-    let mut wiring = Wiring::new(4);
-    let frames: Vec<_> = [60, 1514, 9014]
-        .iter()
-        .flat_map(|&length| [frame(0, mac(1), length), frame(0, Mac::BROADCAST, length)])
-        .collect();
-    let mut received = Vec::with_capacity(16_384);
-    let mut round = |wiring: &mut Wiring| {
-        for frame in &frames {
-            wiring.endpoints[0].queue(frame, Offload::NONE).unwrap();
-        }
-        wiring.endpoints[0].flush();
-        let breath = allocation_counter::measure(|| {
-            wiring.breathe();
-        });
-        for endpoint in &mut wiring.endpoints {
-            while endpoint.receive(&mut received).is_some() {}
-        }
-        breath
-    };
-    // The first breath may set up what lives as long as the thread.
-    round(&mut wiring);
-    for _ in 0..100 {
-        let breath = round(&mut wiring);
-        assert_eq!((breath.count_total, breath.count_current), (0, 0));
-    }
-    assert_eq!(wiring.totals(1).tx_frames, 101 * 6);
-}
-
-#[test]
 fn queues_travel_back_when_they_are_dismissed() {
     let mut wiring = Wiring::new(2);
     wiring.commands.send(Command::Dismiss(DeviceId(1))).unwrap();

@@ -13,7 +13,7 @@ use hairpin_dataplane::port::{Attached, Opened};
 use hairpin_dataplane::relay::fdb::Fdb;
 use hairpin_dataplane::snapshot::topology::{ChannelPlan, StationPlan, Topology, VmPlan};
 use hairpin_dataplane::snapshot::{
-    Addresses, Admin, DeviceId, DomainId, Generation, Mode, PortId, VlanPolicy, compile,
+    Addresses, Admin, DeviceId, DomainId, Generation, Mode, PortId, Snapshot, VlanPolicy, compile,
 };
 use hairpin_dataplane::sys::lane::{Access, Lane};
 use hairpin_dataplane::sys::published::Publisher;
@@ -24,8 +24,8 @@ use hairpin_dataplane::worker::{Parts, Poll, Worker};
 /// How far the clock goes from one breath to the next.
 const BREATH_NS: u64 = 10_000;
 
-/// A host-local channel of `veb` ports with an address each, registered, in one
-/// access VLAN; and a worker that serves them.
+/// Memory ports, as a rule on a host-local channel of `veb` ports with an address
+/// each, registered, in one access VLAN; and a worker that serves them.
 pub struct Wiring {
     pub worker: Worker,
     /// The ports' other ends.
@@ -33,6 +33,8 @@ pub struct Wiring {
     pub attached: Vec<Arc<Attached>>,
     pub commands: Sender<Command>,
     pub events: Receiver<Event>,
+    publisher: Publisher<Snapshot>,
+    revision: u64,
     now_ns: u64,
 }
 
@@ -55,27 +57,52 @@ pub fn plain(config: memory::Config) -> (Opened, Endpoint) {
     (device.into(), endpoint)
 }
 
-fn station(number: usize, attached: &Arc<Attached>) -> StationPlan {
-    let port = VmPlan {
+/// A port on its own device, up, as part of many plans.
+pub fn vm(
+    number: usize,
+    addresses: Addresses,
+    vlan: VlanPolicy,
+    attached: &[Arc<Attached>],
+) -> VmPlan {
+    VmPlan {
         port: PortId(number as u16),
         device: DeviceId(number as u16),
         generation: Generation(0),
         admin: Admin::Up,
-        addresses: Addresses::Registered([mac(number)].into()),
-        vlan: VlanPolicy::Access(VlanId::new(10).expect("10 is a VLAN")),
-        attached: Arc::clone(attached),
-    };
+        addresses,
+        vlan,
+        attached: Arc::clone(&attached[number]),
+    }
+}
+
+/// A port's one address, registered.
+pub fn registered(number: usize) -> Addresses {
+    Addresses::Registered([mac(number)].into())
+}
+
+/// The VLAN of the usual wiring.
+pub fn access() -> VlanPolicy {
+    VlanPolicy::Access(VlanId::new(10).expect("10 is a VLAN"))
+}
+
+fn station(number: usize, attached: &[Arc<Attached>]) -> StationPlan {
+    let port = vm(number, registered(number), access(), attached);
     StationPlan { port, domain: DomainId(0), mode: Mode::Veb }
 }
 
-fn topology(attached: &[Arc<Attached>]) -> Topology {
+/// The usual policy.
+pub fn topology(attached: &[Arc<Attached>]) -> Topology {
     Topology {
-        revision: 1,
         ageing_ms: 300_000,
         channels: vec![ChannelPlan { domain: DomainId(0), uplink: None, mtu: 65_535 }],
-        station_ports: attached.iter().enumerate().map(|(n, one)| station(n, one)).collect(),
+        station_ports: (0..attached.len()).map(|number| station(number, attached)).collect(),
         ..Topology::default()
     }
+}
+
+fn compiled(topology: Topology, revision: u64) -> Box<Snapshot> {
+    let topology = Topology { revision, ..topology };
+    Box::new(compile::compile(&topology).expect("the plan is sound"))
 }
 
 /// A device as workers share it; its receive queues go to `commands`.
@@ -100,16 +127,24 @@ impl Wiring {
 
     /// This many ports, on devices that `open` gives by their numbers.
     pub fn with(ports: usize, open: impl Fn(usize) -> (Opened, Endpoint)) -> Wiring {
+        Wiring::planned(ports, open, topology)
+    }
+
+    /// The same with the policy that `plan` makes of the devices.
+    pub fn planned(
+        devices: usize,
+        open: impl Fn(usize) -> (Opened, Endpoint),
+        plan: impl Fn(&[Arc<Attached>]) -> Topology,
+    ) -> Wiring {
         let (command_sender, commands) = unbounded();
         let (event_sender, events) = bounded(64);
         let (mut endpoints, mut attached) = (Vec::new(), Vec::new());
-        for number in 0..ports {
+        for number in 0..devices {
             let (opened, endpoint) = open(number);
             attached.push(attach(number, opened, &command_sender));
             endpoints.push(endpoint);
         }
-        let snapshot = compile::compile(&topology(&attached)).expect("the plan is sound");
-        let publisher = Publisher::new(Box::new(snapshot), 1);
+        let publisher = Publisher::new(compiled(plan(&attached), 1), 1);
         let mut worker = Worker::new(Parts {
             index: 0,
             poll: Poll::Adaptive,
@@ -121,12 +156,30 @@ impl Wiring {
         })
         .expect("memory and descriptors");
         worker.take_commands();
-        Wiring { worker, endpoints, attached, commands: command_sender, events, now_ns: 1 }
+        let commands = command_sender;
+        let (revision, now_ns) = (1, 1);
+        Wiring { worker, endpoints, attached, commands, events, publisher, revision, now_ns }
+    }
+
+    /// Publishes another policy; the worker sees it in its next breath.
+    pub fn publish(&mut self, topology: Topology) {
+        self.revision += 1;
+        self.publisher.publish(compiled(topology, self.revision));
+    }
+
+    /// Frees, as control does, what was replaced; says whether nothing is left.
+    pub fn collect(&mut self) -> bool {
+        self.publisher.collect()
     }
 
     /// One breath, a moment after the last one; says how many frames it received.
     pub fn breathe(&mut self) -> usize {
-        self.now_ns += BREATH_NS;
+        self.breathe_after(BREATH_NS)
+    }
+
+    /// One breath, so many nanoseconds after the last one.
+    pub fn breathe_after(&mut self, ns: u64) -> usize {
+        self.now_ns += ns;
         self.worker.breathe(self.now_ns).frames
     }
 
