@@ -30,7 +30,7 @@ mod wait;
 
 pub use bridge::{Flooding, KernelBridge, Reflection};
 pub use command::run;
-pub use daemon::{Daemon, program};
+pub use daemon::{Daemon, Workers, program};
 pub use datagrams::{Flow, FlowReport};
 pub use echo::Echo;
 pub use error::{BedError, Result};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use hairpin_tests::bed::{
-    Daemon, Family, Flooding, Host, KernelBridge, Namespace, Result as BedResult, program,
+    Daemon, Family, Flooding, Host, KernelBridge, Namespace, Result as BedResult, Workers, program,
 };
 
 use super::ovs::{Ovs, Tso};
@@ -116,7 +116,7 @@ impl Contestant {
         };
         let link = "[[link]]\nname = \"up0\"\nrole = \"station\"\n";
         let configuration = [link, &port(1), &port(2)].concat();
-        let daemon = Daemon::start_in(Namespace::new()?, &program, &configuration)?;
+        let daemon = Daemon::start_in(Namespace::new()?, &program, Workers::One, &configuration)?;
         let hosts = plug(daemon.namespace())?;
         Ok(Contestant { kind: Kind::Hairpin, hosts, switch: Switch::Hairpin(daemon) })
     }

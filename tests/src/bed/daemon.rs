@@ -17,10 +17,30 @@ use super::namespace::Namespace;
 /// How long the daemon may take to be ready, and to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A daemon's workers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Workers {
+    /// One, on whatever CPU: its TAPs have one queue.
+    One,
+    /// Two, on CPUs 0 and 1: its TAPs have a queue for each.
+    Two,
+}
+
+impl Workers {
+    /// As `[switch]` has them.
+    fn cpus(self) -> &'static str {
+        match self {
+            Workers::One => "[]",
+            Workers::Two => "[0, 1]",
+        }
+    }
+}
+
 /// A running daemon; dropping it ends it.
 #[derive(Debug)]
 pub struct Daemon {
     namespace: Namespace,
+    workers: Workers,
     directory: TempDir,
     program: PathBuf,
     child: Child,
@@ -29,26 +49,31 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts `hairpin run` with a configuration (without `[switch]`, which the bed
-    /// adds: one unpinned worker) and waits for `ready`. TAPs appear in
+    /// adds, with these workers) and waits for `ready`. TAPs appear in
     /// [`Daemon::namespace`].
     ///
     /// # Errors
     /// If the program is missing or older than its sources, or ends instead; then
     /// with what it said.
-    pub fn start(configuration: &str) -> Result<Daemon> {
-        Daemon::start_in(Namespace::new()?, &program()?, configuration)
+    pub fn start(workers: Workers, configuration: &str) -> Result<Daemon> {
+        Daemon::start_in(Namespace::new()?, &program()?, workers, configuration)
     }
 
     /// The same with a given program, in a given namespace.
     ///
     /// # Errors
     /// If it ends instead of being ready.
-    pub fn start_in(namespace: Namespace, program: &Path, configuration: &str) -> Result<Daemon> {
+    pub fn start_in(
+        namespace: Namespace,
+        program: &Path,
+        workers: Workers,
+        configuration: &str,
+    ) -> Result<Daemon> {
         let directory = TempDir::new().map_err(BedError::while_doing("a directory"))?;
-        write_configuration(directory.path(), configuration)?;
+        write_configuration(directory.path(), workers, configuration)?;
         let (child, ready) = spawn(&namespace, program, directory.path())?;
         let program = program.into();
-        let mut daemon = Daemon { namespace, directory, program, child, ready };
+        let mut daemon = Daemon { namespace, workers, directory, program, child, ready };
         daemon.wait_until_ready()?;
         Ok(daemon)
     }
@@ -104,7 +129,23 @@ impl Daemon {
     /// # Errors
     /// If it cannot be written.
     pub fn rewrite(&self, configuration: &str) -> Result<()> {
-        write_configuration(self.directory.path(), configuration)
+        write_configuration(self.directory.path(), self.workers, configuration)
+    }
+
+    /// Has it stand still, all its threads (SIGSTOP), until [`Daemon::go_on`].
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn stand_still(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Has it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn go_on(&self) -> Result<()> {
+        self.signal(Signal::CONT)
     }
 
     /// Asks it to apply its file (SIGHUP).
@@ -230,9 +271,10 @@ fn api(directory: &Path) -> String {
     format!("unix:{}", directory.join("api.sock").display())
 }
 
-fn write_configuration(directory: &Path, configuration: &str) -> Result<()> {
+fn write_configuration(directory: &Path, workers: Workers, configuration: &str) -> Result<()> {
     let text = format!(
-        "[switch]\nname = \"bed\"\nworkers = []\napi = \"{}\"\nstate-dir = \"{}\"\n\n{configuration}",
+        "[switch]\nname = \"bed\"\nworkers = {}\napi = \"{}\"\nstate-dir = \"{}\"\n\n{configuration}",
+        workers.cpus(),
         api(directory),
         directory.join("state").display(),
     );

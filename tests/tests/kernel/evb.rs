@@ -1,6 +1,6 @@
 //! VEPA against our own bridge side: two switches, a cable between them.
 
-use hairpin_tests::bed::{Family, Host, KernelBridge, Recorder, Result, root, transfer};
+use hairpin_tests::bed::{Family, Host, KernelBridge, Recorder, Result, Workers, root, transfer};
 
 use crate::experiment::{BROADCAST, MOMENT, arrivals, frame};
 use crate::site::{
@@ -17,14 +17,14 @@ struct Pair {
     cable: KernelBridge,
 }
 
-fn pair(modes: [&str; 2], reflection: &str) -> Result<Pair> {
-    let (station, bridge_side) = (station(modes)?, bridge_side(reflection)?);
+fn pair(workers: Workers, modes: [&str; 2], reflection: &str) -> Result<Pair> {
+    let (station, bridge_side) = (station(workers, modes)?, bridge_side(workers, reflection)?);
     let cable = lay_cable(&station, &bridge_side)?;
     Ok(Pair { station, bridge_side, cable })
 }
 
 /// A bridge `br0` over the untagged channel, with host 9 on it.
-fn bridge_side(reflection: &str) -> Result<Site> {
+fn bridge_side(workers: Workers, reflection: &str) -> Result<Site> {
     let configuration = format!(
         "{}\n[[bridge]]\nname = \"br0\"\n\
          members = [ {{ link = \"up0\", reflective-relay = \"{reflection}\" }} ]\n\
@@ -32,18 +32,21 @@ fn bridge_side(reflection: &str) -> Result<Site> {
          device = {{ tap = {{ interface = \"tap9\" }} }}\n",
         bridge_link()
     );
-    Site::start(&configuration, &[9])
+    Site::start_with(workers, &configuration, &[9])
 }
 
-fn station(modes: [&str; 2]) -> Result<Site> {
+fn station(workers: Workers, modes: [&str; 2]) -> Result<Site> {
     let ports = registered_port(1, "up0", modes[0]) + &learning_port(2, "up0", modes[1]);
-    Site::start(&(station_link() + &ports), &[1, 2])
+    Site::start_with(workers, &(station_link() + &ports), &[1, 2])
 }
 
-#[test]
-fn siblings_reach_each_other_over_our_reflective_relay() {
+with_one_and_two_workers! {
+    siblings_reach_each_other_over_our_reflective_relay
+}
+
+fn siblings_reach_each_other_over_our_reflective_relay(workers: Workers) {
     let Some(_root) = root() else { return };
-    let site = pair(["vepa", "vepa"], "on").unwrap();
+    let site = pair(workers, ["vepa", "vepa"], "on").unwrap();
     let [one, two] = &site.station.hosts[..] else { unreachable!() };
     let outside = &site.bridge_side.hosts[0];
     assert_reach(one, two);
@@ -64,7 +67,7 @@ fn siblings_reach_each_other_over_our_reflective_relay() {
 #[test]
 fn without_reflective_relay_siblings_are_apart() {
     let Some(_root) = root() else { return };
-    let site = pair(["vepa", "vepa"], "off").unwrap();
+    let site = pair(Workers::One, ["vepa", "vepa"], "off").unwrap();
     let [one, two] = &site.station.hosts[..] else { unreachable!() };
     assert_apart(one, two);
     assert_reach(one, &site.bridge_side.hosts[0]);
@@ -73,7 +76,7 @@ fn without_reflective_relay_siblings_are_apart() {
 #[test]
 fn a_veb_pair_stays_off_the_cable() {
     let Some(_root) = root() else { return };
-    let site = pair(["veb", "veb"], "on").unwrap();
+    let site = pair(Workers::One, ["veb", "veb"], "on").unwrap();
     let [one, two] = &site.station.hosts[..] else { unreachable!() };
     assert_reach(one, two);
     let recorder = Recorder::start(site.cable.namespace(), "up0").unwrap();

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use hairpin_tests::bed::{Family, Flow, Host, Recorder, Reflection, Result, eventually, root};
+use hairpin_tests::bed::{
+    Family, Flow, Host, Recorder, Reflection, Result, Stream, Workers, eventually, root,
+};
 use serde_json::Value;
 
 use crate::experiment::{BROADCAST, arrivals, frame};
 use crate::site::{Site, assert_apart, assert_reach, learning_port, local_link, registered_port};
 
+const MEGABYTE: u64 = 1 << 20;
 /// Between datagrams: a steady two thousand a second, each way.
 const INTERVAL: Duration = Duration::from_micros(500);
 
@@ -36,11 +39,17 @@ fn mode(site: &Site, port: &str) -> Value {
     site.daemon.hairpin(&format!("port show {port}")).unwrap()["mode"].clone()
 }
 
-#[test]
-fn a_mode_change_costs_other_ports_nothing() {
+with_one_and_two_workers! {
+    a_mode_change_costs_other_ports_nothing
+    a_tap_that_is_deleted_comes_back
+    a_changed_file_is_applied_on_sighup
+}
+
+fn a_mode_change_costs_other_ports_nothing(workers: Workers) {
     let Some(_root) = root() else { return };
     let ports: String = (1..=4).map(|number| registered_port(number, "up0", "veb")).collect();
-    let (site, bridge, outside) = Site::beside_kernel_bridge(&ports, &[1, 2, 3, 4]).unwrap();
+    let (site, bridge, outside) =
+        Site::beside_kernel_bridge_with(workers, &ports, &[1, 2, 3, 4]).unwrap();
     bridge.reflect("up0", Reflection::On).unwrap();
     let [one, two, three, four] = &site.hosts[..] else { unreachable!() };
     let recorder = Recorder::start(bridge.namespace(), "up0").unwrap();
@@ -79,15 +88,18 @@ fn a_port_that_is_set_down_is_silent_until_it_is_up_again() {
     bystanders.assert_unhurt();
 }
 
-#[test]
-fn a_tap_that_is_deleted_comes_back() {
+fn a_tap_that_is_deleted_comes_back(workers: Workers) {
     let Some(_root) = root() else { return };
     let ports: String = (1..=4).map(|number| registered_port(number, "up0", "veb")).collect();
-    let mut site = Site::start(&(local_link() + &ports), &[1, 2, 3, 4]).unwrap();
+    let mut site = Site::start_with(workers, &(local_link() + &ports), &[1, 2, 3, 4]).unwrap();
     let [one, two, three, four] = &site.hosts[..] else { unreachable!() };
     assert_reach(one, two);
     let bystanders = Bystanders::start(three, four).unwrap();
+    // What is deleted is deleted under traffic, in both directions.
+    let stream = Stream::start(two, one, Family::Ipv4, |_| {}).unwrap();
     for _ in 0..3 {
+        let so_far = stream.received();
+        eventually("the stream to flow", || stream.received() > so_far + MEGABYTE).unwrap();
         one.namespace().ip("link del tap1").unwrap();
         eventually("tap1 re-created", || site.daemon.namespace().has("tap1")).unwrap();
         one.replug(site.daemon.namespace()).unwrap();
@@ -96,16 +108,18 @@ fn a_tap_that_is_deleted_comes_back() {
         assert_reach(one, two);
         assert_reach(two, one);
     }
+    let so_far = stream.received();
+    eventually("the stream to go on", || stream.received() > so_far + MEGABYTE).unwrap();
+    drop(stream);
     bystanders.assert_unhurt();
     assert!(site.daemon.is_running());
 }
 
-#[test]
-fn a_changed_file_is_applied_on_sighup() {
+fn a_changed_file_is_applied_on_sighup(workers: Workers) {
     let Some(_root) = root() else { return };
     let port = |number: u8| registered_port(number, "up0", "veb");
     let before = local_link() + &[port(1), port(2), port(3), port(4)].concat();
-    let site = Site::start(&before, &[1, 2, 3, 4]).unwrap();
+    let site = Site::start_with(workers, &before, &[1, 2, 3, 4]).unwrap();
     let [one, two, three, four] = &site.hosts[..] else { unreachable!() };
     let bystanders = Bystanders::start(three, four).unwrap();
 

@@ -5,6 +5,19 @@
 // All of it is tests, helpers included: a failure there is the message.
 #![allow(clippy::unwrap_used)]
 
+/// Makes tests of functions that take [`hairpin_tests::bed::Workers`]: one of each with
+/// one worker, and one with two.
+macro_rules! with_one_and_two_workers {
+    ($($function:ident)+) => {
+        mod one_worker {
+            $(#[test] fn $function() { super::$function(hairpin_tests::bed::Workers::One) })+
+        }
+        mod two_workers {
+            $(#[test] fn $function() { super::$function(hairpin_tests::bed::Workers::Two) })+
+        }
+    };
+}
+
 mod bed;
 mod channels;
 mod configuration;

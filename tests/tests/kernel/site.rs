@@ -1,6 +1,6 @@
 //! Switches with hosts on them.
 
-use hairpin_tests::bed::{Daemon, Family, Flooding, Host, KernelBridge, Result, mac_text};
+use hairpin_tests::bed::{Daemon, Family, Flooding, Host, KernelBridge, Result, Workers, mac_text};
 
 /// A daemon whose TAPs `tapN` are plugged into hosts.
 pub struct Site {
@@ -13,7 +13,12 @@ pub struct Site {
 impl Site {
     /// Starts the daemon and plugs `tapN` into host N.
     pub fn start(configuration: &str, numbers: &[u8]) -> Result<Site> {
-        let daemon = Daemon::start(configuration)?;
+        Site::start_with(Workers::One, configuration, numbers)
+    }
+
+    /// The same with these workers.
+    pub fn start_with(workers: Workers, configuration: &str, numbers: &[u8]) -> Result<Site> {
+        let daemon = Daemon::start(workers, configuration)?;
         let plug = |&number: &u8| Host::plug(daemon.namespace(), &tap(number), number);
         let hosts = numbers.iter().map(plug).collect::<Result<_>>()?;
         Ok(Site { daemon, hosts })
@@ -24,7 +29,17 @@ impl Site {
         configuration: &str,
         numbers: &[u8],
     ) -> Result<(Site, KernelBridge, Host)> {
-        let site = Site::start(&format!("{}\n{configuration}", station_link()), numbers)?;
+        Site::beside_kernel_bridge_with(Workers::One, configuration, numbers)
+    }
+
+    /// The same with these workers.
+    pub fn beside_kernel_bridge_with(
+        workers: Workers,
+        configuration: &str,
+        numbers: &[u8],
+    ) -> Result<(Site, KernelBridge, Host)> {
+        let configuration = format!("{}\n{configuration}", station_link());
+        let site = Site::start_with(workers, &configuration, numbers)?;
         let bridge = KernelBridge::new(Flooding::Unknown)?;
         bridge.attach(site.daemon.namespace(), "up0")?;
         let outside = bridge.host(9)?;

@@ -1,17 +1,20 @@
 //! VEB: hosts on one switch, without a link's device.
 
-use hairpin_tests::bed::{Family, Host, root, transfer};
+use hairpin_tests::bed::{Family, Host, Workers, root, transfer};
 
 use crate::experiment::{BROADCAST, arrivals, frame};
 use crate::site::{Site, assert_reach, learning_port, local_link, registered_port};
 
 const MEGABYTE: u64 = 1 << 20;
 
-#[test]
-fn kernel_stacks_reach_each_other_and_segmentation_travels() {
+with_one_and_two_workers! {
+    kernel_stacks_reach_each_other_and_segmentation_travels
+}
+
+fn kernel_stacks_reach_each_other_and_segmentation_travels(workers: Workers) {
     let Some(_root) = root() else { return };
     let ports = [registered_port(1, "up0", "veb"), learning_port(2, "up0", "veb")];
-    let site = Site::start(&(local_link() + &ports.concat()), &[1, 2]).unwrap();
+    let site = Site::start_with(workers, &(local_link() + &ports.concat()), &[1, 2]).unwrap();
     let [one, two] = &site.hosts[..] else { unreachable!() };
     assert_reach(one, two);
     assert_reach(two, one);
