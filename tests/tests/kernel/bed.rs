@@ -9,6 +9,8 @@ use hairpin_tests::bed::{
     Stream, eventually, root, run, send_frame, sweep, transfer,
 };
 
+use crate::site::{Site, local_link, registered_port};
+
 const BROADCAST: [u8; 6] = [0xff; 6];
 /// The EtherType for local experiments (IEEE 802, 9.2.4).
 const EXPERIMENTAL: [u8; 2] = [0x88, 0xb5];
@@ -46,6 +48,24 @@ fn flows_over_a_kernel_bridge_lose_nothing_and_a_cut_is_seen() {
     std::thread::sleep(Duration::from_millis(100));
     let report = flow.stop().unwrap();
     assert!(report.received > 0 && report.received < report.sent, "{report:?}");
+}
+
+#[test]
+fn a_switch_that_is_not_scheduled_costs_a_flow_nothing() {
+    let Some(_root) = root() else { return };
+    let ports: String = (1..=2).map(|number| registered_port(number, "up0", "veb")).collect();
+    let site = Site::start(&(local_link() + &ports), &[1, 2]).unwrap();
+    let [one, two] = &site.hosts[..] else { unreachable!() };
+    let flow = Flow::start(one, two, Family::Ipv4, Duration::from_micros(500)).unwrap();
+    for _ in 0..3 {
+        // Longer than a TAP's queue takes what is sent at this pace.
+        site.daemon.stand_still().unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+        site.daemon.go_on().unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let report = flow.stop().unwrap();
+    assert!(report.is_clean(), "{report:?}");
 }
 
 #[test]
