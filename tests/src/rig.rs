@@ -22,6 +22,8 @@ use hairpin_dataplane::snapshot::{
 };
 use hairpin_dataplane::sys::lane::{Access, Lane};
 use hairpin_dataplane::sys::published::Publisher;
+use hairpin_dataplane::wire::offload::Capabilities;
+use hairpin_dataplane::wire::virtio_net;
 use hairpin_dataplane::wire::vlan::VidSet;
 use hairpin_dataplane::wire::{Mac, SVid, VlanId};
 use hairpin_dataplane::worker::command::{Command, Event, ReceiveQueue};
@@ -56,15 +58,25 @@ struct End {
 }
 
 impl Rig {
-    /// A switch with this site in force.
+    /// A switch with this site in force, whose devices take every offload.
     ///
     /// # Panics
     /// If a device cannot be made or the dataplane refuses the site.
     #[must_use]
     pub fn new(site: &Site) -> Rig {
+        Rig::with(site, |_| Capabilities::ALL)
+    }
+
+    /// The same with devices that take what `capabilities` says.
+    ///
+    /// # Panics
+    /// As for [`Rig::new`].
+    #[must_use]
+    pub fn with(site: &Site, capabilities: impl Fn(Device) -> Capabilities) -> Rig {
         let (to_worker, commands) = crossbeam_channel::unbounded();
         let (to_control, events) = crossbeam_channel::bounded(64);
-        let made: Vec<_> = site.devices().into_iter().map(|device| (device, open())).collect();
+        let open = |device| (device, open(capabilities(device)));
+        let made: Vec<_> = site.devices().into_iter().map(open).collect();
         let mut ends = BTreeMap::new();
         let mut queues = Vec::new();
         for (device, (mut opened, endpoint)) in made {
@@ -130,6 +142,20 @@ impl Rig {
         }
     }
 
+    /// Sends a frame with a virtio-net header as it stands, which need not make sense.
+    ///
+    /// # Panics
+    /// If the device's ring is full.
+    pub fn send_raw(
+        &mut self,
+        device: Device,
+        bytes: &[u8],
+        header: [u8; virtio_net::HEADER_BYTES],
+    ) {
+        let end = self.ends.get_mut(&device).expect("the device is there");
+        end.endpoint.send_raw_offload(bytes, header).expect("the ring has room for a frame");
+    }
+
     /// Breathes until nothing is left to receive.
     ///
     /// # Panics
@@ -167,8 +193,9 @@ impl Rig {
     }
 }
 
-fn open() -> (Opened, Endpoint) {
-    let (device, endpoint) = pair(Config::default()).expect("a memory device needs memory");
+fn open(capabilities: Capabilities) -> (Opened, Endpoint) {
+    let config = Config { capabilities, ..Config::default() };
+    let (device, endpoint) = pair(config).expect("a memory device needs memory");
     (device.into(), endpoint)
 }
 
