@@ -20,6 +20,15 @@ const C: u16 = 0x8100;
 const S: u16 = 0x88a8;
 const EXTENSIONS: [u16; 2] = [0x893f, 0x8926];
 
+/// Ends the check with this reason where the condition holds.
+macro_rules! refuse {
+    ($condition:expr, $reason:expr) => {
+        if $condition {
+            return Err($reason);
+        }
+    };
+}
+
 /// A frame as it is sent and delivered.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
@@ -202,8 +211,8 @@ impl Oracle {
             true => is_consumed_everywhere(bytes),
             false => is_reserved(bytes),
         };
-        refuse(reserved, DropReason::ReservedAddress)?;
-        refuse(!direct && is_invalid_source(bytes), DropReason::SourceInvalid)?;
+        refuse!(reserved, DropReason::ReservedAddress);
+        refuse!(!direct && is_invalid_source(bytes), DropReason::SourceInvalid);
         let tagged_channel = match port.seat {
             // Without a cable there is no S-tag on it.
             Seat::Channel(channel) => {
@@ -212,7 +221,7 @@ impl Oracle {
             Seat::Bridge => false,
         };
         let foreign = word(bytes, 12) == S || EXTENSIONS.contains(&word(bytes, 12));
-        refuse(foreign && !(direct && tagged_channel), DropReason::TagNotAllowed)?;
+        refuse!(foreign && !(direct && tagged_channel), DropReason::TagNotAllowed);
         let (tag, vid) = match direct {
             true => (None, 0),
             false => {
@@ -230,26 +239,26 @@ impl Oracle {
         let payload = check_lengths(frame, mtu)?;
         let (svid, inner) = match word(&frame.bytes, 12) == S {
             true => {
-                refuse(frame.bytes.len() < 18, DropReason::TruncatedTag)?;
+                refuse!(frame.bytes.len() < 18, DropReason::TruncatedTag);
                 (word(&frame.bytes, 14) & 0xfff, without_tag(&frame.bytes))
             }
             false => (0, frame.bytes.clone()),
         };
         let channel = self.channel(link, svid).ok_or(DropReason::UnknownSvid)?;
-        refuse(!self.is_used(channel), DropReason::ChannelUnused)?;
+        refuse!(!self.is_used(channel), DropReason::ChannelUnused);
         let (ingress, seat) = match self.site.channels[channel].purpose {
             Purpose::Member(_) => (End::Member(channel), Seat::Bridge),
             _ => (End::Uplink(channel), Seat::Channel(channel)),
         };
         let unused = matches!(ingress, End::Uplink(_)) && self.site.ports_at(seat).next().is_none();
-        refuse(unused, DropReason::ChannelUnused)?;
-        refuse(is_consumed_everywhere(&inner), DropReason::ReservedAddress)?;
+        refuse!(unused, DropReason::ChannelUnused);
+        refuse!(is_consumed_everywhere(&inner), DropReason::ReservedAddress);
         let direct = self.site.direct_port(channel).is_some();
         let tag = match direct {
             true => None,
             false => {
-                refuse(is_reserved(&inner), DropReason::ReservedAddress)?;
-                refuse(is_invalid_source(&inner), DropReason::SourceInvalid)?;
+                refuse!(is_reserved(&inner), DropReason::ReservedAddress);
+                refuse!(is_invalid_source(&inner), DropReason::SourceInvalid);
                 c_tag(&inner)?
             }
         };
@@ -313,18 +322,19 @@ impl Oracle {
         let limit = match end {
             End::Port(slot) => match &self.site.port(slot).expect("it sent").sources {
                 Sources::Registered(macs) => {
-                    return refuse(!macs.contains(&source), DropReason::SourceNotRegistered);
+                    refuse!(!macs.contains(&source), DropReason::SourceNotRegistered);
+                    return Ok(());
                 }
                 Sources::Learned { limit } => *limit,
             },
             End::Uplink(_) | End::Member(_) => usize::MAX,
         };
         let elsewhere = self.registered(seat, vid, source).is_some();
-        refuse(elsewhere, DropReason::SourceRegisteredElsewhere)?;
+        refuse!(elsewhere, DropReason::SourceRegisteredElsewhere);
         let new = self.learned(seat, vid, source) != Some(end);
         let mine = |learned: &&Learned| learned.end == end && self.is_alive(learned);
         let full = self.learned.values().filter(mine).count() >= limit;
-        refuse(new && full, DropReason::LearnLimit)?;
+        refuse!(new && full, DropReason::LearnLimit);
         let (generation, used_ms) = (self.generation(end), self.now_ms);
         self.learned.insert((seat, vid, source), Learned { end, generation, used_ms });
         Ok(())
@@ -359,7 +369,7 @@ impl Oracle {
         };
         self.check_source(frame)?;
         let owner = self.owner(frame.seat, frame.vid, frame.destination);
-        refuse(owner == Some(frame.ingress), DropReason::OwnAddress)?;
+        refuse!(owner == Some(frame.ingress), DropReason::OwnAddress);
         match self.mode(slot) {
             Mode::Veb => self.decide_from_veb(frame, channel, owner),
             Mode::Vepa | Mode::Private | Mode::Direct => self.to_uplink(channel),
@@ -425,10 +435,10 @@ impl Oracle {
         let destination = self.owner(frame.seat, frame.vid, frame.destination);
         let modes = (self.owner_mode(source), self.owner_mode(destination));
         if let Some(end) = destination.filter(|_| !is_group(frame.destination)) {
-            refuse(source == destination, DropReason::OwnFrameReturned)?;
+            refuse!(source == destination, DropReason::OwnFrameReturned);
             let private = modes.0 == Some(Mode::Private) || modes.1 == Some(Mode::Private);
-            refuse(source.is_some() && private, DropReason::Private)?;
-            refuse(modes == (Some(Mode::Veb), Some(Mode::Veb)), DropReason::LocalFrameReturned)?;
+            refuse!(source.is_some() && private, DropReason::Private);
+            refuse!(modes == (Some(Mode::Veb), Some(Mode::Veb)), DropReason::LocalFrameReturned);
             return Ok(vec![end]);
         }
         let ends = self.audience(frame, |slot, mode| match modes.0 {
@@ -510,8 +520,8 @@ impl Oracle {
         end: End,
         (device, mtu): (Device, usize),
     ) -> Result<(), DropReason> {
-        refuse(self.site.admin_of(device) == Admin::Down, DropReason::PortDown)?;
-        refuse(frame.payload > mtu, DropReason::MtuExceeded)?;
+        refuse!(self.site.admin_of(device) == Admin::Down, DropReason::PortDown);
+        refuse!(frame.payload > mtu, DropReason::MtuExceeded);
         let End::Member(channel) = end else { return Ok(()) };
         let Purpose::Member(Reflection::On { group_rate }) = self.site.channels[channel].purpose
         else {
@@ -525,7 +535,7 @@ impl Oracle {
         if *rate != group_rate {
             (*rate, *tokens) = full;
         }
-        refuse(*tokens < 1000, DropReason::ReflectedGroupRate)?;
+        refuse!(*tokens < 1000, DropReason::ReflectedGroupRate);
         *tokens -= 1000;
         Ok(())
     }
@@ -600,9 +610,9 @@ fn c_tag(bytes: &[u8]) -> Result<Option<u16>, DropReason> {
     if word(bytes, 12) != C {
         return Ok(None);
     }
-    refuse(bytes.len() < 18, DropReason::TruncatedTag)?;
+    refuse!(bytes.len() < 18, DropReason::TruncatedTag);
     let tag = word(bytes, 14);
-    refuse(tag & 0xfff == 4095, DropReason::VlanInvalid)?;
+    refuse!(tag & 0xfff == 4095, DropReason::VlanInvalid);
     Ok(Some(tag))
 }
 
@@ -611,12 +621,12 @@ fn classify(vlan: &Vlan, tag: Option<u16>) -> Result<u16, DropReason> {
     match vlan {
         Vlan::Transparent => Ok(vid),
         Vlan::Access(access) => {
-            refuse(vid != 0, DropReason::VlanTagged)?;
+            refuse!(vid != 0, DropReason::VlanTagged);
             Ok(*access)
         }
         Vlan::Trunk { native, .. } if vid == 0 => native.ok_or(DropReason::VlanUntagged),
         Vlan::Trunk { members, .. } => {
-            refuse(!members.contains(&vid), DropReason::VlanNotMember)?;
+            refuse!(!members.contains(&vid), DropReason::VlanNotMember);
             Ok(vid)
         }
     }
@@ -672,12 +682,12 @@ fn payload_start(bytes: &[u8]) -> usize {
 
 /// Refuses runts and giants; says what an MTU is compared with at the egress.
 fn check_lengths(frame: &Frame, mtu: usize) -> Result<usize, DropReason> {
-    refuse(frame.bytes.len() < 14, DropReason::Runt)?;
+    refuse!(frame.bytes.len() < 14, DropReason::Runt);
     if let Some(segment) = segment_payload(frame) {
         return Ok(segment);
     }
     let payload = frame.bytes.len().saturating_sub(payload_start(&frame.bytes));
-    refuse(payload > mtu, DropReason::Giant)?;
+    refuse!(payload > mtu, DropReason::Giant);
     Ok(payload)
 }
 
@@ -708,17 +718,18 @@ fn check_offload(frame: &Frame, mtu: usize) -> Result<(), DropReason> {
         Checksum::Unknown | Checksum::Valid => None,
     };
     let outside = checksum_ends.is_some_and(|end| end > frame.bytes.len());
-    refuse(outside, DropReason::OffloadInvalid)?;
+    refuse!(outside, DropReason::OffloadInvalid);
     let size = match frame.offload.segmentation {
         Segmentation::None => return Ok(()),
         Segmentation::Tcp4 { size, .. }
         | Segmentation::Tcp6 { size, .. }
         | Segmentation::Udp { size } => size,
     };
-    refuse(checksum_ends.is_none() || size == 0, DropReason::OffloadInvalid)?;
+    refuse!(checksum_ends.is_none() || size == 0, DropReason::OffloadInvalid);
     let packet = word(&frame.bytes, payload_start(&frame.bytes) - 2) == 0x0800;
-    refuse(!packet, DropReason::OffloadInvalid)?;
-    refuse(segment_payload(frame).is_some_and(|end| end > mtu), DropReason::OffloadInvalid)
+    refuse!(!packet, DropReason::OffloadInvalid);
+    refuse!(segment_payload(frame).is_some_and(|end| end > mtu), DropReason::OffloadInvalid);
+    Ok(())
 }
 
 fn shifted(offload: Offload, delta: i64) -> Offload {
@@ -735,10 +746,6 @@ fn shifted(offload: Offload, delta: i64) -> Offload {
 
 fn is_direct(port: &Port) -> bool {
     port.mode == Mode::Direct && port.seat != Seat::Bridge
-}
-
-fn refuse(condition: bool, reason: DropReason) -> Result<(), DropReason> {
-    if condition { Err(reason) } else { Ok(()) }
 }
 
 fn lonely(frame: &Admitted) -> DropReason {
