@@ -61,6 +61,7 @@ pub enum Origin {
 /// An opened TAP.
 #[derive(Debug)]
 pub struct TapDevice {
+    interface: String,
     /// One per queue.
     pub receivers: Vec<TapReceiver>,
     /// One per queue, in the same order, on the same file.
@@ -83,7 +84,66 @@ impl From<TapDevice> for Opened {
     }
 }
 
-/// Why a TAP could not be opened. Each names the interface and what to do.
+/// A share of an opened TAP. Its files stay open, and an interface that was created
+/// here stays, as long as a share or a queue of it is left.
+#[derive(Clone, Debug)]
+pub struct Share {
+    interface: String,
+    queues: Vec<Arc<Queue>>,
+    capabilities: Capabilities,
+    /// Whether it was created here.
+    pub origin: Origin,
+}
+
+impl Share {
+    /// The device once more, on the same files, for another owner: nothing is closed
+    /// or lost on the way. Each frame is received by one of the owners only, so the
+    /// former one must no longer be served.
+    #[must_use]
+    pub fn reuse(&self) -> Opened {
+        let receivers = self.queues.iter().map(TapReceiver::new);
+        let transmitters =
+            self.queues.iter().map(|queue| TapTransmitter { queue: Arc::clone(queue) });
+        Opened {
+            receivers: receivers.map(Receiver::Tap).collect(),
+            transmitters: transmitters.map(Transmitter::Tap).collect(),
+            capabilities: self.capabilities,
+        }
+    }
+
+    /// Sets the MTU in bytes of the interface, wherever it was moved; says what it
+    /// was. An interface that was deleted has none to set, and had none.
+    ///
+    /// # Errors
+    /// [`TapError::MtuNotPermitted`], [`TapError::MtuRefused`].
+    pub fn set_mtu(&self, mtu: u32) -> Result<Option<u32>, TapError> {
+        let Some(queue) = self.queues.first() else { return Ok(None) };
+        let interface = || self.interface.clone();
+        match queue.set_mtu(mtu) {
+            Ok(former) => Ok(Some(former)),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EBADFD) => Ok(None),
+                Some(libc::EPERM) => Err(TapError::MtuNotPermitted { interface: interface(), mtu }),
+                _ => Err(TapError::MtuRefused { interface: interface(), mtu, source: error }),
+            },
+        }
+    }
+}
+
+impl TapDevice {
+    /// A share of it.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        Share {
+            interface: self.interface.clone(),
+            queues: self.receivers.iter().map(|receiver| Arc::clone(&receiver.queue)).collect(),
+            capabilities: self.capabilities,
+            origin: self.origin,
+        }
+    }
+}
+
+/// Why a TAP could not be opened, or not be set. Each names the interface and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum TapError {
     /// Not a name for an interface.
@@ -146,6 +206,28 @@ pub enum TapError {
         /// As configured.
         queues: usize,
     },
+    /// The interface's MTU is not ours to set.
+    #[error(
+        "mtu = {mtu} is not permitted at tap `{interface}`: run with CAP_NET_ADMIN, and with CAP_SYS_ADMIN where the interface was moved to another network namespace, or leave mtu as it is"
+    )]
+    MtuNotPermitted {
+        /// As configured.
+        interface: String,
+        /// As configured.
+        mtu: u32,
+    },
+    /// The interface does not take this MTU.
+    #[error(
+        "mtu = {mtu} is refused by tap `{interface}`: {source}; choose another, from 68 to 65521"
+    )]
+    MtuRefused {
+        /// As configured.
+        interface: String,
+        /// As configured.
+        mtu: u32,
+        /// Why.
+        source: io::Error,
+    },
     /// The interface refused a setting.
     #[error("tap `{interface}`: cannot {step}: {source}; correct the configuration or the host")]
     Refused {
@@ -175,6 +257,7 @@ pub fn open(config: &Config) -> Result<TapDevice, TapError> {
     let mtu = opening.step("read the MTU", opening.interfaces.mtu(opening.name))?;
     let queues: Vec<Arc<Queue>> = queues.into_iter().map(Arc::new).collect();
     Ok(TapDevice {
+        interface: config.interface.clone(),
         receivers: queues.iter().map(TapReceiver::new).collect(),
         transmitters: queues.into_iter().map(|queue| TapTransmitter { queue }).collect(),
         capabilities,
@@ -435,6 +518,16 @@ mod tests {
         Interfaces::open().unwrap().mtu(name).is_ok()
     }
 
+    /// Nothing is left of it. A process that another test starts holds the file until
+    /// its exec.
+    fn assert_gone(interface: &str) {
+        let patience = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while exists(interface) {
+            assert!(std::time::Instant::now() < patience, "{interface} is still there");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+
     fn bridge(ports: &[&str]) {
         ip("link add br0 type bridge");
         ip("link set br0 up");
@@ -557,7 +650,7 @@ mod tests {
             let flags = String::from_utf8(flags.unwrap().stdout).unwrap();
             assert!(flags.contains(",UP") && flags.contains("mtu 9000"), "{flags}");
             drop(device);
-            assert!(!exists("a0"));
+            assert_gone("a0");
         });
     }
 
@@ -576,6 +669,69 @@ mod tests {
             assert_eq!((many.origin, many.receivers.len()), (Origin::Existing, 3));
             drop(many);
             assert!(exists("one") && exists("many"));
+        });
+    }
+
+    #[test]
+    fn a_share_serves_the_same_files_under_another_owner() {
+        in_own_network(|| {
+            let (a, mut b) = (tap("a0"), tap("b0"));
+            bridge(&["a0", "b0"]);
+            let share = a.share();
+            let mut again = share.reuse();
+            let waiting = ethernet(0xa, 0xb, 100);
+            assert_eq!(transmit(&mut b, &waiting, Offload::NONE), Ok(()));
+            drop(a);
+            assert!(exists("a0"), "a share holds it");
+            let (mut arena, mut batch) = (Arena::new().unwrap(), Batch::new());
+            let mut received = Vec::new();
+            let patience = std::time::Instant::now() + std::time::Duration::from_secs(5);
+            while !received.contains(&waiting) {
+                assert!(std::time::Instant::now() < patience, "nothing came");
+                again.receivers[0].receive(&mut arena, &mut batch);
+                received.extend(frames(&batch));
+                again.receivers[0].release(&mut batch);
+            }
+            let back = ethernet(0xb, 0xa, 200);
+            let sent = std::slice::from_ref(&back);
+            let transmitter = &mut again.transmitters[0];
+            depart(sent, Offload::NONE, |departures| transmitter.transmit(departures));
+            assert_eq!(receive(&mut b), [(back, Offload::NONE)]);
+            drop((again, share));
+            assert_gone("a0");
+        });
+    }
+
+    #[test]
+    fn an_mtu_is_set_wherever_the_interface_is() {
+        in_own_network(|| {
+            let device = tap("a0");
+            let share = device.share();
+            let shown = |namespace: &str| {
+                let words = ["-n", namespace, "link", "show", "inside"];
+                let output = std::process::Command::new("ip").args(words).output().unwrap();
+                String::from_utf8(output.stdout).unwrap()
+            };
+            assert_eq!(share.set_mtu(9000).unwrap(), Some(1500));
+            assert_eq!(share.set_mtu(2000).unwrap(), Some(9000));
+            let refused = share.set_mtu(10).unwrap_err();
+            assert!(matches!(&refused, TapError::MtuRefused { mtu: 10, .. }), "{refused}");
+            assert!(refused.to_string().contains("`a0`"), "{refused}");
+            let elsewhere = format!("hairpin-mtu-{}", std::process::id());
+            ip(&format!("netns add {elsewhere}"));
+            ip(&format!("link set a0 netns {elsewhere} name inside"));
+            // Another one of the old name is none of its business.
+            ip("link add a0 type bridge");
+            let set = share.set_mtu(3000);
+            let shown = shown(&elsewhere);
+            ip(&format!("-n {elsewhere} link del inside"));
+            let gone = share.set_mtu(4000);
+            ip(&format!("netns del {elsewhere}"));
+            assert_eq!(set.unwrap(), Some(2000));
+            assert!(shown.contains("mtu 3000"), "{shown}");
+            assert_eq!(gone.unwrap(), None);
+            let others = Interfaces::open().unwrap().mtu(InterfaceName::new("a0").unwrap());
+            assert_eq!(others.unwrap(), 1500);
         });
     }
 
@@ -603,12 +759,7 @@ mod tests {
             assert!(matches!(failed("many", 2), TapError::Taken { .. }));
             let refused = open(&Config { mtu: Some(10), ..config("c0", 1) }).unwrap_err();
             assert!(matches!(refused, TapError::Refused { step: "set the MTU", .. }));
-            // A process that another test starts holds the file until its exec.
-            let patience = std::time::Instant::now() + std::time::Duration::from_secs(5);
-            while exists("c0") {
-                assert!(std::time::Instant::now() < patience, "nothing is left behind");
-                std::thread::sleep(std::time::Duration::from_millis(1));
-            }
+            assert_gone("c0");
         });
     }
 

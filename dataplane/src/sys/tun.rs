@@ -3,10 +3,11 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::memory::{Body, Place};
 
@@ -148,9 +149,64 @@ impl Queue {
         usize::try_from(written).map(|_| ()).map_err(|_| last_error())
     }
 
+    /// Sets the MTU in bytes of the interface it is attached to, by whatever name and
+    /// in whichever network namespace that is now; says what it was.
+    ///
+    /// # Errors
+    /// `EBADFD`: the interface is gone; `EINVAL`: outside what it can; `EPERM`: not
+    /// ours to set, or its namespace not ours to enter.
+    pub fn set_mtu(&self, mtu: u32) -> io::Result<u32> {
+        let name = self.interface()?;
+        let namespace = self.namespace()?;
+        let set = || {
+            let interfaces = Interfaces::open()?;
+            let former = interfaces.mtu(name)?;
+            interfaces.set_mtu(name, mtu)?;
+            Ok(former)
+        };
+        if is_here(&namespace)? {
+            return set();
+        }
+        // A thread enters the other namespace and ends there: nobody else's changes.
+        std::thread::scope(|scope| {
+            let elsewhere = || {
+                let network = Some(LinkNameSpaceType::Network);
+                move_into_link_name_space(namespace.as_fd(), network)?;
+                set()
+            };
+            let thread = std::thread::Builder::new().spawn_scoped(scope, elsewhere)?;
+            let panicked = |_| Err(io::Error::other("setting it failed in another namespace"));
+            thread.join().unwrap_or_else(panicked)
+        })
+    }
+
+    /// The name its interface has now (`TUNGETIFF`).
+    fn interface(&self) -> io::Result<InterfaceName> {
+        let mut request = Request { name: [0; NAME_BYTES], value: [0; 24] };
+        // SAFETY: TUNGETIFF writes one ifreq.
+        check(unsafe { libc::ioctl(self.raw(), libc::TUNGETIFF as _, &raw mut request) })?;
+        Ok(InterfaceName(request.name))
+    }
+
+    /// The network namespace its interface is in now (`TUNGETDEVNETNS`).
+    fn namespace(&self) -> io::Result<OwnedFd> {
+        // SAFETY: TUNGETDEVNETNS takes no argument.
+        let descriptor = unsafe { libc::ioctl(self.raw(), libc::TUNGETDEVNETNS as _) };
+        check(descriptor)?;
+        // SAFETY: the kernel has just opened this descriptor, for us alone.
+        Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    }
+
     fn raw(&self) -> libc::c_int {
         self.0.as_raw_fd()
     }
+}
+
+/// Whether this is the network namespace that this thread is in.
+fn is_here(namespace: &OwnedFd) -> io::Result<bool> {
+    let there = rustix::fs::fstat(namespace)?;
+    let here = rustix::fs::stat("/proc/thread-self/ns/net")?;
+    Ok((there.st_dev, there.st_ino) == (here.st_dev, here.st_ino))
 }
 
 impl AsFd for Queue {
