@@ -5,6 +5,9 @@
 #![allow(clippy::unwrap_used)]
 
 use hairpin::config;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
 
 /// A host-local network with two ports; `edit` goes behind it.
 const SITE: &str = r#"# A site.
@@ -224,6 +227,16 @@ fn wrong_links_channels_and_bridges_are_refused_precisely() {
              or off for now",
         ),
         (
+            "[[bridge]]\nname = \"br1\"\nmembers = [{}]".to_owned(),
+            "line 27: bridge br1: member: channel: it is missing, and so is link; write \
+             { link = \"sbp0\" } or { channel = \"blue\" }",
+        ),
+        (
+            "[[bridge]]\nname = \"br1\"\nmembers = [{ channel = \"a b\" }]".to_owned(),
+            "line 27: bridge br1: member: channel: \"a b\" is not a name; write 1 to 64 letters, \
+             digits, '-', '_' or '.', a letter or digit first",
+        ),
+        (
             "[[link]]\nname = \"up1\"\nrole = \"station\"\nevb = true".to_owned(),
             "line 28: link up1: evb: this version does not know this key; comes with EVB",
         ),
@@ -268,4 +281,188 @@ fn toml_that_is_no_toml_is_refused_with_its_line() {
     assert!(said.starts_with("line 2: configuration: "), "{said}");
     let said = refusals("[switch]\nname = \"a\"\nname = \"b\"\n");
     assert!(said.starts_with("line 3: configuration: duplicate key"), "{said}");
+}
+
+/// Every key there is, each with a right value.
+const EVERYTHING: &str = r#"[switch]
+name = "host1"
+workers = [1, 2]
+poll = "busy"
+api = "unix:/run/hairpin/api.sock"
+state-dir = "/var/lib/hairpin"
+fdb = { capacity = 4096, ageing = "300s" }
+[[link]]
+name = "up0"
+role = "station"
+mtu = 1500
+admin = "up"
+device = { tap = { interface = "tap0" } }
+[[link]]
+name = "sbp0"
+role = "bridge"
+device = { tap = { interface = "tap9" } }
+[[channel]]
+name = "blue"
+link = "up0"
+svid = 100
+[[channel]]
+name = "sbp0-blue"
+link = "sbp0"
+svid = 100
+[[bridge]]
+name = "br0"
+members = [
+  { link = "sbp0" },
+  { channel = "sbp0-blue", reflective-relay = "on", reflected-group-rate = 10 },
+]
+[[port]]
+name = "vm1"
+channel = "up0"
+mode = "veb"
+mac = ["52:54:00:00:00:01", "52:54:00:00:00:11"]
+vlan = { trunk = [10, "20-29"], native = 10 }
+device = { tap = { interface = "tap1" } }
+[[port]]
+name = "vm2"
+bridge = "br0"
+vlan = { access = 10 }
+learn-limit = 8
+admin = "down"
+device = { tap = { interface = "tap2" } }
+"#;
+
+/// Texts that stand for what people and programs get wrong.
+const PIECES: &[&str] = &[
+    "",
+    "0",
+    "1",
+    "-1",
+    "4095",
+    "4096",
+    "65536",
+    "99999999999999999999",
+    "1.5",
+    "nan",
+    "true",
+    "1979-05-27",
+    "\"\"",
+    "\"up0\"",
+    "\"vm1\"",
+    "\"auto\"",
+    "\"20-29\"",
+    "\"-\"",
+    "\"ü\"",
+    "\"\\u0000\"",
+    "[]",
+    "[[]]",
+    "{}",
+    "{ x = 1 }",
+    "[",
+    "]",
+    "{",
+    "}",
+    "=",
+    "\"",
+    "'",
+    "#",
+    "\n",
+    ".",
+    ",",
+    "é",
+    "\u{feff}",
+    "\0",
+    "[[port]]",
+    "[port]",
+    "[switch.fdb]",
+    "name = \"vm1\"",
+    "link = \"up0\"",
+    "mtu = 9000",
+    "device = { tap = {} }",
+    "device = { tap = { interface = \"/\" } }",
+    "vlan = {}",
+    "fdb = {}",
+];
+
+/// One thing done to a text.
+#[derive(Clone, Debug)]
+enum Edit {
+    /// A line goes.
+    Drop(Index),
+    /// A line comes again somewhere.
+    Copy(Index, Index),
+    /// The value of a line, behind its first `=`, is another.
+    Value(Index, &'static str),
+    /// Something stands where some characters stood.
+    Splice(Index, usize, &'static str),
+    /// The file ends here.
+    Cut(Index),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        1 => any::<Index>().prop_map(Edit::Drop),
+        1 => any::<(Index, Index)>().prop_map(|(from, to)| Edit::Copy(from, to)),
+        4 => (any::<Index>(), select(PIECES)).prop_map(|(line, piece)| Edit::Value(line, piece)),
+        4 => (any::<Index>(), 0..4_usize, select(PIECES))
+            .prop_map(|(at, count, piece)| Edit::Splice(at, count, piece)),
+        1 => any::<Index>().prop_map(Edit::Cut),
+    ]
+}
+
+impl Edit {
+    fn make(&self, text: &str) -> String {
+        let mut lines: Vec<String> = text.split('\n').map(str::to_owned).collect();
+        let mut characters: Vec<char> = text.chars().chain(['\n']).collect();
+        match self {
+            Edit::Drop(line) => drop(lines.remove(line.index(lines.len()))),
+            Edit::Copy(from, to) => {
+                let line = lines[from.index(lines.len())].clone();
+                lines.insert(to.index(lines.len()), line);
+            }
+            Edit::Value(line, piece) => {
+                let index = line.index(lines.len());
+                let line = &mut lines[index];
+                if let Some((key, _)) = line.split_once('=') {
+                    *line = format!("{key}= {piece}");
+                }
+            }
+            Edit::Splice(at, count, piece) => {
+                let at = at.index(characters.len());
+                let end = (at + count).min(characters.len());
+                characters.splice(at..end, piece.chars());
+                return characters.into_iter().collect();
+            }
+            Edit::Cut(at) => {
+                characters.truncate(at.index(characters.len()));
+                return characters.into_iter().collect();
+            }
+        }
+        lines.join("\n")
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 4096,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn whatever_is_wrong_is_said_with_its_place_and_a_remedy(edits in vec(edit(), 1..6)) {
+        prop_assert!(config::parse(EVERYTHING).is_ok());
+        let text = edits.iter().fold(EVERYTHING.to_owned(), |text, edit| edit.make(&text));
+        let Err(errors) = config::parse(&text) else { return Ok(()) };
+        prop_assert!(!errors.errors().is_empty());
+        let lines = text.split('\n').count();
+        for error in errors.errors() {
+            let line = error.line.map_or(0, |line| line as usize);
+            prop_assert!((1..=lines).contains(&line), "{error} in\n{text}");
+            // Only what is no TOML is of no field.
+            let is_syntax = error.object == "configuration";
+            prop_assert!(is_syntax || !error.field.is_empty(), "{error} in\n{text}");
+            let said = [&error.object, &error.problem, &error.remedy];
+            prop_assert!(said.iter().all(|said| !said.trim().is_empty()), "{error} in\n{text}");
+        }
+    }
 }

@@ -269,7 +269,10 @@ fn member(
             None
         }
         (None, None) => {
-            fields.refuse(reading, "", "it names neither a link nor a channel", FORM);
+            // One that is there and wrong was refused already.
+            if fields.get("link").or(fields.get("channel")).is_none() {
+                fields.refuse(reading, "channel", "it is missing, and so is link", FORM);
+            }
             None
         }
     };
