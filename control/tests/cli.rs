@@ -303,18 +303,25 @@ fn a_daemon_that_cannot_start_says_why() {
     assert!(said.contains("\"/nonexistent\" does not exist; create it"), "{said}");
 }
 
+/// A port on a TAP.
+fn port(name: &str, tap: &str) -> String {
+    format!(
+        "[[port]]\nname = \"{name}\"\nchannel = \"up0\"\nmode = \"veb\"\ndevice = {{ tap = {{ \
+         interface = \"{tap}\" }} }}\n"
+    )
+}
+
 /// A daemon with ports `vm1` and `vm2` on TAPs in a network namespace of its own,
 /// which goes when it ends.
 fn with_taps(place: &Place) -> Daemon {
-    let port = |name: &str, tap: &str| {
-        format!(
-            "[[port]]\nname = \"{name}\"\nchannel = \"up0\"\nmode = \"veb\"\ndevice = {{ tap = \
-             {{ interface = \"{tap}\" }} }}\n"
-        )
-    };
     place.write(&format!("{LOCAL}{}{}", port("vm1", "tap1"), port("vm2", "tap2")));
+    in_own_network(place, &[])
+}
+
+/// The daemon in a network namespace of its own, started by way of these words.
+fn in_own_network(place: &Place, way: &[&str]) -> Daemon {
     let mut command = Command::new("unshare");
-    command.args(["--net", HAIRPIN, "run", "--config"]).arg(place.file());
+    command.arg("--net").args(way).args([HAIRPIN, "run", "--config"]).arg(place.file());
     Daemon::start(command)
 }
 
@@ -349,6 +356,204 @@ fn ports_on_taps_are_shown_and_set() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("only port of its channel"), "{}", stderr(&output));
     assert_eq!(daemon.end(Signal::TERM), Some(0));
+}
+
+/// What the kernel says of an interface: `5: tap1: <…> mtu 1500 …`.
+fn interface(daemon: &Daemon, name: &str) -> String {
+    stdout(&ip(daemon, &format!("-o link show dev {name}")))
+}
+
+/// The number that an interface keeps for as long as it lives.
+fn number(daemon: &Daemon, name: &str) -> String {
+    interface(daemon, name).split(':').next().unwrap_or_default().to_owned()
+}
+
+/// Lets the guest at a TAP send frames until these ports have received one and
+/// been sent one.
+fn assert_frames_pass(place: &Place, daemon: &Daemon, tap: &str, from: &str, to: &str) {
+    let frames = || {
+        let stats = place.json("stats");
+        let count = |port: &str, counter: &str| stats["ports"][port][counter].as_u64().unwrap();
+        (count(from, "rx_frames"), count(to, "tx_frames"))
+    };
+    let before = frames();
+    // Somebody who is not there is asked for: a broadcast.
+    ip(daemon, &format!("addr replace 10.0.0.1/24 dev {tap}"));
+    let pid = daemon.pid().as_raw_nonzero().to_string();
+    let mut ping = Command::new("nsenter");
+    ping.args(["--target", &pid, "--net", "ping", "-i", "0.2", "-I", tap, "10.0.0.77"]);
+    let mut ping = ping.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually(&format!("a frame from {from} to {to}"), || {
+        let now = frames();
+        now.0 > before.0 && now.1 > before.1
+    });
+    ping.kill().unwrap();
+    ping.wait().unwrap();
+    ip(daemon, &format!("addr flush dev {tap}"));
+}
+
+impl Daemon {
+    /// Has the file applied; says what was logged of it.
+    fn reload(&self) -> String {
+        let before = self.log().len();
+        self.signal(Signal::HUP);
+        let said = || self.log()[before..].to_owned();
+        eventually("an answer to the signal", || said().contains("the configuration was"));
+        said()
+    }
+}
+
+const APPLIED: &str = "the configuration was applied";
+
+#[test]
+fn taps_are_swapped_and_renamed_in_one_apply_without_being_opened_anew() {
+    if !is_root("taps_are_swapped_and_renamed_in_one_apply_without_being_opened_anew") {
+        return;
+    }
+    for workers in ["", "workers = [0, 1]\n"] {
+        let place = Place::new();
+        let write = |ports: [(&str, &str); 3]| {
+            let ports: String = ports.map(|(name, tap)| port(name, tap)).concat();
+            place.write(&format!("{workers}{LOCAL}{ports}"));
+        };
+        write([("vm1", "tap1"), ("vm2", "tap2"), ("vm3", "tap3")]);
+        let daemon = in_own_network(&place, &[]);
+        let numbers = || ["tap1", "tap2", "tap3"].map(|tap| number(&daemon, tap));
+        let before = numbers();
+        assert_frames_pass(&place, &daemon, "tap1", "vm1", "vm3");
+
+        // Twice there and back: what was handed over is handed over again.
+        for _ in 0..2 {
+            write([("vm1", "tap2"), ("vm2", "tap1"), ("vm3", "tap3")]);
+            let said = daemon.reload();
+            assert!(said.contains(APPLIED), "{said}");
+            assert_frames_pass(&place, &daemon, "tap1", "vm2", "vm1");
+            assert_frames_pass(&place, &daemon, "tap2", "vm1", "vm2");
+            write([("vm1", "tap1"), ("vm2", "tap2"), ("vm3", "tap3")]);
+            let said = daemon.reload();
+            assert!(said.contains(APPLIED), "{said}");
+            assert_frames_pass(&place, &daemon, "tap1", "vm1", "vm2");
+        }
+        // A new name, and one TAP after the other.
+        write([("vm9", "tap1"), ("vm3", "tap2"), ("vm2", "tap3")]);
+        let said = daemon.reload();
+        assert!(said.contains(APPLIED), "{said}");
+        assert_frames_pass(&place, &daemon, "tap1", "vm9", "vm3");
+        assert_frames_pass(&place, &daemon, "tap3", "vm2", "vm9");
+
+        assert_eq!(numbers(), before, "no interface was made anew");
+        for name in ["vm2", "vm3", "vm9"] {
+            let port = place.json(&format!("port show {name}"));
+            assert_eq!((&port["state"], &port["reopened"]), (&"up".into(), &0.into()), "{port}");
+        }
+        // What was handed over still closes when nobody wants it.
+        place.write(&format!("{workers}{LOCAL}{}", port("vm9", "tap1")));
+        daemon.reload();
+        let alone = [before[0].clone(), String::new(), String::new()];
+        eventually("the others' end", || numbers() == alone);
+    }
+}
+
+#[test]
+fn a_swap_beside_a_device_that_cannot_be_opened_changes_nothing() {
+    if !is_root("a_swap_beside_a_device_that_cannot_be_opened_changes_nothing") {
+        return;
+    }
+    let place = Place::new();
+    let daemon = with_taps(&place);
+    let taken = ip(&daemon, "link add br0 type bridge");
+    assert!(taken.status.success(), "{}", stderr(&taken));
+    let (before, shown) = ([number(&daemon, "tap1"), number(&daemon, "tap2")], place.json("show"));
+    let swapped = [port("vm1", "tap2"), port("vm2", "tap1"), port("vm0", "tap0")].concat();
+    place.write(&format!("{LOCAL}{swapped}{}", port("vm3", "br0")));
+    let said = daemon.reload();
+    assert!(said.contains("port vm3: device: interface `br0` is not a TAP"), "{said}");
+    let after = place.json("show");
+    assert_eq!((&after["ports"], &after["revision"]), (&shown["ports"], &shown["revision"]));
+    assert_eq!([number(&daemon, "tap1"), number(&daemon, "tap2")], before);
+    eventually("the end of what was opened for nothing", || number(&daemon, "tap0").is_empty());
+    assert_frames_pass(&place, &daemon, "tap1", "vm1", "vm2");
+    assert_frames_pass(&place, &daemon, "tap2", "vm2", "vm1");
+}
+
+/// Another network namespace, for as long as this lives.
+struct Elsewhere(Child);
+
+impl Elsewhere {
+    fn new() -> Elsewhere {
+        let child = Command::new("unshare").args(["--net", "sleep", "1000"]).spawn().unwrap();
+        let elsewhere = Elsewhere(child);
+        let network = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).ok();
+        eventually("another network", || network(&elsewhere.pid()) != network("self"));
+        elsewhere
+    }
+
+    fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+
+    fn interface(&self, name: &str) -> String {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.pid(), "--net", "ip", "-o", "link", "show", "dev", name]);
+        stdout(&command.output().unwrap())
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        // It ends now, if it has not ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Writes two ports on a link with this `mtu`.
+fn write_mtu(place: &Place, mtu: &str) {
+    let ports = [port("vm1", "tap1"), port("vm2", "tap2")].concat();
+    place.write(&format!("{LOCAL}{mtu}\n{ports}"));
+}
+
+#[test]
+fn a_changed_mtu_reaches_the_netdevs_wherever_they_are() {
+    if !is_root("a_changed_mtu_reaches_the_netdevs_wherever_they_are") {
+        return;
+    }
+    let place = Place::new();
+    let daemon = with_taps(&place);
+    let elsewhere = Elsewhere::new();
+    ip(&daemon, &format!("link set tap2 netns {} name eth0", elsewhere.pid()));
+    let before = number(&daemon, "tap1");
+    // Without one, host-local links have 1500.
+    for (mtu, bytes) in [("mtu = 2000", 2000), ("mtu = 9000", 9000), ("", 1500)] {
+        write_mtu(&place, mtu);
+        let said = daemon.reload();
+        assert!(said.contains(APPLIED), "{said}");
+        let has = format!(" mtu {bytes} ");
+        assert!(interface(&daemon, "tap1").contains(&has), "{}", interface(&daemon, "tap1"));
+        assert!(elsewhere.interface("eth0").contains(&has), "{}", elsewhere.interface("eth0"));
+        assert_eq!(place.json("port show vm1")["mtu"], bytes);
+    }
+    assert_eq!(number(&daemon, "tap1"), before);
+    assert_eq!(place.json("port show vm1")["reopened"], 0);
+}
+
+#[test]
+fn an_mtu_that_cannot_be_set_is_refused_and_others_are_set_back() {
+    if !is_root("an_mtu_that_cannot_be_set_is_refused_and_others_are_set_back") {
+        return;
+    }
+    let place = Place::new();
+    write_mtu(&place, "");
+    // It may set interfaces, but not enter other namespaces.
+    let daemon = in_own_network(&place, &["setpriv", "--bounding-set", "-sys_admin"]);
+    let elsewhere = Elsewhere::new();
+    ip(&daemon, &format!("link set tap2 netns {}", elsewhere.pid()));
+    write_mtu(&place, "mtu = 2000");
+    let said = daemon.reload();
+    let refusal = "link up0: mtu = 2000 is not permitted at tap `tap2`: run with CAP_NET_ADMIN";
+    assert!(said.contains(refusal), "{said}");
+    assert!(interface(&daemon, "tap1").contains(" mtu 1500 "), "{}", interface(&daemon, "tap1"));
+    assert_eq!(place.json("port show vm1")["mtu"], 1500);
 }
 
 #[test]

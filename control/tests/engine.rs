@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use hairpin::config::{
     At, Config, Desired, DeviceConfig, LinkConfig, LinkRole, PortConfig, SwitchConfig, VlanConfig,
 };
-use hairpin::switch::devices::{Embedder, Endpoints};
+use hairpin::switch::devices::{Embedder, Endpoints, Outcome};
 use hairpin::switch::diff::{Change, Diff, What};
 use hairpin::switch::view::State;
 use hairpin::switch::{ApplyError, HomeChange, PortChange, Switch};
@@ -164,6 +164,20 @@ impl Embedder for Picky {
             self.0.open(name, config)
         }
     }
+
+    fn settle(&mut self, outcome: Outcome) {
+        self.0.settle(outcome);
+    }
+}
+
+/// A port that [`Picky`] refuses.
+fn bad() -> PortConfig {
+    PortConfig::station("bad", "up0", Mode::Veb, memory_device())
+}
+
+/// A memory device like no other here.
+fn deeper_device() -> DeviceConfig {
+    DeviceConfig::Memory(memory::Config { slots: 64, ..memory::Config::default() })
 }
 
 #[test]
@@ -178,7 +192,7 @@ fn a_failed_apply_leaves_everything_as_it_was() {
     // vm3 opens, vm1 is to go down, and then `bad` fails.
     let mut wanted = site(3);
     wanted.ports[0].admin = Admin::Down;
-    wanted.ports.push(PortConfig::station("bad", "up0", Mode::Veb, memory_device()));
+    wanted.ports.push(bad());
     let error = switch.apply(desired(wanted)).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -188,12 +202,32 @@ fn a_failed_apply_leaves_everything_as_it_was() {
     let after = switch.view();
     assert_eq!((after.revision, &after.desired), (before.revision, &before.desired));
     assert_eq!(after.status, before.status);
-    let mut vm3 = endpoints.take("vm3").unwrap();
-    let sent = vm3.send(&frame(3, 1, 0), Offload::default());
-    assert_eq!(sent, Err(SendError::Detached), "what was opened for nothing is closed");
+    assert!(endpoints.take("vm3").is_none(), "what was opened for nothing is closed");
     assert_reaches((1, &mut vm1), (2, &mut vm2), 1);
     // And the next one that is right is applied.
     assert_eq!(switch.apply(desired(site(3))).unwrap().0.len(), 1);
+}
+
+#[test]
+fn a_failed_apply_leaves_endpoints_that_nobody_took() {
+    let endpoints = Endpoints::default();
+    let picky = Box::new(Picky(endpoints.clone()));
+    let switch = Switch::start_with(desired(site(2)), picky).unwrap();
+    // Both devices are opened anew, and then `bad` fails.
+    let mut wanted = site(2);
+    wanted.ports.iter_mut().for_each(|port| port.device = deeper_device().into());
+    let right = wanted.clone();
+    wanted.ports.push(bad());
+    switch.apply(desired(wanted)).unwrap_err();
+    let mut vm1 = endpoints.take("vm1").unwrap();
+    let mut vm2 = endpoints.take("vm2").unwrap();
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 1);
+    assert!(endpoints.take("vm1").is_none());
+    // The change without `bad` offers other endpoints.
+    switch.apply(desired(right)).unwrap();
+    let mut vm1 = endpoints.take("vm1").unwrap();
+    let mut vm2 = endpoints.take("vm2").unwrap();
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 2);
 }
 
 #[test]
@@ -302,8 +336,7 @@ fn a_device_that_changes_is_marked_and_its_counters_go_on() {
     let mut vm2 = switch.take_endpoint("vm2").unwrap();
     assert_reaches((1, &mut vm1), (2, &mut vm2), 1);
     let mut wanted = site(2);
-    let deeper = memory::Config { slots: 64, ..memory::Config::default() };
-    wanted.ports[0].device = DeviceConfig::Memory(deeper).into();
+    wanted.ports[0].device = deeper_device().into();
     let diff = switch.apply(desired(wanted)).unwrap();
     let what = What::Disruptive(vec!["device"]);
     assert_eq!(diff, Diff(vec![Change { object: "port vm1".to_owned(), what }]));
@@ -363,6 +396,41 @@ fn learned_addresses_are_listed_until_the_port_goes_down() {
     let down = PortChange { admin: Some(Admin::Down), ..PortChange::default() };
     switch.set_port("vm1", down).unwrap();
     assert!(switch.learned(0, 100).0.is_empty());
+}
+
+#[test]
+fn behind_another_device_are_other_stations() {
+    let mut config = site(2);
+    config.ports[0].macs.clear();
+    let switch = started(config.clone());
+    let mut vm1 = switch.take_endpoint("vm1").unwrap();
+    let mut vm2 = switch.take_endpoint("vm2").unwrap();
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 1);
+    assert_eq!(switch.learned(0, 100).0.len(), 1);
+    config.ports[0].device = deeper_device().into();
+    switch.apply(desired(config)).unwrap();
+    assert!(switch.learned(0, 100).0.is_empty());
+}
+
+fn on_tap(name: &str, interface: &str) -> PortConfig {
+    let device = DeviceConfig::Tap { interface: interface.to_owned() };
+    PortConfig::station(name, "up0", Mode::Veb, device)
+}
+
+#[test]
+fn a_tap_that_is_handed_over_is_not_disruptive_and_one_that_closes_is() {
+    let of = |ports: [(&str, &str); 2]| Config {
+        ports: ports.map(|(name, interface)| on_tap(name, interface)).to_vec(),
+        ..site(0)
+    };
+    let before = of([("vm1", "tap1"), ("vm2", "tap2")]);
+    let said = |after| Diff::between(&before, &of(after)).to_string();
+    assert_eq!(said([("vm1", "tap2"), ("vm2", "tap1")]), "~ port vm1: device\n~ port vm2: device");
+    assert_eq!(said([("vm9", "tap1"), ("vm2", "tap2")]), "- port vm1\n+ port vm9");
+    assert_eq!(
+        said([("vm1", "tap2"), ("vm2", "tap3")]),
+        "! port vm1: device (disruptive)\n! port vm2: device (disruptive)"
+    );
 }
 
 #[test]

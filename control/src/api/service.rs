@@ -126,9 +126,10 @@ fn refusal(error: ApplyError) -> Status {
         ApplyError::NoSuchPort { .. } => Status::not_found(said),
         ApplyError::Exhausted { .. } => Status::resource_exhausted(said),
         ApplyError::Compile(_) => Status::internal(said),
-        ApplyError::Invalid(_) | ApplyError::Device { .. } | ApplyError::Restart { .. } => {
-            Status::failed_precondition(said)
-        }
+        ApplyError::Invalid(_)
+        | ApplyError::Device { .. }
+        | ApplyError::Mtu { .. }
+        | ApplyError::Restart { .. } => Status::failed_precondition(said),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Devices: opened, shared with workers, opened again when they are lost.
+//! Devices: opened, shared with workers, handed over, opened again when they are
+//! lost.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -7,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use hairpin_dataplane::ledger::Counters;
 use hairpin_dataplane::port::memory::{self, Endpoint};
-use hairpin_dataplane::port::{Attached, Opened, Receiver, tap};
+use hairpin_dataplane::port::{Attached, Condition, Opened, Receiver, tap};
 use hairpin_dataplane::snapshot::DeviceId;
 use hairpin_dataplane::sys::lane::{Access, Lane, TokenId};
 
 use super::topology::Plugged;
-use crate::config::DeviceConfig;
+use crate::config::{DeviceConfig, MTU_DEFAULT};
 
 /// The first wait before a lost device is tried again, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -20,25 +21,46 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// Makes the devices that exist only within this program.
 pub trait Embedder: Send {
     /// Opens the memory device of a port or link. Called again for the same name
-    /// when a configuration changes it.
+    /// when a configuration changes it. What was opened is used only once
+    /// [`Embedder::settle`] says so: the device before may still be needed.
     ///
     /// # Errors
     /// What stands against it; nothing of the change is then applied.
     fn open(&mut self, name: &str, config: memory::Config) -> io::Result<Opened>;
+
+    /// What became of the change for which devices were opened since the last call.
+    fn settle(&mut self, _: Outcome) {}
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It is made: its devices are in use.
+    Committed,
+    /// It was given up: its devices are closed, those before stay.
+    Aborted,
 }
 
 /// Memory devices whose other ends wait to be taken, by name.
 #[derive(Clone, Debug, Default)]
-pub struct Endpoints(Arc<Mutex<BTreeMap<String, Endpoint>>>);
+pub struct Endpoints(Arc<Mutex<Ends>>);
+
+#[derive(Debug, Default)]
+struct Ends {
+    /// Of devices in use.
+    offered: BTreeMap<String, Endpoint>,
+    /// Of devices opened for a change that is not settled yet.
+    unsettled: Vec<(String, Endpoint)>,
+}
 
 impl Endpoints {
     /// The other end of a port's or link's device, once.
     #[must_use]
     pub fn take(&self, name: &str) -> Option<Endpoint> {
-        self.lock().remove(name)
+        self.lock().offered.remove(name)
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Endpoint>> {
+    fn lock(&self) -> MutexGuard<'_, Ends> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -46,8 +68,63 @@ impl Endpoints {
 impl Embedder for Endpoints {
     fn open(&mut self, name: &str, config: memory::Config) -> io::Result<Opened> {
         let (device, endpoint) = memory::pair(config)?;
-        self.lock().insert(name.to_owned(), endpoint);
+        self.lock().unsettled.push((name.to_owned(), endpoint));
         Ok(device.into())
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        let mut ends = self.lock();
+        let unsettled = std::mem::take(&mut ends.unsettled);
+        match outcome {
+            Outcome::Committed => ends.offered.extend(unsettled),
+            Outcome::Aborted => drop(unsettled),
+        }
+    }
+}
+
+/// What a device was opened from, whoever has it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// As configured.
+    pub config: DeviceConfig,
+    /// Its MTU in bytes, if it has one of its own.
+    pub mtu: Option<u32>,
+    /// The MTU that it was asked to have.
+    asked_mtu: Option<u32>,
+    /// By which it can be had once more.
+    tap: Option<tap::Share>,
+}
+
+impl Source {
+    /// Takes note of the MTU that is wanted now; what is to be set, if that is
+    /// another than before. A netdev that was there keeps its own.
+    pub fn ask_mtu(&mut self, wanted: Option<u32>) -> Option<Retune> {
+        if self.asked_mtu == wanted {
+            return None;
+        }
+        self.asked_mtu = wanted;
+        let tap = self.tap.as_ref().filter(|tap| tap.origin == tap::Origin::Created)?;
+        let mtu = wanted.unwrap_or(MTU_DEFAULT);
+        let before = self.mtu.replace(mtu);
+        (before != Some(mtu)).then(|| Retune { tap: tap.clone(), mtu })
+    }
+}
+
+/// An MTU that a netdev is to get.
+#[derive(Debug)]
+pub struct Retune {
+    tap: tap::Share,
+    mtu: u32,
+}
+
+impl Retune {
+    /// Sets it; what undoes that.
+    ///
+    /// # Errors
+    /// What stands against it, in a sentence with its remedy.
+    pub fn set(self) -> Result<Option<Retune>, String> {
+        let former = self.tap.set_mtu(self.mtu).map_err(|error| error.to_string())?;
+        Ok(former.map(|mtu| Retune { mtu, ..self }))
     }
 }
 
@@ -55,7 +132,26 @@ impl Embedder for Endpoints {
 #[derive(Debug)]
 pub struct Fresh {
     opened: Opened,
-    mtu: Option<u32>,
+    source: Source,
+    way: Way,
+}
+
+/// How a device came to its port or link.
+#[derive(Debug)]
+pub enum Way {
+    /// It was opened.
+    Opened,
+    /// It was another's, and nothing was closed or lost on the way.
+    HandedOver {
+        /// As the other had it.
+        condition: Condition,
+        /// By queue: the worker that serves it.
+        placement: Vec<usize>,
+        /// What is being done about it.
+        care: Care,
+        /// The last trouble with it; empty if there was none.
+        last_error: String,
+    },
 }
 
 /// Opens what a configuration says, with `mtu` bytes of payload if that is given,
@@ -75,7 +171,9 @@ pub fn open(
             let opened = embedder.open(name, *config).map_err(|error| {
                 format!("its memory could not be made: {error}; see ulimit and free memory")
             })?;
-            Ok(Fresh { opened, mtu: None })
+            let config = DeviceConfig::Memory(*config);
+            let source = Source { config, mtu: None, asked_mtu: mtu, tap: None };
+            Ok(Fresh { opened, source, way: Way::Opened })
         }
         DeviceConfig::Tap { interface } => open_tap(interface, mtu, workers),
     }
@@ -85,11 +183,9 @@ pub fn open(
 #[derive(Debug)]
 pub struct Device {
     /// What it was opened from.
-    pub config: DeviceConfig,
+    pub source: Source,
     /// What workers share of it.
     pub attached: Arc<Attached>,
-    /// Its MTU, if it has one of its own.
-    pub mtu: Option<u32>,
     /// By queue: the worker that serves it.
     pub placement: Vec<usize>,
     /// What is being done about it.
@@ -112,6 +208,12 @@ pub enum Care {
         /// How long to wait after the next failure.
         wait: Duration,
     },
+    /// It was released: so many of its queues are on their way back, to be served
+    /// again.
+    Returning {
+        /// How many.
+        queues: usize,
+    },
 }
 
 impl Care {
@@ -125,7 +227,7 @@ impl Care {
     #[must_use]
     pub fn later(self, now: Instant) -> Care {
         let wait = match self {
-            Care::None => RETRY.0,
+            Care::None | Care::Returning { .. } => RETRY.0,
             Care::Retry { wait, .. } => wait,
         };
         Care::Retry { at: now + wait, wait: (2 * wait).min(RETRY.1) }
@@ -141,27 +243,44 @@ impl Care {
 /// A device and the queues that are to be handed to workers.
 #[derive(Debug)]
 pub struct Ready {
+    /// What it was opened from.
+    pub source: Source,
     /// What workers share.
     pub attached: Arc<Attached>,
-    /// Its MTU.
-    pub mtu: Option<u32>,
     /// One per receive queue.
     pub receivers: Vec<Receiver>,
-}
-
-impl Ready {
-    /// As a topology needs it.
-    #[must_use]
-    pub fn plugged(&self) -> Plugged {
-        Plugged { attached: Arc::clone(&self.attached), mtu: self.mtu }
-    }
+    /// How it came here.
+    pub way: Way,
 }
 
 impl Device {
     /// As a topology needs it.
     #[must_use]
     pub fn plugged(&self) -> Plugged {
-        Plugged { attached: Arc::clone(&self.attached), mtu: self.mtu }
+        Plugged { attached: Arc::clone(&self.attached), mtu: self.source.mtu }
+    }
+
+    /// The device once more, for another port or link; nothing where it cannot be
+    /// had twice.
+    #[must_use]
+    pub fn hand_over(&self) -> Option<Fresh> {
+        let opened = self.source.tap.as_ref()?.reuse();
+        let condition = self.attached.condition();
+        let care = match self.care {
+            Care::Retry { .. } => self.care,
+            // That it is lost may not have been told yet, and what is told later is
+            // told of the one that had it.
+            _ if condition == Condition::Lost => Care::at_once(Instant::now()),
+            // Queues on their way back are none of the new set.
+            Care::None | Care::Returning { .. } => Care::None,
+        };
+        let way = Way::HandedOver {
+            condition,
+            placement: self.placement.clone(),
+            care,
+            last_error: self.last_error.clone(),
+        };
+        Some(Fresh { opened, source: self.source.clone(), way })
     }
 }
 
@@ -186,8 +305,11 @@ impl Fresh {
         };
         let lanes = accesses.into_iter().zip(transmitters);
         let lanes = lanes.map(|(access, transmitter)| Lane::new(access, transmitter)).collect();
-        let attached = Arc::new(Attached::new(id, name, counters, capabilities, lanes));
-        Ready { attached, mtu: self.mtu, receivers }
+        let attached = Attached::new(id, name, counters, capabilities, lanes);
+        if let Way::HandedOver { condition, .. } = self.way {
+            attached.set_condition(condition);
+        }
+        Ready { source: self.source, attached: Arc::new(attached), receivers, way: self.way }
     }
 }
 
@@ -195,6 +317,11 @@ fn open_tap(interface: &str, mtu: Option<u32>, workers: usize) -> Result<Fresh, 
     let queues = workers.clamp(1, tap::QUEUES_MAX);
     let config = tap::Config { interface: interface.to_owned(), queues, mtu };
     let device = tap::open(&config).map_err(|error| error.to_string())?;
-    let mtu = Some(device.mtu);
-    Ok(Fresh { opened: device.into(), mtu })
+    let source = Source {
+        config: DeviceConfig::Tap { interface: config.interface },
+        mtu: Some(device.mtu),
+        asked_mtu: mtu,
+        tap: Some(device.share()),
+    };
+    Ok(Fresh { opened: device.into(), source, way: Way::Opened })
 }

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::config::{BridgeConfig, ChannelConfig, Config, LinkConfig, PortConfig, SwitchConfig};
+use crate::config::{
+    BridgeConfig, ChannelConfig, Config, DeviceConfig, LinkConfig, PortConfig, SwitchConfig,
+};
 
 /// The difference between two configurations.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -26,7 +28,7 @@ pub enum What {
     Removed,
     /// Some of its fields change while it runs.
     Changed(Vec<&'static str>),
-    /// Some of its fields change, and its device has to be opened anew.
+    /// Some of its fields change, and a device has to be opened or closed for it.
     Disruptive(Vec<&'static str>),
 }
 
@@ -47,6 +49,9 @@ impl fmt::Display for Change {
 trait Object {
     const KIND: &'static str;
     fn name(&self) -> &str;
+    fn device(&self) -> Option<&DeviceConfig> {
+        None
+    }
     /// Fields that differ.
     fn changed(&self, new: &Self) -> Vec<&'static str>;
 }
@@ -61,6 +66,9 @@ impl Object for LinkConfig {
     const KIND: &'static str = "link";
     fn name(&self) -> &str {
         &self.name.value
+    }
+    fn device(&self) -> Option<&DeviceConfig> {
+        self.device.as_ref().map(|device| &device.value)
     }
     fn changed(&self, new: &LinkConfig) -> Vec<&'static str> {
         changed!(self, new, role "role" device "device" mtu "mtu" admin "admin")
@@ -92,6 +100,9 @@ impl Object for PortConfig {
     fn name(&self) -> &str {
         &self.name.value
     }
+    fn device(&self) -> Option<&DeviceConfig> {
+        Some(&self.device.value)
+    }
     fn changed(&self, new: &PortConfig) -> Vec<&'static str> {
         changed!(
             self, new,
@@ -106,14 +117,17 @@ impl Diff {
     #[must_use]
     pub fn between(old: &Config, new: &Config) -> Diff {
         let mut changes = Vec::new();
+        let open_before = open_taps(old);
+        let mut open = open_taps(new);
+        open.retain(|device| open_before.contains(device));
         let fields = changed_switch(&old.switch, &new.switch);
         if !fields.is_empty() {
             changes.push(Change { object: "switch".to_owned(), what: What::Changed(fields) });
         }
-        compare(&old.links, &new.links, &mut changes);
-        compare(&old.channels, &new.channels, &mut changes);
-        compare(&old.bridges, &new.bridges, &mut changes);
-        compare(&old.ports, &new.ports, &mut changes);
+        compare(&old.links, &new.links, &open, &mut changes);
+        compare(&old.channels, &new.channels, &open, &mut changes);
+        compare(&old.bridges, &new.bridges, &open, &mut changes);
+        compare(&old.ports, &new.ports, &open, &mut changes);
         Diff(changes)
     }
 
@@ -141,7 +155,14 @@ fn changed_switch(old: &SwitchConfig, new: &SwitchConfig) -> Vec<&'static str> {
     )
 }
 
-fn compare<T: Object>(old: &[T], new: &[T], changes: &mut Vec<Change>) {
+/// Devices that are handed over where another port or link wants them.
+fn open_taps(config: &Config) -> Vec<&DeviceConfig> {
+    let links = config.links.iter().filter_map(Object::device);
+    let ports = config.ports.iter().filter_map(Object::device);
+    links.chain(ports).filter(|device| matches!(device, DeviceConfig::Tap { .. })).collect()
+}
+
+fn compare<T: Object>(old: &[T], new: &[T], open: &[&DeviceConfig], changes: &mut Vec<Change>) {
     let find = |objects: &'_ [T], name: &str| objects.iter().position(|o| o.name() == name);
     let object = |of: &T| format!("{} {}", T::KIND, of.name());
     for gone in old.iter().filter(|was| find(new, was.name()).is_none()) {
@@ -153,7 +174,9 @@ fn compare<T: Object>(old: &[T], new: &[T], changes: &mut Vec<Change>) {
             continue;
         };
         let fields = was.changed(is);
-        if fields.contains(&"device") {
+        let stays_open = |of: &T| of.device().is_some_and(|device| open.contains(&device));
+        let handed_over = stays_open(was) && stays_open(is);
+        if fields.contains(&"device") && !handed_over {
             changes.push(Change { object: object(is), what: What::Disruptive(fields) });
         } else if !fields.is_empty() {
             changes.push(Change { object: object(is), what: What::Changed(fields) });

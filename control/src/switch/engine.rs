@@ -11,13 +11,14 @@ use hairpin_dataplane::snapshot::{DeviceId, Snapshot, compile};
 use hairpin_dataplane::sys::published::Publisher;
 use hairpin_dataplane::worker::command::{Event, ReceiveQueue};
 
-use super::ApplyError;
-use super::devices::{self, Care, Device, Embedder, Ready};
+use super::devices::{self, Care, Device, Embedder, Fresh, Outcome, Ready, Retune, Source, Way};
 use super::diff::Diff;
 use super::ids::Ids;
-use super::topology::{Devices, topology};
+use super::topology::{Devices, Plugged, topology};
 use super::workers::{Alarm, Crew, CrewError, Health};
-use crate::config::desired::{Desired, Home};
+use super::{ApplyError, Release};
+use crate::config::desired::{Desired, Home, Link};
+use crate::config::nearest::hint;
 use crate::config::{Config, DeviceConfig, MTU_DEFAULT, SwitchConfig};
 
 /// Everything that a running switch is.
@@ -36,8 +37,10 @@ pub struct Engine {
 struct Prepared {
     ids: Ids,
     snapshot: Box<Snapshot>,
-    /// Devices that were opened for it.
+    /// Devices that come to a port or link.
     ready: BTreeMap<String, Ready>,
+    /// What all devices are opened from, by port or link.
+    sources: BTreeMap<String, Source>,
 }
 
 impl Engine {
@@ -67,60 +70,91 @@ impl Engine {
             return Ok(diff);
         }
         refuse_restart(self.desired.switch(), desired.switch())?;
-        let prepared = self.prepare(&desired)?;
+        let prepared = match self.prepare(&desired) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.embedder.settle(Outcome::Aborted);
+                return Err(error);
+            }
+        };
         // commit
         self.commit(desired, prepared);
+        self.embedder.settle(Outcome::Committed);
         Ok(diff)
     }
 
-    /// Opens what must be opened and compiles. What was opened closes again if
-    /// anything fails.
+    /// Opens what must be opened, compiles, and sets MTUs. What was opened closes
+    /// again if anything fails, and what was set is set back.
     fn prepare(&mut self, desired: &Desired) -> Result<Prepared, ApplyError> {
         let mut ids = self.ids.clone();
         ids.begin();
-        let tokens = self.crew.tokens();
-        let mut ready = BTreeMap::new();
+        let (mut ready, mut sources) = (BTreeMap::new(), BTreeMap::new());
         let mut plugged = Devices::new();
+        let mut retunes = Vec::new();
         for wanted in wanted_devices(desired) {
             let exhausted = |_| ApplyError::exhausted(&wanted.object);
             let id = ids.device(wanted.name).map_err(exhausted)?;
-            let running = self.devices.get(wanted.name);
-            if let Some(device) = running.filter(|device| device.config == *wanted.config) {
-                plugged.insert(wanted.name.to_owned(), device.plugged());
-                continue;
-            }
-            let workers = tokens.len();
-            let embedder = &mut *self.embedder;
-            let fresh = devices::open(wanted.name, wanted.config, wanted.mtu, workers, embedder)
-                .map_err(|problem| ApplyError::Device { object: wanted.object, problem })?;
-            let counters = running.map(|device| Arc::clone(&device.attached.counters));
-            let counters = counters.unwrap_or_else(|| Attached::counters(workers));
-            let device = fresh.attach(id, wanted.name, counters, &tokens);
-            plugged.insert(wanted.name.to_owned(), device.plugged());
-            ready.insert(wanted.name.to_owned(), device);
+            let name = wanted.name.to_owned();
+            let stays = |device: &&Device| device.source.config == *wanted.config;
+            let (attached, mut source) = match self.devices.get(wanted.name).filter(stays) {
+                Some(device) => (Arc::clone(&device.attached), device.source.clone()),
+                None => {
+                    let device = self.bring(&wanted, id)?;
+                    let parts = (Arc::clone(&device.attached), device.source.clone());
+                    ready.insert(name.clone(), device);
+                    parts
+                }
+            };
+            let asked = wanted.mtu.as_ref().map(|mtu| mtu.bytes);
+            retunes.extend(source.ask_mtu(asked).map(|retune| (wanted.mtu_object(), retune)));
+            plugged.insert(name.clone(), Plugged { attached, mtu: source.mtu });
+            sources.insert(name, source);
         }
         let topology = topology(desired, &plugged, &mut ids, self.revision + 1)
             .map_err(|_| ApplyError::exhausted("configuration"))?;
         ids.end();
         let snapshot = Box::new(compile::compile(&topology)?);
-        Ok(Prepared { ids, snapshot, ready })
+        // Last, since it is what others see of a change that may still fail.
+        set_mtus(retunes)?;
+        Ok(Prepared { ids, snapshot, ready, sources })
+    }
+
+    /// A device for a port or link that does not have it yet: another's, if it is
+    /// open already, else opened.
+    fn bring(&mut self, wanted: &Wanted<'_>, id: DeviceId) -> Result<Ready, ApplyError> {
+        let tokens = self.crew.tokens();
+        let running = self.devices.get(wanted.name);
+        let counters = running.map(|device| Arc::clone(&device.attached.counters));
+        let counters = counters.unwrap_or_else(|| Attached::counters(tokens.len()));
+        let mut others = self.devices.values();
+        let open = others.find(|device| device.source.config == *wanted.config);
+        let fresh = match open.and_then(Device::hand_over) {
+            Some(fresh) => fresh,
+            None => wanted
+                .open(tokens.len(), &mut *self.embedder)
+                .map_err(|problem| ApplyError::Device { object: wanted.object.clone(), problem })?,
+        };
+        Ok(fresh.attach(id, wanted.name, counters, &tokens))
     }
 
     fn commit(&mut self, desired: Desired, prepared: Prepared) {
-        self.publish(prepared.snapshot);
-        self.ids = prepared.ids;
-        let wanted: BTreeMap<&str, &DeviceConfig> =
-            wanted_devices(&desired).map(|wanted| (wanted.name, wanted.config)).collect();
-        let gone: Vec<String> =
-            self.devices.keys().filter(|name| !wanted.contains_key(&***name)).cloned().collect();
-        for name in gone {
-            if let Some(device) = self.devices.remove(&name) {
-                self.crew.dismiss(device.attached.id, &device.placement);
-            }
+        let Prepared { ids, snapshot, ready, sources } = prepared;
+        self.publish(snapshot);
+        self.ids = ids;
+        // All queues that go before any that comes: a file that is handed over can be
+        // watched once only by a worker.
+        let goes = |name: &String| ready.contains_key(name) || !sources.contains_key(name);
+        let names: Vec<String> = self.devices.keys().filter(|name| goes(name)).cloned().collect();
+        let mut before: BTreeMap<String, Device> =
+            names.into_iter().filter_map(|name| self.unplug(&name)).collect();
+        for (name, ready) in ready {
+            let before = before.remove(&name);
+            self.plug(name, ready, before);
         }
-        for (name, ready) in prepared.ready {
-            let Some(&config) = wanted.get(&*name) else { continue };
-            self.plug(&name, config.clone(), ready);
+        for (name, source) in sources {
+            if let Some(device) = self.devices.get_mut(&name) {
+                device.source = source;
+            }
         }
         self.desired = Arc::new(desired);
         self.publisher.collect();
@@ -133,15 +167,30 @@ impl Engine {
         self.crew.wake();
     }
 
-    /// Hands a device's queues to workers, in the place of those it had.
-    fn plug(&mut self, name: &str, config: DeviceConfig, ready: Ready) {
-        let before = self.devices.remove(name);
-        if let Some(before) = &before {
-            self.crew.dismiss(before.attached.id, &before.placement);
-        }
-        let kept = before.as_ref().map(|before| before.placement.clone());
-        let kept = kept.filter(|placement| placement.len() == ready.receivers.len());
-        let placement = kept.unwrap_or_else(|| self.crew.place(ready.receivers.len()));
+    /// Takes a device's queues from workers; its file closes when all are back.
+    fn unplug(&mut self, name: &str) -> Option<(String, Device)> {
+        let (name, device) = self.devices.remove_entry(name)?;
+        self.crew.dismiss(device.attached.id, &device.placement);
+        Some((name, device))
+    }
+
+    /// Hands a device's queues to workers, in the place of those that its port or
+    /// link had before.
+    fn plug(&mut self, name: String, ready: Ready, before: Option<Device>) {
+        let reopened = before.as_ref().map_or(0, |before| before.reopened);
+        let (wished, care, reopened, last_error) = match ready.way {
+            Way::HandedOver { placement, care, last_error, .. } => {
+                (Some(placement), care, reopened, last_error)
+            }
+            Way::Opened => match before {
+                None => (None, Care::None, 0, String::new()),
+                Some(before) => {
+                    (Some(before.placement), Care::None, reopened + 1, before.last_error)
+                }
+            },
+        };
+        let wished = wished.filter(|placement| placement.len() == ready.receivers.len());
+        let placement = wished.unwrap_or_else(|| self.crew.place(ready.receivers.len()));
         let device = ready.attached.id;
         for (index, (receiver, &worker)) in ready.receivers.into_iter().zip(&placement).enumerate()
         {
@@ -149,16 +198,9 @@ impl Engine {
             let attached = Arc::clone(&ready.attached);
             self.crew.adopt(worker, ReceiveQueue { device, attached, index, receiver });
         }
-        let plugged = Device {
-            config,
-            attached: ready.attached,
-            mtu: ready.mtu,
-            placement,
-            care: Care::None,
-            reopened: before.as_ref().map_or(0, |before| before.reopened + 1),
-            last_error: before.map_or_else(String::new, |before| before.last_error),
-        };
-        self.devices.insert(name.to_owned(), plugged);
+        let (source, attached) = (ready.source, ready.attached);
+        let device = Device { source, attached, placement, care, reopened, last_error };
+        self.devices.insert(name, device);
     }
 
     /// Ends the workers and closes all devices.
@@ -183,37 +225,80 @@ struct Wanted<'d> {
     object: String,
     name: &'d str,
     config: &'d DeviceConfig,
-    mtu: Option<u32>,
+    mtu: Option<Mtu<'d>>,
+}
+
+/// An MTU as the configuration says it, and of which link.
+struct Mtu<'d> {
+    bytes: u32,
+    link: &'d str,
+}
+
+impl Wanted<'_> {
+    fn open(&self, workers: usize, embedder: &mut dyn Embedder) -> Result<Fresh, String> {
+        let mtu = self.mtu.as_ref().map(|mtu| mtu.bytes);
+        devices::open(self.name, self.config, mtu, workers, embedder)
+    }
+
+    /// Whose `mtu` it is.
+    fn mtu_object(&self) -> String {
+        self.mtu.as_ref().map_or_else(|| self.object.clone(), |mtu| format!("link {}", mtu.link))
+    }
 }
 
 fn wanted_devices(desired: &Desired) -> impl Iterator<Item = Wanted<'_>> {
     let links = desired.links().iter().filter_map(|link| {
         let config = link.device.as_ref()?;
         let object = format!("link {}", link.name);
-        Some(Wanted { object, name: &link.name, config, mtu: link.mtu })
+        Some(Wanted { object, name: &link.name, config, mtu: configured_mtu(link) })
     });
     let ports = desired.ports().iter().map(|port| Wanted {
         object: format!("port {}", port.name),
         name: &port.name,
         config: &port.device,
-        mtu: configured_mtu(desired, port.home),
+        mtu: port_mtu(desired, port.home),
     });
     links.chain(ports)
 }
 
+fn configured_mtu(link: &Link) -> Option<Mtu<'_>> {
+    link.mtu.map(|bytes| Mtu { bytes, link: &link.name })
+}
+
 /// The MTU that a port's netdev gets, where the configuration says one.
-fn configured_mtu(desired: &Desired, home: Home) -> Option<u32> {
+fn port_mtu(desired: &Desired, home: Home) -> Option<Mtu<'_>> {
     match home {
         Home::Station { channel, .. } => {
             let link = desired.link_of(desired.channel(channel));
-            let host_local = link.device.is_none().then_some(MTU_DEFAULT);
-            link.mtu.or(host_local)
+            let host_local = Mtu { bytes: MTU_DEFAULT, link: &link.name };
+            configured_mtu(link).or_else(|| link.device.is_none().then_some(host_local))
         }
         Home::Bridge(bridge) => {
             let members = desired.bridge(bridge).members.iter();
             let links = members.map(|member| desired.link_of(desired.channel(member.channel)));
-            links.filter_map(|link| link.mtu).min()
+            links.filter_map(configured_mtu).min_by_key(|mtu| mtu.bytes)
         }
+    }
+}
+
+/// Sets all of them, each for an object, or none.
+fn set_mtus(retunes: Vec<(String, Retune)>) -> Result<(), ApplyError> {
+    let mut undo = Vec::with_capacity(retunes.len());
+    for (object, retune) in retunes {
+        match retune.set() {
+            Ok(former) => undo.extend(former),
+            Err(problem) => {
+                undo.into_iter().rev().for_each(set_back);
+                return Err(ApplyError::Mtu { object, problem });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn set_back(former: Retune) {
+    if let Err(problem) = former.set() {
+        tracing::error!(problem, "an MTU that was changed for nothing could not be set back");
     }
 }
 
@@ -232,13 +317,33 @@ fn refuse_restart(running: &SwitchConfig, wanted: &SwitchConfig) -> Result<(), A
     }
 }
 
+/// Quarantine.
+impl Engine {
+    /// Ends the quarantine of a port or link: its queues are served again, with what
+    /// waits in them. Nobody else is concerned.
+    pub fn release(&mut self, name: &str) -> Result<Release, ApplyError> {
+        let Some(device) = self.devices.get_mut(name) else {
+            let hint = hint(name, self.devices.keys().map(String::as_str));
+            return Err(ApplyError::NoSuchPort { name: name.to_owned(), hint });
+        };
+        if device.attached.condition() != Condition::Quarantined {
+            return Ok(Release::NotQuarantined);
+        }
+        // A worker leaves the queues of a device that failed alone for as long as it
+        // has them: they come back and are handed out anew.
+        device.care = Care::Returning { queues: device.placement.len() };
+        device.attached.set_condition(Condition::Working);
+        self.crew.dismiss(device.attached.id, &device.placement);
+        Ok(Release::Released)
+    }
+}
+
 /// What happens by itself.
 impl Engine {
     /// Takes note of what a worker tells.
     pub fn handle(&mut self, event: Event) {
         match event {
-            // The queue, and with it the device's file, closes here.
-            Event::Dismissed(queue) => drop(queue),
+            Event::Dismissed(queue) => self.take_back(*queue),
             Event::DismissedAll(_) => {}
             Event::Lost(device) => self.note_lost(device),
             Event::Quarantined { device, cause } => {
@@ -253,6 +358,22 @@ impl Engine {
         }
     }
 
+    /// A queue that a worker gave back: served again if its device was released, else
+    /// closed here, and with the last of them the device's file.
+    fn take_back(&mut self, queue: ReceiveQueue) {
+        let Some((_, device)) = self.device_mut(queue.device) else { return };
+        let Care::Returning { queues } = device.care else { return };
+        if !Arc::ptr_eq(&device.attached, &queue.attached) {
+            return;
+        }
+        let Some(&worker) = device.placement.get(usize::from(queue.index)) else { return };
+        device.care = match queues {
+            0 | 1 => Care::None,
+            more => Care::Returning { queues: more - 1 },
+        };
+        self.crew.adopt(worker, queue);
+    }
+
     fn device_mut(&mut self, id: DeviceId) -> Option<(&str, &mut Device)> {
         let mut devices = self.devices.iter_mut();
         let found = devices.find(|(_, device)| device.attached.id == id);
@@ -265,7 +386,7 @@ impl Engine {
         if device.attached.condition() != Condition::Lost {
             return;
         }
-        match &device.config {
+        match &device.source.config {
             DeviceConfig::Tap { interface } => {
                 device.last_error = format!("interface {interface} was deleted");
                 tracing::warn!(port = name, interface, "the TAP was deleted: it is made again");
@@ -330,12 +451,12 @@ impl Engine {
         let device = self.devices.get(name).ok_or_else(gone)?;
         let tokens = self.crew.tokens();
         let (id, counters) = (device.attached.id, Arc::clone(&device.attached.counters));
-        let embedder = &mut *self.embedder;
-        let fresh = devices::open(name, wanted.config, wanted.mtu, tokens.len(), embedder)?;
-        let ready = fresh.attach(id, name, counters, &tokens);
+        let ready =
+            wanted.open(tokens.len(), &mut *self.embedder)?.attach(id, name, counters, &tokens);
         let mut plugged: Devices =
             self.devices.iter().map(|(name, device)| (name.clone(), device.plugged())).collect();
-        plugged.insert(name.to_owned(), ready.plugged());
+        let (attached, mtu) = (Arc::clone(&ready.attached), ready.source.mtu);
+        plugged.insert(name.to_owned(), Plugged { attached, mtu });
         let mut ids = self.ids.clone();
         ids.begin();
         let topology = topology(&desired, &plugged, &mut ids, self.revision + 1)
@@ -343,7 +464,8 @@ impl Engine {
         let snapshot = compile::compile(&topology).map_err(|error| error.to_string())?;
         // commit
         self.publish(Box::new(snapshot));
-        self.plug(name, wanted.config.clone(), ready);
+        let before = self.unplug(name).map(|(_, device)| device);
+        self.plug(name.to_owned(), ready, before);
         Ok(())
     }
 }

@@ -6,6 +6,8 @@ use hairpin_dataplane::snapshot::{
     Addresses, Admin, DEVICES_MAX, DeviceId, DomainId, Generation, PORTS_MAX, PortId, VlanPolicy,
 };
 
+use crate::config::DeviceConfig;
+
 /// Numbers by name. A name that goes gives its number back, to be used again as
 /// late as possible.
 #[derive(Clone, Debug, Default)]
@@ -47,6 +49,8 @@ impl Pool {
 /// What learned addresses depend on: when it changes, they no longer count.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Standing {
+    /// What it is plugged into: behind another device are other stations.
+    pub device: Option<DeviceConfig>,
     /// Where the port is.
     pub domain: DomainId,
     /// Up or down.
@@ -149,7 +153,8 @@ mod tests {
 
     fn standing(admin: Admin) -> Standing {
         let addresses = Addresses::Learned { limit: 1 };
-        Standing { domain: DomainId(0), admin, vlan: VlanPolicy::Transparent, addresses }
+        let device = None;
+        Standing { device, domain: DomainId(0), admin, vlan: VlanPolicy::Transparent, addresses }
     }
 
     /// One change in which these ports are wanted.

@@ -81,6 +81,14 @@ pub enum ApplyError {
         /// What stands against it, and the remedy.
         problem: String,
     },
+    /// A netdev does not get its MTU.
+    #[error("{object}: {problem}")]
+    Mtu {
+        /// Kind and name of what the MTU is configured for.
+        object: String,
+        /// Field, value, what stands against it, and the remedy.
+        problem: String,
+    },
     /// Only a start can change this.
     #[error(
         "switch: {field}: a running switch cannot change it; restart the daemon, or leave it as \
@@ -113,6 +121,15 @@ impl ApplyError {
     fn exhausted(object: &str) -> ApplyError {
         ApplyError::Exhausted { object: object.to_owned() }
     }
+}
+
+/// What came of a release.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Release {
+    /// The quarantine is over.
+    Released,
+    /// There was none; nothing was done.
+    NotQuarantined,
 }
 
 /// Why a switch did not start.
@@ -221,6 +238,15 @@ impl Switch {
         let mut engine = self.engine();
         let config = change.apply_to(engine.desired.config().clone(), name)?;
         engine.apply(Desired::try_from(config)?)
+    }
+
+    /// Ends the quarantine of a port, or of a link, by its name. One that is in none
+    /// is left as it is.
+    ///
+    /// # Errors
+    /// [`ApplyError::NoSuchPort`].
+    pub fn release(&self, name: &str) -> Result<Release, ApplyError> {
+        self.engine().release(name)
     }
 
     /// Everything but counters, at one moment.

@@ -153,6 +153,7 @@ impl Build<'_> {
         }
         let port = self.ids.port(&channel.name)?;
         let standing = Standing {
+            device: link.device.clone(),
             domain: self.ids.domain(&bridge.name)?,
             admin: link.admin,
             vlan: VlanPolicy::Transparent,
@@ -185,6 +186,7 @@ impl Build<'_> {
             Home::Bridge(bridge) => (&self.desired.bridge(bridge).name, port.addresses.clone()),
         };
         let standing = Standing {
+            device: Some(port.device.clone()),
             domain: self.ids.domain(home)?,
             admin: port.admin,
             vlan: port.vlan.clone(),
