@@ -588,9 +588,12 @@ fn others_may_read_but_not_write() {
         command.args(words).output().unwrap()
     };
     assert!(nobody(&["show"]).status.success());
-    let output = nobody(&["port", "set", "vm1", "mode=vepa"]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("user 65534 may read but not change"), "{}", stderr(&output));
+    for words in [&["port", "set", "vm1", "mode=vepa"][..], &["port", "release", "vm1"]] {
+        let output = nobody(words);
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains("user 65534 may read but not change"), "{said}");
+    }
     assert_eq!(place.json("port show vm1")["mode"], "veb");
     drop(daemon);
 }

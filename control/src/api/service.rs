@@ -10,7 +10,7 @@ use super::{peer, views};
 use crate::config::VlanConfig;
 use crate::config::nearest::hint;
 use crate::switch::view::{LearnedAddress, View};
-use crate::switch::{ApplyError, HomeChange, PortChange, Switch};
+use crate::switch::{ApplyError, HomeChange, PortChange, Release, Switch};
 
 /// Addresses per page unless asked otherwise, and the most.
 const PAGE: (usize, usize) = (1000, 10_000);
@@ -78,6 +78,24 @@ impl switch_server::Switch for Service {
         let view = self.switch.view();
         let (port, revision) = (port(&view, &name)?, view.revision);
         Ok(Response::new(v1::SetPortResponse { port: Some(port), revision }))
+    }
+
+    async fn release_port(
+        &self,
+        request: Request<v1::ReleasePortRequest>,
+    ) -> Reply<v1::ReleasePortResponse> {
+        peer::may_write(&request)?;
+        let name = request.into_inner().name;
+        let release = self.switch.release(&name).map_err(refusal)?;
+        tracing::info!(port = name, ?release, "release port");
+        let view = self.switch.view();
+        let link = views::links(&view).into_iter().find(|link| link.name == name);
+        let released = match link {
+            Some(link) => v1::release_port_response::Released::Link(link),
+            None => v1::release_port_response::Released::Port(port(&view, &name)?),
+        };
+        let was_quarantined = release == Release::Released;
+        Ok(Response::new(v1::ReleasePortResponse { released: Some(released), was_quarantined }))
     }
 
     async fn stats(&self, request: Request<v1::StatsRequest>) -> Reply<v1::StatsResponse> {

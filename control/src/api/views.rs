@@ -167,7 +167,9 @@ pub fn port(view: &View, port: &Port) -> v1::Port {
     }
 }
 
-fn mode(mode: Mode) -> v1::Mode {
+/// A mode.
+#[must_use]
+pub fn mode(mode: Mode) -> v1::Mode {
     match mode {
         Mode::Veb => v1::Mode::Veb,
         Mode::Vepa => v1::Mode::Vepa,
@@ -176,7 +178,9 @@ fn mode(mode: Mode) -> v1::Mode {
     }
 }
 
-fn admin(admin: Admin) -> v1::Admin {
+/// What somebody wants it to be.
+#[must_use]
+pub fn admin(admin: Admin) -> v1::Admin {
     match admin {
         Admin::Up => v1::Admin::Up,
         Admin::Down => v1::Admin::Down,
@@ -203,7 +207,9 @@ fn device(device: &DeviceConfig) -> v1::Device {
     v1::Device { kind: Some(kind) }
 }
 
-fn vlan(vlan: &VlanConfig) -> v1::Vlan {
+/// A port's VLANs.
+#[must_use]
+pub fn vlan(vlan: &VlanConfig) -> v1::Vlan {
     let policy = match vlan {
         VlanConfig::Transparent => v1::vlan::Policy::Transparent(v1::Transparent {}),
         VlanConfig::Access(id) => v1::vlan::Policy::Access(id.get().into()),

@@ -49,6 +49,8 @@ calls! {
     get_port(GetPortRequest) -> GetPortResponse;
     /// Changes a port.
     set_port(SetPortRequest) -> SetPortResponse;
+    /// Ends a quarantine.
+    release_port(ReleasePortRequest) -> ReleasePortResponse;
     /// Counters.
     stats(StatsRequest) -> StatsResponse;
     /// A page of addresses.

@@ -2,25 +2,84 @@
 
 use anyhow::anyhow;
 use hairpin_proto::v1;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::Client;
 use super::table::{fields, table};
 use super::{Format, ListOrShow, json, port, words};
 use crate::config::nearest::hint;
 
-/// The object of this name.
-fn find<'o, T>(
-    kind: &str,
-    wanted: &str,
-    all: &'o [T],
-    name: impl Fn(&T) -> &String,
-) -> anyhow::Result<&'o T> {
-    all.iter().find(|object| name(object) == wanted).ok_or_else(|| {
-        let names: Vec<&String> = all.iter().map(&name).collect();
-        let near = hint(wanted, names.into_iter().map(String::as_str));
-        anyhow!("there is no {kind} {wanted:?}{near}")
-    })
+/// A kind of object, as commands list and show it.
+pub struct Kind<O> {
+    /// What one of them is called; with an s, several, and their list in JSON.
+    pub word: &'static str,
+    /// One's name.
+    pub name: fn(&O) -> &String,
+    /// One, for programs.
+    pub json: fn(&O) -> Value,
+    /// One, for people.
+    pub fields: fn(&O) -> String,
+    /// All, for people.
+    pub table: fn(&[O]) -> String,
+}
+
+const LINK: Kind<v1::Link> = Kind {
+    word: "link",
+    name: |link| &link.name,
+    json: json::link,
+    fields: one_link,
+    table: links,
+};
+
+const CHANNEL: Kind<v1::Channel> = Kind {
+    word: "channel",
+    name: |channel| &channel.name,
+    json: json::channel,
+    fields: one_channel,
+    table: channels,
+};
+
+const BRIDGE: Kind<v1::Bridge> = Kind {
+    word: "bridge",
+    name: |bridge| &bridge.name,
+    json: json::bridge,
+    fields: one_bridge,
+    table: bridges,
+};
+
+impl<O> Kind<O> {
+    /// All of them.
+    pub fn list(&self, all: &[O], format: Format) -> String {
+        match format {
+            Format::Json => {
+                json::text(&json!({ (format!("{}s", self.word)): json::each(all, self.json) }))
+            }
+            Format::Table => (self.table)(all),
+        }
+    }
+
+    /// One of them.
+    pub fn show(&self, object: &O, format: Format) -> String {
+        match format {
+            Format::Json => json::text(&(self.json)(object)),
+            Format::Table => (self.fields)(object),
+        }
+    }
+
+    /// What was asked.
+    fn answer(
+        &self,
+        all: &[O],
+        what: Option<ListOrShow>,
+        format: Format,
+    ) -> anyhow::Result<String> {
+        let Some(ListOrShow::Show { name }) = what else { return Ok(self.list(all, format)) };
+        let found = all.iter().find(|object| *(self.name)(object) == name).ok_or_else(|| {
+            let near = hint(&name, all.iter().map(|object| (self.name)(object).as_str()));
+            anyhow!("there is no {} {name:?}{near}", self.word)
+        })?;
+        Ok(self.show(found, format))
+    }
 }
 
 /// `hairpin show`.
@@ -54,20 +113,7 @@ pub fn link(
     what: Option<ListOrShow>,
     format: Format,
 ) -> anyhow::Result<String> {
-    let all = client.list_links(v1::ListLinksRequest {})?.links;
-    match (what.unwrap_or(ListOrShow::List), format) {
-        (ListOrShow::List, Format::Table) => Ok(links(&all)),
-        (ListOrShow::List, Format::Json) => {
-            Ok(json::text(&json!({ "links": json::each(&all, json::link) })))
-        }
-        (ListOrShow::Show { name }, format) => {
-            let link = find("link", &name, &all, |link| &link.name)?;
-            Ok(match format {
-                Format::Json => json::text(&json::link(link)),
-                Format::Table => one_link(link),
-            })
-        }
-    }
+    LINK.answer(&client.list_links(v1::ListLinksRequest {})?.links, what, format)
 }
 
 fn one_link(link: &v1::Link) -> String {
@@ -78,7 +124,7 @@ fn one_link(link: &v1::Link) -> String {
         ("device", words::device(link.device.as_ref())),
         ("mtu", link.mtu.to_string()),
         ("channels", words::joined(&link.channels)),
-        ("last error", if link.last_error.is_empty() { "-" } else { &link.last_error }.to_owned()),
+        ("last error", words::or_dash(&link.last_error)),
     ])
 }
 
@@ -103,20 +149,7 @@ pub fn channel(
     what: Option<ListOrShow>,
     format: Format,
 ) -> anyhow::Result<String> {
-    let all = client.list_channels(v1::ListChannelsRequest {})?.channels;
-    match (what.unwrap_or(ListOrShow::List), format) {
-        (ListOrShow::List, Format::Table) => Ok(channels(&all)),
-        (ListOrShow::List, Format::Json) => {
-            Ok(json::text(&json!({ "channels": json::each(&all, json::channel) })))
-        }
-        (ListOrShow::Show { name }, format) => {
-            let channel = find("channel", &name, &all, |channel| &channel.name)?;
-            Ok(match format {
-                Format::Json => json::text(&json::channel(channel)),
-                Format::Table => one_channel(channel),
-            })
-        }
-    }
+    CHANNEL.answer(&client.list_channels(v1::ListChannelsRequest {})?.channels, what, format)
 }
 
 fn svid(channel: &v1::Channel) -> String {
@@ -129,7 +162,7 @@ fn one_channel(channel: &v1::Channel) -> String {
         ("link", channel.link.clone()),
         ("svid", svid(channel)),
         ("ports", words::joined(&channel.ports)),
-        ("bridge", if channel.bridge.is_empty() { "-" } else { &channel.bridge }.to_owned()),
+        ("bridge", words::or_dash(&channel.bridge)),
     ])
 }
 
@@ -151,20 +184,7 @@ pub fn bridge(
     what: Option<ListOrShow>,
     format: Format,
 ) -> anyhow::Result<String> {
-    let all = client.list_bridges(v1::ListBridgesRequest {})?.bridges;
-    match (what.unwrap_or(ListOrShow::List), format) {
-        (ListOrShow::List, Format::Table) => Ok(bridges(&all)),
-        (ListOrShow::List, Format::Json) => {
-            Ok(json::text(&json!({ "bridges": json::each(&all, json::bridge) })))
-        }
-        (ListOrShow::Show { name }, format) => {
-            let bridge = find("bridge", &name, &all, |bridge| &bridge.name)?;
-            Ok(match format {
-                Format::Json => json::text(&json::bridge(bridge)),
-                Format::Table => one_bridge(bridge),
-            })
-        }
-    }
+    BRIDGE.answer(&client.list_bridges(v1::ListBridgesRequest {})?.bridges, what, format)
 }
 
 fn one_bridge(bridge: &v1::Bridge) -> String {

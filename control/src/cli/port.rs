@@ -1,14 +1,14 @@
-//! `hairpin port list|show|set`.
+//! `hairpin port list|show|set|release`.
 
 use clap::{Args, Subcommand};
-use hairpin_dataplane::snapshot::{Admin, Mode};
 use hairpin_proto::v1;
 use serde_json::json;
 
 use super::client::Client;
+use super::objects::Kind;
 use super::table::{fields, table};
 use super::{Format, UsageError, json, words};
-use crate::config::VlanConfig;
+use crate::api::views;
 use crate::config::nearest::hint;
 use crate::config::read::leaf::{self, Wrong};
 
@@ -36,6 +36,11 @@ enum PortCommand {
         #[arg(required = true, value_name = "KEY=VALUE")]
         changes: Vec<String>,
     },
+    /// End the quarantine of a port, or of a link; one that is in none is left as it is
+    Release {
+        /// Its name
+        name: String,
+    },
 }
 
 /// `hairpin port`.
@@ -46,31 +51,44 @@ pub fn port(
 ) -> anyhow::Result<String> {
     match args.what.unwrap_or(PortCommand::List) {
         PortCommand::List => {
-            let all = client()?.list_ports(v1::ListPortsRequest {})?.ports;
-            Ok(match format {
-                Format::Json => json::text(&json!({ "ports": json::each(&all, json::port) })),
-                Format::Table => ports(&all),
-            })
+            Ok(PORT.list(&client()?.list_ports(v1::ListPortsRequest {})?.ports, format))
         }
         PortCommand::Show { name } => {
             let port = client()?.get_port(v1::GetPortRequest { name })?.port.unwrap_or_default();
-            Ok(match format {
-                Format::Json => json::text(&json::port(&port)),
-                Format::Table => one(&port),
-            })
+            Ok(PORT.show(&port, format))
         }
         PortCommand::Set { name, changes } => {
             // What is asked is understood before anybody is asked.
             let request = request(name, &changes)?;
-            let response = client()?.set_port(request)?;
-            let port = response.port.unwrap_or_default();
-            Ok(match format {
-                Format::Json => json::text(&json::port(&port)),
-                Format::Table => one(&port),
-            })
+            let port = client()?.set_port(request)?.port.unwrap_or_default();
+            Ok(PORT.show(&port, format))
+        }
+        PortCommand::Release { name } => {
+            let request = v1::ReleasePortRequest { name: name.clone() };
+            Ok(released(&name, &client()?.release_port(request)?, format))
         }
     }
 }
+
+fn released(name: &str, response: &v1::ReleasePortResponse, format: Format) -> String {
+    use v1::release_port_response::Released;
+    match (format, &response.released) {
+        (Format::Json, released) => {
+            let mut object = match released {
+                Some(Released::Port(port)) => json::port(port),
+                Some(Released::Link(link)) => json::link(link),
+                None => json!({ "name": name }),
+            };
+            object["was_quarantined"] = response.was_quarantined.into();
+            json::text(&object)
+        }
+        (Format::Table, _) if response.was_quarantined => format!("{name} is released\n"),
+        (Format::Table, _) => format!("{name} was not in quarantine; it is left as it is\n"),
+    }
+}
+
+const PORT: Kind<v1::Port> =
+    Kind { word: "port", name: |port| &port.name, json: json::port, fields: one, table: ports };
 
 /// All ports as a table.
 #[must_use]
@@ -112,7 +130,7 @@ fn one(port: &v1::Port) -> String {
         ("mtu", port.mtu.to_string()),
         ("workers", words::joined(&workers)),
         ("reopened", port.reopened.to_string()),
-        ("last error", if port.last_error.is_empty() { "-" } else { &port.last_error }.to_owned()),
+        ("last error", words::or_dash(&port.last_error)),
     ])
 }
 
@@ -136,9 +154,9 @@ fn set(request: &mut v1::SetPortRequest, key: &str, value: &str) -> anyhow::Resu
         anyhow::anyhow!("port {}: {key}: {problem}; {remedy}", request.name)
     };
     match key {
-        "mode" => request.mode = mode(leaf::mode(&text).map_err(refused)?) as i32,
-        "admin" => request.admin = admin(leaf::admin(&text).map_err(refused)?) as i32,
-        "vlan" => request.vlan = Some(vlan(leaf::vlan_words(value).map_err(refused)?)),
+        "mode" => request.mode = views::mode(leaf::mode(&text).map_err(refused)?) as i32,
+        "admin" => request.admin = views::admin(leaf::admin(&text).map_err(refused)?) as i32,
+        "vlan" => request.vlan = Some(views::vlan(&leaf::vlan_words(value).map_err(refused)?)),
         "channel" => {
             request.home = Some(v1::set_port_request::Home::Channel(value.to_owned()));
         }
@@ -150,32 +168,4 @@ fn set(request: &mut v1::SetPortRequest, key: &str, value: &str) -> anyhow::Resu
         }
     }
     Ok(())
-}
-
-fn mode(mode: Mode) -> v1::Mode {
-    match mode {
-        Mode::Veb => v1::Mode::Veb,
-        Mode::Vepa => v1::Mode::Vepa,
-        Mode::Private => v1::Mode::Private,
-        Mode::Direct => v1::Mode::Direct,
-    }
-}
-
-fn admin(admin: Admin) -> v1::Admin {
-    match admin {
-        Admin::Up => v1::Admin::Up,
-        Admin::Down => v1::Admin::Down,
-    }
-}
-
-fn vlan(vlan: VlanConfig) -> v1::Vlan {
-    let policy = match vlan {
-        VlanConfig::Transparent => v1::vlan::Policy::Transparent(v1::Transparent {}),
-        VlanConfig::Access(id) => v1::vlan::Policy::Access(id.get().into()),
-        VlanConfig::Trunk { members, native } => v1::vlan::Policy::Trunk(v1::Trunk {
-            vids: members.iter().map(|id| id.get().into()).collect(),
-            native: native.map(|id| id.get().into()),
-        }),
-    };
-    v1::Vlan { policy: Some(policy) }
 }

@@ -103,10 +103,16 @@ pub fn home(port: &v1::Port) -> &str {
     }
 }
 
+/// A text that may be empty.
+#[must_use]
+pub fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-" } else { text }.to_owned()
+}
+
 /// Names side by side.
 #[must_use]
 pub fn joined(names: &[String]) -> String {
-    if names.is_empty() { "-".to_owned() } else { names.join(" ") }
+    or_dash(&names.join(" "))
 }
 
 #[cfg(test)]
