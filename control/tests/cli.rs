@@ -142,7 +142,7 @@ fn is_root(test: &str) -> bool {
     let all = std::env::var("HAIRPIN_TESTS").is_ok_and(|tests| tests == "all");
     assert!(root || !all, "{test} needs root, and HAIRPIN_TESTS=all forbids to skip it");
     if !root {
-        println!("skipped: {test} needs root to make TAPs in a network namespace");
+        println!("skipped {test}: TAPs in a network namespace need root");
     }
     root
 }

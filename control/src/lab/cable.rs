@@ -13,7 +13,7 @@ use hairpin_dataplane::wire::Mac;
 use hairpin_dataplane::wire::ethernet::{self, Outer};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::plan::Tag;
+use super::plan::{Family, Tag};
 
 /// How long the cable looks for frames before it waits for a wake-up.
 const LOOKS: u32 = 64;
@@ -31,6 +31,17 @@ pub(super) enum Direction {
     Back,
 }
 
+/// What a frame is for, as far as the lab tells frames apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(super) enum Traffic {
+    /// An echo request.
+    Echo(Family),
+    /// A TCP segment, or several.
+    Tcp(Family),
+    /// Anything else: echo replies, address resolution, …
+    Other,
+}
+
 /// Which frames are counted together.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Seen {
@@ -42,9 +53,22 @@ pub(super) struct Seen {
     pub source: Mac,
     /// To whom: unicast only is told apart by sender and receiver.
     pub destination: Mac,
+    /// What for.
+    pub traffic: Traffic,
 }
 
-type Counts = Arc<Mutex<HashMap<Seen, u64>>>;
+/// How much of it was seen.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) struct Amount {
+    pub frames: u64,
+    /// With all headers, unsegmented.
+    pub bytes: u64,
+}
+
+/// What crossed the cable.
+pub(super) type Crossed = HashMap<Seen, Amount>;
+
+type Counts = Arc<Mutex<Crossed>>;
 
 /// A cable with its thread, which ends when this is dropped.
 pub(super) struct Cable {
@@ -76,7 +100,7 @@ impl Cable {
     }
 
     /// What was seen so far.
-    pub fn seen(&self) -> HashMap<Seen, u64> {
+    pub fn seen(&self) -> Crossed {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -142,10 +166,86 @@ fn note(direction: Direction, frame: &[u8], counts: &Counts) {
         return;
     }
     let (destination, source) = ethernet::addresses(frame);
-    let tag = match ethernet::outer(frame, ethernet::ADDRESSES_BYTES) {
-        Outer::S(tci) => Tag(Some(tci.vid_bits())),
-        _ => Tag(None),
+    let (tag, offset) = match ethernet::outer(frame, ethernet::ADDRESSES_BYTES) {
+        Outer::S(tci) => {
+            (Tag(Some(tci.vid_bits())), ethernet::ADDRESSES_BYTES + ethernet::TAG_BYTES)
+        }
+        _ => (Tag(None), ethernet::ADDRESSES_BYTES),
     };
-    let seen = Seen { direction, tag, source, destination };
-    *counts.lock().unwrap_or_else(PoisonError::into_inner).entry(seen).or_default() += 1;
+    let traffic = traffic(frame, offset).unwrap_or(Traffic::Other);
+    let seen = Seen { direction, tag, source, destination, traffic };
+    let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+    let amount = counts.entry(seen).or_default();
+    amount.frames += 1;
+    amount.bytes += frame.len() as u64;
+}
+
+/// What a frame is for, by its EtherType at `offset`, its IP protocol (IANA, protocol
+/// numbers; no VM of the lab sends IPv6 extension headers with an echo or TCP) and its
+/// ICMP type (RFC 792, RFC 4443).
+fn traffic(frame: &[u8], offset: usize) -> Option<Traffic> {
+    let ip = frame.get(offset + 2..)?;
+    let (family, protocol, header_bytes) = match ethernet::word(frame, offset)? {
+        ethernet::ETHERTYPE_IPV4 => (Family::Ipv4, *ip.get(9)?, usize::from(ip.first()? & 0xf) * 4),
+        ethernet::ETHERTYPE_IPV6 => (Family::Ipv6, *ip.get(6)?, 40),
+        _ => return None,
+    };
+    match (family, protocol, *ip.get(header_bytes)?) {
+        (Family::Ipv4, 1, 8) | (Family::Ipv6, 58, 128) => Some(Traffic::Echo(family)),
+        (_, 6, _) => Some(Traffic::Tcp(family)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TO: Mac = Mac::new([0x52, 0x54, 0, 0, 0, 2]);
+    const FROM: Mac = Mac::new([0x52, 0x54, 0, 0, 0, 1]);
+
+    /// A frame with a protocol's number in an IP header without options, and the first
+    /// byte behind it.
+    fn frame(tag: &[u8], family: Family, protocol: u8, first: u8) -> Vec<u8> {
+        let (ethertype, mut ip, at) = match family {
+            Family::Ipv4 => ([8, 0], vec![0; 20], 9),
+            Family::Ipv6 => ([0x86, 0xdd], vec![0; 40], 6),
+        };
+        ip[0] = if family == Family::Ipv4 { 0x45 } else { 0x60 };
+        ip[at] = protocol;
+        [&TO.octets()[..], &FROM.octets(), tag, &ethertype, &ip, &[first, 0, 0, 0]].concat()
+    }
+
+    fn noted(frame: &[u8]) -> (Tag, Traffic, Amount) {
+        let counts = Counts::default();
+        note(Direction::Out, frame, &counts);
+        let crossed = counts.lock().unwrap();
+        let (seen, amount) = crossed.iter().next().unwrap();
+        assert_eq!((seen.source, seen.destination), (FROM, TO));
+        (seen.tag, seen.traffic, *amount)
+    }
+
+    #[test]
+    fn frames_are_told_apart_by_tag_family_and_purpose() {
+        let (v4, v6) = (Family::Ipv4, Family::Ipv6);
+        let s_100 = [0x88, 0xa8, 0xe0, 100];
+        let cases: [(&[u8], _, _, _, _); 8] = [
+            (&[], v4, 1, 8, Traffic::Echo(v4)),
+            (&[], v6, 58, 128, Traffic::Echo(v6)),
+            (&s_100, v6, 58, 128, Traffic::Echo(v6)),
+            (&s_100, v4, 6, 0, Traffic::Tcp(v4)),
+            (&[], v6, 6, 128, Traffic::Tcp(v6)),
+            // An echo reply, a neighbour solicitation, and ICMP of the other family.
+            (&[], v4, 1, 0, Traffic::Other),
+            (&[], v6, 58, 135, Traffic::Other),
+            (&[], v6, 1, 8, Traffic::Other),
+        ];
+        for (tag, family, protocol, first, traffic) in cases {
+            let frame = frame(tag, family, protocol, first);
+            let svid = (!tag.is_empty()).then_some(100);
+            let amount = Amount { frames: 1, bytes: frame.len() as u64 };
+            assert_eq!(noted(&frame), (Tag(svid), traffic, amount));
+            assert_eq!(noted(&frame[..frame.len() - 4]).1, Traffic::Other, "cut short");
+        }
+    }
 }

@@ -3,11 +3,14 @@
 //! * [`plan`] — the VMs and what must hold. [`site`] — two switches, a cable.
 //! * [`stack`], [`stacks`] — VMs in the process; [`namespaces`] — VMs as network
 //!   namespaces; [`guests`] — either.
-//! * [`cable`] — carries and counts. [`checks`], [`report`] — what is tried, and
-//!   what is printed.
+//! * [`cable`] — carries and counts. [`checks`], [`findings`], [`report`] — what is tried,
+//!   what it proves, what is printed.
+//! * [`estate`] — what outlives a process, and is cleared away all the same.
 
 mod cable;
 mod checks;
+mod estate;
+mod findings;
 mod guests;
 mod namespaces;
 pub mod plan;
@@ -17,29 +20,32 @@ mod site;
 mod stack;
 mod stacks;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
-use checks::{Reached, Transferred};
+use estate::Estate;
+use findings::Findings;
 use plan::Scenario;
+use progress::{Interrupt, print, say};
 use site::{Kind, Site};
 
-use hairpin_dataplane::ledger::Totals;
-
 use crate::api::listen::Bound;
-use crate::switch::Switch;
 
-/// How often the ledgers are read until they balance.
-const LEDGER_TRIES: usize = 100;
+/// What `hairpin lab --help` ends with.
+const EXIT: &str = "\
+Exit status: 0 if every expectation holds; 1 if one does not, if the site could not be built, or \
+if Ctrl-C (or SIGTERM, SIGHUP) came before the verdict. Ctrl-C ends --hold with the status of the \
+verdict.
+
+The lab removes all that it made, however it ends; after kill -9 the next lab of the same user \
+does. Labs may run side by side.";
 
 /// The arguments of `hairpin lab`.
 #[derive(Debug, Args)]
+#[command(after_help = EXIT)]
 pub struct LabArgs {
     /// VMs are network namespaces on TAP, with the kernel's TCP/IP stack (needs root)
     #[arg(long)]
@@ -58,92 +64,50 @@ pub struct LabArgs {
 /// # Errors
 /// What could not be built, or was interrupted.
 pub fn run(args: &LabArgs) -> Result<ExitCode> {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&interrupted))?;
-    }
+    let interrupt = Interrupt::heed()?;
     let kind = if args.netns { Kind::Namespaces } else { Kind::InProcess };
     if kind == Kind::Namespaces {
         namespaces::check()?;
     }
+    estate::clear_the_dead();
     let vms = args.scenario.vms();
     let started = Instant::now();
-    eprintln!("lab: building {} VMs, two switches and a cable", vms.len());
-    let mut site = Site::build(&vms, kind)?;
-    let reached = checks::reach_all(&vms, &mut site.guests, &site.cable, &interrupted)?;
-    let transferred = checks::transfer_all(&vms, &mut site.guests, &site.cable, &interrupted)?;
-    print!("{}", report::report(&vms, &reached, &transferred));
-    let balanced = check_ledgers(&[("station", &site.station), ("bridge", &site.bridge)]);
-    let holds = reached.iter().all(Reached::holds)
-        && transferred.iter().all(Transferred::holds)
-        && balanced;
-    let verdict = if holds { "every expectation holds" } else { "NOT every expectation holds" };
-    println!("\n{verdict} ({:.1} s)", started.elapsed().as_secs_f64());
+    say(format_args!("lab: building {} VMs, two switches and a cable", vms.len()));
+    // It goes after the site, which lives in it.
+    let mut estate = Estate::new();
+    let mut site = Site::build(&vms, kind, &mut estate, &interrupt)?;
+    let Site { cable, station, bridge, guests } = &mut site;
+    let findings = Findings {
+        reached: checks::reach_all(&vms, guests, cable, &interrupt)?,
+        transferred: checks::transfer_all(&vms, guests, cable, &interrupt)?,
+        ledgers: vec![
+            ("station", findings::settled(station)),
+            ("bridge", findings::settled(bridge)),
+        ],
+    };
+    print(format_args!("{}", report::report(&vms, &findings)))?;
+    let verdict = match findings.hold() {
+        true => "every expectation holds",
+        false => "NOT every expectation holds",
+    };
+    print(format_args!("{verdict} ({:.1} s)", started.elapsed().as_secs_f64()))?;
     if args.hold {
-        hold(&mut site, &interrupted)?;
+        hold(&mut site, &mut estate, &interrupt)?;
     }
-    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Whether every frame is accounted for; prints what was dropped and why.
-fn check_ledgers(switches: &[(&str, &Switch)]) -> bool {
-    println!("\n  {:<10} {:<10} {:<26} {:>8}", "dropped at", "port", "reason", "frames");
-    for (name, switch) in switches {
-        for (port, totals) in switch.totals() {
-            for (reason, count) in totals.drops() {
-                println!("  {name:<10} {port:<10} {:<26} {count:>8}", reason.name());
-            }
-        }
-    }
-    switches.iter().all(|(_, switch)| balances(switch))
-}
-
-/// Whether both ledgers of every device balance, and all copies were brought
-/// somewhere; asked again while frames are on their way.
-fn balances(switch: &Switch) -> bool {
-    (0..LEDGER_TRIES).any(|_| {
-        let totals = switch.totals();
-        let fan_out: u64 = totals.values().map(|totals| totals.fan_out).sum();
-        let offered: u64 = totals.values().map(|totals| totals.offered).sum();
-        let balanced = fan_out == offered && totals.values().all(Totals::is_balanced);
-        if !balanced {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        balanced
-    })
+    Ok(findings.exit_code())
 }
 
 /// Keeps the site up, with an API socket for each switch.
-fn hold(site: &mut Site, interrupted: &AtomicBool) -> Result<()> {
-    let directory = Directory::make()?;
+fn hold(site: &mut Site, estate: &mut Estate, interrupt: &Interrupt) -> Result<()> {
     let mut servers = Vec::new();
-    println!("\nThe site stays up. Explore it, then press Ctrl-C:\n");
+    print(format_args!("\nThe site stays up. Explore it, then press Ctrl-C:\n"))?;
     for (name, switch) in [("station", &site.station), ("bridge", &site.bridge)] {
-        let socket = directory.0.join(format!("{name}.sock"));
+        let socket = estate.add_socket(name)?;
         servers.push(Bound::bind(&socket)?.serve(switch.clone())?);
-        println!("  hairpin --api unix:{} show", socket.display());
+        print(format_args!("  hairpin --api unix:{} show", socket.display()))?;
     }
-    while !interrupted.load(Ordering::Relaxed) {
+    while !interrupt.is_raised() {
         site.guests.idle();
     }
     Ok(())
-}
-
-/// A directory for the API sockets, removed when this is dropped.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn make() -> Result<Directory> {
-        let path = std::env::temp_dir().join(format!("hairpin-lab-{}", std::process::id()));
-        std::fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
-        Ok(Directory(path))
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("lab: removing {}: {error}", self.0.display());
-        }
-    }
 }

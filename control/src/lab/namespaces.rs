@@ -1,13 +1,11 @@
 //! VMs as network namespaces: the kernel's TCP/IP stack behind a TAP.
 //!
-//! Namespaces are named `hairpin-lab-PID-VM`; those of a lab that crashed are
-//! recognised by a process id that is gone, and removed by the next one.
+//! The namespaces are the lab's [`Estate`], and go with it.
 
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -15,18 +13,19 @@ use hairpin_dataplane::wire::checksum::Sum;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::estate::{Estate, NETNS, ip};
 use super::guests::Transfer;
 use super::plan::VmPlan;
+use super::progress::Interrupt;
 
-/// Where iproute2 keeps its namespaces.
-const NETNS: &str = "/run/netns";
-const PREFIX: &str = "hairpin-lab-";
 /// The TCP port of the lab's transfers.
 const PORT: u16 = 7000;
 /// Bytes of one write or read of a transfer.
 const CHUNK_BYTES: usize = 128 * 1024;
 /// An echo request's payload, in bytes.
 const ECHO_BYTES: usize = 48;
+/// How long a connection may make no progress.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The name of the interface that a VM's port creates.
 pub(super) fn interface(vm: &VmPlan) -> String {
@@ -34,7 +33,7 @@ pub(super) fn interface(vm: &VmPlan) -> String {
     format!("hp{}.{}", std::process::id() % 10_000_000, vm.number)
 }
 
-/// All VMs; their namespaces go when this is dropped.
+/// All VMs.
 pub(super) struct Namespaces {
     names: Vec<String>,
     sequence: u16,
@@ -42,20 +41,23 @@ pub(super) struct Namespaces {
 
 impl Namespaces {
     /// Makes a namespace for each VM; [`Namespaces::plug`] brings its card.
-    pub fn create(vms: &[VmPlan]) -> Result<Namespaces> {
-        remove_orphans();
-        let mut namespaces = Namespaces { names: Vec::new(), sequence: 0 };
+    pub fn create(
+        vms: &[VmPlan],
+        estate: &mut Estate,
+        interrupt: &Interrupt,
+    ) -> Result<Namespaces> {
+        let mut names = Vec::new();
         for vm in vms {
-            let name = format!("{PREFIX}{}-{}", std::process::id(), vm.name);
-            ip(&["netns", "add", &name])?;
-            namespaces.names.push(name);
+            interrupt.check()?;
+            names.push(estate.add_namespace(vm.name)?);
         }
-        Ok(namespaces)
+        Ok(Namespaces { names, sequence: 0 })
     }
 
     /// Moves the VMs' interfaces into their namespaces and gives them addresses.
-    pub fn plug(&self, vms: &[VmPlan]) -> Result<()> {
+    pub fn plug(&self, vms: &[VmPlan], interrupt: &Interrupt) -> Result<()> {
         for (vm, name) in vms.iter().zip(&self.names) {
+            interrupt.check()?;
             let interface = interface(vm);
             ip(&["link", "set", &interface, "netns", name])?;
             let inside = ["-n", name.as_str()];
@@ -86,20 +88,17 @@ impl Namespaces {
     ) -> Result<Transfer> {
         let address = SocketAddr::new(to.1, PORT);
         let listener = inside(&self.names[to.0], move || Ok(TcpListener::bind(address)?))?;
+        // Connected before anybody waits for the connection, which may never come.
+        let connect = move || {
+            TcpStream::connect_timeout(&address, PATIENCE)
+                .with_context(|| format!("connecting to {address}"))
+        };
+        let stream = inside(&self.names[from], connect)?;
         let receiver = std::thread::spawn(move || receive(&listener));
-        let send = move || send(address, length);
-        inside(&self.names[from], send)?;
-        receiver.join().map_err(|_| anyhow::anyhow!("the receiving VM's thread panicked"))?
-    }
-}
-
-impl Drop for Namespaces {
-    fn drop(&mut self) {
-        for name in &self.names {
-            if let Err(error) = ip(&["netns", "del", name]) {
-                eprintln!("lab: {error:#}");
-            }
-        }
+        let sent = send(stream, length);
+        let received = receiver.join();
+        sent?;
+        received.map_err(|_| anyhow::anyhow!("the receiving VM's thread panicked"))?
     }
 }
 
@@ -158,56 +157,30 @@ fn echo_request(kind: u8, sequence: u16) -> Vec<u8> {
     message
 }
 
-fn send(to: SocketAddr, length: Duration) -> Result<()> {
-    let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(3))
-        .with_context(|| format!("connecting to {to}"))?;
-    stream.set_write_timeout(Some(Duration::from_secs(3)))?;
+fn send(mut stream: TcpStream, length: Duration) -> Result<()> {
+    stream.set_write_timeout(Some(PATIENCE))?;
     let chunk = vec![0x48; CHUNK_BYTES];
     let started = Instant::now();
     while started.elapsed() < length {
-        stream.write_all(&chunk)?;
+        stream.write_all(&chunk).context("sending")?;
     }
     Ok(())
 }
 
 fn receive(listener: &TcpListener) -> Result<Transfer> {
     let (mut stream, _) = listener.accept()?;
-    stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     let mut chunk = vec![0; CHUNK_BYTES];
     let started = Instant::now();
     let mut bytes = 0;
     loop {
-        match stream.read(&mut chunk)? {
-            0 => return Ok(Transfer { bytes, elapsed: started.elapsed() }),
-            count => bytes += count as u64,
+        match stream.read(&mut chunk) {
+            Ok(0) => return Ok(Transfer { bytes, elapsed: started.elapsed() }),
+            Ok(count) => bytes += count as u64,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error).context("receiving"),
         }
     }
-}
-
-/// Removes what a lab left that was killed.
-fn remove_orphans() {
-    let Ok(entries) = std::fs::read_dir(NETNS) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
-        if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
-            // Another lab may be removing it too.
-            let _ = ip(&["netns", "del", &name]);
-        }
-    }
-}
-
-/// Runs ip(8).
-fn ip(arguments: &[&str]) -> Result<()> {
-    let output = Command::new("ip")
-        .args(arguments)
-        .output()
-        .context("running `ip`: install Debian's package iproute2 for --netns")?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("`ip {}` failed: {}", arguments.join(" "), said.trim());
-    }
-    Ok(())
 }
 
 /// Whether a lab in namespaces can be built here, else why not.

@@ -10,7 +10,7 @@
 //!                               └────────────── cable ────────────┴──────────┘
 //! ```
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use clap::ValueEnum;
 use hairpin_dataplane::snapshot::Mode;
@@ -114,6 +114,15 @@ impl VmPlan {
         Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, u16::from(self.number))
     }
 
+    /// Its address of a family.
+    #[must_use]
+    pub fn address(&self, family: Family) -> IpAddr {
+        match family {
+            Family::Ipv4 => self.ipv4().into(),
+            Family::Ipv6 => self.ipv6().into(),
+        }
+    }
+
     /// The tag its frames bear on the cable.
     #[must_use]
     pub fn tag(&self) -> Option<Tag> {
@@ -125,6 +134,29 @@ impl VmPlan {
 
     fn is_veb(&self) -> bool {
         matches!(self.place, Place::Station { mode: Mode::Veb, .. })
+    }
+}
+
+/// A version of IP.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Family {
+    /// Version 4.
+    Ipv4,
+    /// Version 6.
+    Ipv6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Family; 2] = [Family::Ipv4, Family::Ipv6];
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Family::Ipv4 => "IPv4",
+            Family::Ipv6 => "IPv6",
+        })
     }
 }
 

@@ -3,16 +3,18 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::checks::{Reached, Transferred};
-use super::plan::{Path, VmPlan};
+use super::checks::{Echoes, Reached, Transferred};
+use super::findings::{Findings, Ledger, is_balanced};
+use super::plan::{Family, Path, VmPlan};
 
 /// The whole report.
-pub(super) fn report(vms: &[VmPlan], reached: &[Reached], transferred: &[Transferred]) -> String {
+pub(super) fn report(vms: &[VmPlan], findings: &Findings) -> String {
     let mut text = String::new();
-    grid(&mut text, vms, reached);
-    times(&mut text, reached);
-    rates(&mut text, vms, transferred);
-    failures(&mut text, vms, reached);
+    grid(&mut text, vms, &findings.reached);
+    times(&mut text, &findings.reached);
+    rates(&mut text, vms, &findings.transferred);
+    drops(&mut text, &findings.ledgers);
+    failures(&mut text, vms, findings);
     text
 }
 
@@ -21,7 +23,7 @@ fn symbol(reached: &Reached) -> char {
     if !reached.holds() {
         return '!';
     }
-    match reached.path {
+    match reached.expected {
         Path { out: None, back: None } => 'l',
         Path { out: Some(out), back: Some(back) } if out != back => 'c',
         Path { out: Some(_), back: Some(_) } => 'h',
@@ -49,27 +51,42 @@ fn grid(text: &mut String, vms: &[VmPlan], reached: &[Reached]) {
     );
 }
 
-/// Paths in the order they first occur, with their times.
+/// Paths in the order they first occur, with their pairs and times.
 fn times(text: &mut String, reached: &[Reached]) {
     let mut paths: Vec<Path> = Vec::new();
     for pair in reached {
-        if !paths.contains(&pair.path) {
-            paths.push(pair.path);
+        for path in Family::ALL.map(|family| pair.over(family).path) {
+            if !paths.contains(&path) {
+                paths.push(path);
+            }
         }
     }
     let _ = writeln!(
         text,
-        "  {:<22} {:>6} {:>12} {:>6}",
-        "path at the cable", "pairs", "RTT median", "lost"
+        "  {:<22} {:>6} {:>11} {:>6} {:>11} {:>6}",
+        "path at the cable", "IPv4", "median RTT", "IPv6", "median RTT", "lost"
     );
     for path in paths {
-        let pairs: Vec<_> = reached.iter().filter(|pair| pair.path == path).collect();
-        let mut times: Vec<_> = pairs.iter().flat_map(|pair| &pair.times).copied().collect();
-        times.sort();
-        let median = times.get(times.len() / 2).copied().unwrap_or_default();
-        let lost: usize = pairs.iter().map(|pair| pair.lost).sum();
-        let name = path.to_string();
-        let _ = writeln!(text, "  {name:<22} {:>6} {:>12} {lost:>6}", pairs.len(), micros(median));
+        let took = |family| {
+            let each = reached.iter().map(move |pair| pair.over(family));
+            each.filter(|echoes| echoes.path == path).collect::<Vec<_>>()
+        };
+        let (ipv4, ipv6) = (took(Family::Ipv4), took(Family::Ipv6));
+        let median = |echoes: &[&Echoes]| {
+            let mut times: Vec<_> = echoes.iter().flat_map(|echoes| &echoes.times).collect();
+            times.sort();
+            times.get(times.len() / 2).map_or("-".to_owned(), |&&time| micros(time))
+        };
+        let lost: usize = ipv4.iter().chain(&ipv6).map(|echoes| echoes.lost).sum();
+        let _ = writeln!(
+            text,
+            "  {:<22} {:>6} {:>11} {:>6} {:>11} {lost:>6}",
+            path.to_string(),
+            ipv4.len(),
+            median(&ipv4),
+            ipv6.len(),
+            median(&ipv6),
+        );
     }
     text.push('\n');
 }
@@ -78,23 +95,62 @@ fn rates(text: &mut String, vms: &[VmPlan], transferred: &[Transferred]) {
     let _ = writeln!(text, "  {:<22} {:<22} {:>12}", "TCP", "path", "Gbit/s");
     for one in transferred {
         let pair = format!("{} to {}", vms[one.from].name, vms[one.to].name);
-        let rate = one.transfer.gbit_per_second();
-        let _ = writeln!(text, "  {pair:<22} {:<22} {rate:>12.2}", one.path.to_string());
+        let rate = one
+            .outcome
+            .as_ref()
+            .map_or("-".to_owned(), |transfer| format!("{:.2}", transfer.gbit_per_second()));
+        let _ = writeln!(text, "  {pair:<22} {:<22} {rate:>12}", one.path.to_string());
     }
 }
 
-fn failures(text: &mut String, vms: &[VmPlan], reached: &[Reached]) {
-    for pair in reached.iter().filter(|pair| !pair.holds()) {
+/// What was dropped, where and why.
+fn drops(text: &mut String, ledgers: &[(&str, Ledger)]) {
+    let _ =
+        writeln!(text, "\n  {:<10} {:<10} {:<26} {:>8}", "dropped at", "port", "reason", "frames");
+    for (name, ledger) in ledgers {
+        for (port, totals) in ledger {
+            for (reason, count) in totals.drops() {
+                let _ = writeln!(text, "  {name:<10} {port:<10} {:<26} {count:>8}", reason.name());
+            }
+        }
+    }
+}
+
+/// Every expectation that does not hold.
+fn failures(text: &mut String, vms: &[VmPlan], findings: &Findings) {
+    let names = |from: usize, to: usize| format!("{} to {}", vms[from].name, vms[to].name);
+    for pair in findings.reached.iter().filter(|pair| !pair.holds()) {
+        for family in Family::ALL {
+            let echoes = pair.over(family);
+            let _ = writeln!(
+                text,
+                "\n  ! {} over {family}: path {} (expected {}), {} echoes lost, {} requests too \
+                 many at the cable, {} too few",
+                names(pair.from, pair.to),
+                echoes.path,
+                pair.expected,
+                echoes.lost,
+                echoes.surplus,
+                echoes.missing
+            );
+        }
+    }
+    for one in findings.transferred.iter().filter(|one| !one.holds()) {
+        let bytes = one.outcome.as_ref().map_or(0, |transfer| transfer.bytes);
+        let why = one.outcome.as_ref().err().map_or(String::new(), |why| format!(": {why:#}"));
         let _ = writeln!(
             text,
-            "\n  ! {} to {}: path {} (expected {}), {} echoes lost, {} frames doubled",
-            vms[pair.from].name,
-            vms[pair.to].name,
-            pair.path,
-            pair.expected,
-            pair.lost,
-            pair.duplicates
+            "\n  ! {} over TCP: path {} (expected {}), {bytes} bytes arrived, {} frames in another \
+             channel, {} bytes not past the cable{why}",
+            names(one.from, one.to),
+            one.path,
+            one.expected,
+            one.astray,
+            one.unseen_bytes
         );
+    }
+    for (name, _) in findings.ledgers.iter().filter(|(_, ledger)| !is_balanced(ledger)) {
+        let _ = writeln!(text, "\n  ! the ledger of the switch {name} does not balance");
     }
 }
 

@@ -7,9 +7,11 @@ use hairpin_dataplane::wire::SVid;
 use hairpin_dataplane::wire::offload::Capabilities;
 
 use super::cable::Cable;
+use super::estate::Estate;
 use super::guests::Guests;
 use super::namespaces::{self, Namespaces};
 use super::plan::{Place, VmPlan};
+use super::progress::Interrupt;
 use super::stack::Stack;
 use super::stacks::Stacks;
 use crate::config::{
@@ -33,25 +35,30 @@ pub(super) enum Kind {
     Namespaces,
 }
 
-/// A running site. Fields are dropped in this order: VMs before switches, so that
-/// interfaces go with their namespaces.
+/// A running site. Fields are dropped in this order: the switches, with the TAPs that they
+/// made, before the VMs, lest they make the TAPs anew.
 pub(super) struct Site {
-    /// The VMs, in the plan's order.
-    pub guests: Guests,
     /// The cable, which counts.
     pub cable: Cable,
     /// The station's switch.
     pub station: Switch,
     /// The adjacent bridge.
     pub bridge: Switch,
+    /// The VMs, in the plan's order.
+    pub guests: Guests,
 }
 
 impl Site {
-    /// Builds the site and brings everything up.
-    pub fn build(vms: &[VmPlan], kind: Kind) -> Result<Site> {
+    /// Builds the site and brings everything up. Namespaces become part of the estate.
+    pub fn build(
+        vms: &[VmPlan],
+        kind: Kind,
+        estate: &mut Estate,
+        interrupt: &Interrupt,
+    ) -> Result<Site> {
         let namespaces = match kind {
             Kind::InProcess => None,
-            Kind::Namespaces => Some(Namespaces::create(vms)?),
+            Kind::Namespaces => Some(Namespaces::create(vms, estate, interrupt)?),
         };
         let station = start(station_config(vms, kind)).context("the station's switch")?;
         let bridge = start(bridge_config(vms, kind)).context("the adjacent bridge")?;
@@ -59,12 +66,12 @@ impl Site {
         let cable = Cable::plug(end(&station, UPLINK)?, end(&bridge, STATION_FACING)?)?;
         let guests = match namespaces {
             Some(namespaces) => {
-                namespaces.plug(vms)?;
+                namespaces.plug(vms, interrupt)?;
                 Guests::Namespaces(namespaces)
             }
-            None => Guests::Stacks(stacks(vms, &station, &bridge)?),
+            None => Guests::Stacks(stacks(vms, &station, &bridge, interrupt)?),
         };
-        Ok(Site { guests, cable, station, bridge })
+        Ok(Site { cable, station, bridge, guests })
     }
 }
 
@@ -72,7 +79,12 @@ fn start(config: Config) -> Result<Switch> {
     Ok(Switch::start(Desired::try_from(config)?)?)
 }
 
-fn stacks(vms: &[VmPlan], station: &Switch, bridge: &Switch) -> Result<Stacks> {
+fn stacks(
+    vms: &[VmPlan],
+    station: &Switch,
+    bridge: &Switch,
+    interrupt: &Interrupt,
+) -> Result<Stacks> {
     let stack = |vm: &VmPlan| {
         let switch = match vm.place {
             Place::Station { .. } => station,
@@ -82,7 +94,7 @@ fn stacks(vms: &[VmPlan], station: &Switch, bridge: &Switch) -> Result<Stacks> {
         Ok(Stack::new(vm, endpoint))
     };
     let mut stacks = Stacks::new(vms.iter().map(stack).collect::<Result<_>>()?);
-    stacks.acquaint(vms);
+    stacks.acquaint(vms, interrupt)?;
     Ok(stacks)
 }
 

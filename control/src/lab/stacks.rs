@@ -3,8 +3,11 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
+
 use super::guests::Transfer;
-use super::plan::VmPlan;
+use super::plan::{Family, VmPlan};
+use super::progress::Interrupt;
 use super::stack::Stack;
 
 /// The first TCP port of the lab's transfers.
@@ -35,14 +38,17 @@ impl Stacks {
 
     /// Lets every VM resolve every other's addresses. smoltcp asks for one address a
     /// second at most; the VMs' clocks are put forward, so that nobody waits for it.
-    pub fn acquaint(&mut self, vms: &[VmPlan]) {
+    pub fn acquaint(&mut self, vms: &[VmPlan], interrupt: &Interrupt) -> Result<()> {
         for distance in 1..vms.len() {
-            for to in [|vm: &VmPlan| vm.ipv4().into(), |vm: &VmPlan| vm.ipv6().into()] {
-                let peers = (0..vms.len()).map(|from| to(&vms[(from + distance) % vms.len()]));
+            for family in Family::ALL {
+                interrupt.check()?;
+                let peer = |from: usize| vms[(from + distance) % vms.len()].address(family);
+                let peers = (0..vms.len()).map(peer);
                 self.acquaint_each(&peers.collect::<Vec<_>>());
                 self.stacks.iter_mut().for_each(|stack| stack.skip(RESOLUTION_PAUSE));
             }
         }
+        Ok(())
     }
 
     /// One echo from every VM to its peer, until all are answered or time is up.

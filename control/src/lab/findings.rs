@@ -1,0 +1,58 @@
+//! All that the lab found out, and the verdict.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use hairpin_dataplane::ledger::Totals;
+
+use super::checks::{Reached, Transferred};
+use crate::switch::Switch;
+
+/// How often a ledger is read until it balances.
+const LEDGER_TRIES: usize = 100;
+
+/// What a switch counted, by the names of its ports and links.
+pub(super) type Ledger = BTreeMap<String, Totals>;
+
+/// What came of everything that was tried.
+pub(super) struct Findings {
+    pub reached: Vec<Reached>,
+    pub transferred: Vec<Transferred>,
+    /// Of each switch, by its name.
+    pub ledgers: Vec<(&'static str, Ledger)>,
+}
+
+impl Findings {
+    /// Whether every expectation holds.
+    pub fn hold(&self) -> bool {
+        self.reached.iter().all(Reached::holds)
+            && self.transferred.iter().all(Transferred::holds)
+            && self.ledgers.iter().all(|(_, ledger)| is_balanced(ledger))
+    }
+
+    /// Success only if every expectation holds.
+    pub fn exit_code(&self) -> ExitCode {
+        if self.hold() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Whether both equations of every device hold, and all copies were brought somewhere.
+pub(super) fn is_balanced(ledger: &Ledger) -> bool {
+    let fan_out: u64 = ledger.values().map(|totals| totals.fan_out).sum();
+    let offered: u64 = ledger.values().map(|totals| totals.offered).sum();
+    fan_out == offered && ledger.values().all(Totals::is_balanced)
+}
+
+/// A switch's ledger, read again while frames are on their way.
+pub(super) fn settled(switch: &Switch) -> Ledger {
+    let mut ledger = switch.totals();
+    for _ in 0..LEDGER_TRIES {
+        if is_balanced(&ledger) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        ledger = switch.totals();
+    }
+    ledger
+}
