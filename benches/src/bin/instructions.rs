@@ -1,4 +1,5 @@
-//! Instructions per frame of the relay and of a whole breath, as a Markdown table.
+//! Instructions per frame of the relay and of a whole breath, as a Markdown table; fails
+//! if one is above its bound.
 //!
 //! `cargo build --release -p hairpin-dataplane --examples`, then
 //! `cargo run --release -p hairpin-bench --bin instructions`. Needs valgrind.
@@ -17,14 +18,22 @@ struct Counted {
     program: &'static str,
     scope: Scope,
     what: &'static str,
+    /// Per frame: some 3 % above what ARCHITECTURE.md records. Whoever raises it says why.
+    instructions_max: f64,
 }
 
 const COUNTED: [Counted; 2] = [
-    Counted { program: "relay_count", scope: Scope::Program, what: "relay: admit, decide, egress" },
+    Counted {
+        program: "relay_count",
+        scope: Scope::Program,
+        what: "relay: admit, decide, egress",
+        instructions_max: 310.0,
+    },
     Counted {
         program: "breath_count",
         scope: Scope::Function("*breathe_once*"),
         what: "whole breath over memory ports, 64 B",
+        instructions_max: 1015.0,
     },
 ];
 
@@ -41,10 +50,17 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     println!("| registered unicast, bursts of 64 | instructions per frame |");
     println!("| --- | ---: |");
-    for Counted { program, scope, what } in COUNTED {
-        println!("| {what} | {:.1} |", per_frame(&example(program)?, scope, FRAMES)?);
+    let mut above = Vec::new();
+    for Counted { program, scope, what, instructions_max } in COUNTED {
+        let instructions = per_frame(&example(program)?, scope, FRAMES)?;
+        println!("| {what} | {instructions:.1} |");
+        if instructions > instructions_max {
+            above.push(format!(
+                "{what}: {instructions:.1} instructions, at most {instructions_max}"
+            ));
+        }
     }
-    Ok(())
+    if above.is_empty() { Ok(()) } else { Err(RigError::new(above.join("; "))) }
 }
 
 /// An example of the dataplane, built beside this program.

@@ -225,3 +225,30 @@ fn count(counters: &Counters, departures: &[Departure<'_>]) {
     counters.tx_frames.add(frames);
     counters.tx_bytes.add(bytes);
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::ledger::Totals;
+    use crate::relay::tests::site::{Site, one_channel, registered, station};
+    use crate::snapshot::Mode;
+    use crate::wire::ethernet::TagEdit;
+
+    #[test]
+    fn the_copies_of_a_sender_that_failed_have_a_name() {
+        let ports = [1, 2, 3].map(|port| station(0, Mode::Veb, registered(port)));
+        let site = Site::new(&one_channel(ports.into()));
+        let mut groups = Groups::new();
+        for (device, frame) in [(2, 0), (3, 0), (2, 1)] {
+            groups.push(DeviceId(device), frame, TagEdit::NONE);
+        }
+        let device = |id| site.snapshot.device(DeviceId(id)).expect("the site has it");
+        let ingress = &device(1).attached.counters[0];
+        Delivery::new(0).expect("memory").abandon(&site.snapshot, &groups, ingress);
+        let lost = |totals: &Totals| totals.dropped(DropReason::SenderFault);
+        let totals = [1, 2, 3].map(|id| device(id).attached.totals());
+        assert_eq!(totals.each_ref().map(lost), [0, 2, 1]);
+        assert_eq!(totals[0].fan_out, 3);
+        assert!(totals.iter().all(Totals::is_balanced), "{totals:?}");
+    }
+}
