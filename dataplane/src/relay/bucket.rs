@@ -36,7 +36,8 @@ impl TokenBucket {
     /// # Errors
     /// [`Empty`] if there is none; the bucket stays as it was.
     pub fn take(&self, rate: u32, now_ms: u64) -> Result<(), Empty> {
-        if self.rate.swap(rate, Ordering::Relaxed) != rate {
+        if self.rate.load(Ordering::Relaxed) != rate {
+            self.rate.store(rate, Ordering::Relaxed);
             self.full_at.store(0, Ordering::Relaxed);
         }
         let token = MOMENTS_PER_S.checked_div(u64::from(rate)).ok_or(Empty)?;

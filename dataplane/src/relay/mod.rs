@@ -238,6 +238,7 @@ impl<'r> Relay<'r> {
         match entrance {
             Entrance::Port(id, port) => {
                 let admitted = admit::from_vm(id, port, frame)?;
+                // Registered addresses were compared with the source: no lookup follows.
                 if let Addresses::Learned { .. } = port.addresses {
                     owner::prefetch_source(self, &admitted);
                 }
@@ -258,6 +259,9 @@ impl<'r> Relay<'r> {
     /// once: they are few, and who finds it there needs no line of the learned ones.
     #[inline(always)]
     fn arrival(&self, frame: &Frame<'_>, admitted: Admitted) -> Arrival {
+        if admitted.destination.is_group() {
+            return Arrival::new(frame, admitted, None);
+        }
         let registered = self.registered(&admitted, admitted.destination);
         if registered.is_none() {
             owner::prefetch_destination(self, &admitted);

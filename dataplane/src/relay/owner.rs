@@ -53,8 +53,7 @@ impl Relay<'_> {
     }
 }
 
-/// Asks for what the source's lookups will read. The source of a port with registered
-/// addresses was checked against these: it is not looked up.
+/// Asks for what the source's lookups will read.
 #[inline]
 pub(super) fn prefetch_source(relay: &Relay<'_>, frame: &Admitted) {
     let registered = &relay.snapshot.registered;
@@ -62,12 +61,10 @@ pub(super) fn prefetch_source(relay: &Relay<'_>, frame: &Admitted) {
     relay.fdb.prefetch(relay.fdb.hash(frame.address(frame.source)));
 }
 
-/// Asks for what the lookup of a destination will read that nobody registered.
+/// Asks for what the lookup of a station's address will read that nobody registered.
 #[inline]
 pub(super) fn prefetch_destination(relay: &Relay<'_>, frame: &Admitted) {
-    if !frame.destination.is_group() {
-        relay.fdb.prefetch(relay.fdb.hash(frame.address(frame.destination)));
-    }
+    relay.fdb.prefetch(relay.fdb.hash(frame.address(frame.destination)));
 }
 
 /// Whether learned addresses of this tenant count.

@@ -267,7 +267,6 @@ impl Worker {
                 frames += turn.frames();
                 served.activity = turn.next_activity(empty_polls);
                 self.outbox.extend(turn.into_event(served.queue.device));
-                self.outbox.extend(self.bench.take_events());
             }
         }
         self.bench.end(&snapshot, &mut self.token);
