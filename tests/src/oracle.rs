@@ -95,14 +95,19 @@ pub struct Outcome {
     pub drops: BTreeMap<(Device, DropReason), u64>,
 }
 
+/// What comes back to a member in a millisecond, of the `1000 * SHARES_PER_MS` that are
+/// a second's worth: divisible by every rate that is tried.
+const SHARES_PER_MS: u64 = 12;
+
 /// The model.
 #[derive(Debug)]
 pub struct Oracle {
     site: Site,
     now_ms: u64,
     learned: HashMap<(Seat, u16, Address), Learned>,
-    /// Thousandths of reflected group frames that a member may still have.
-    tokens: HashMap<usize, (u64, u64)>,
+    /// How much of its second's worth of reflected group frames a member has spent, in
+    /// shares of [`SHARES_PER_MS`].
+    spent: HashMap<usize, u64>,
     waiting: BTreeMap<Device, Vec<Frame>>,
     outcome: Outcome,
 }
@@ -124,7 +129,7 @@ impl Oracle {
             site: site.clone(),
             now_ms: 0,
             learned: HashMap::new(),
-            tokens: HashMap::new(),
+            spent: HashMap::new(),
             waiting: BTreeMap::new(),
             outcome: Outcome::default(),
         }
@@ -134,14 +139,9 @@ impl Oracle {
     pub fn wait(&mut self, now_ms: u64) {
         let passed_ms = now_ms - self.now_ms;
         self.now_ms = now_ms;
-        let site = &self.site;
-        self.tokens.retain(|&channel, (rate, tokens)| match site.channels[channel].purpose {
-            Purpose::Member(Reflection::On { group_rate }) if group_rate == *rate => {
-                *tokens = (*tokens + group_rate * passed_ms).min(group_rate * 1000);
-                true
-            }
-            _ => false,
-        });
+        for spent in self.spent.values_mut() {
+            *spent = spent.saturating_sub(passed_ms * SHARES_PER_MS);
+        }
     }
 
     /// The site changes; what waits at a device that is now up is switched.
@@ -530,13 +530,10 @@ impl Oracle {
         if end != frame.ingress || !is_group(frame.destination) {
             return Ok(());
         }
-        let full = (group_rate, group_rate * 1000);
-        let (rate, tokens) = self.tokens.entry(channel).or_insert(full);
-        if *rate != group_rate {
-            (*rate, *tokens) = full;
-        }
-        refuse!(*tokens < 1000, DropReason::ReflectedGroupRate);
-        *tokens -= 1000;
+        let spent = self.spent.entry(channel).or_insert(0);
+        let more = *spent + 1000 * SHARES_PER_MS / group_rate;
+        refuse!(more > 1000 * SHARES_PER_MS, DropReason::ReflectedGroupRate);
+        *spent = more;
         Ok(())
     }
 

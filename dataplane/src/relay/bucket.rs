@@ -2,17 +2,13 @@
 //! them, as a member of a bridge may have receive queues on several.
 
 use crate::snapshot::{PORTS_MAX, PortId};
-use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sys::sync::{AtomicU64, Ordering};
 
-/// A bucket's state. Instead of tokens it holds when it will be full again: a token is
-/// the time that it takes to come in.
+/// A bucket's state. Instead of tokens it holds when it will be full again, in
+/// [`MOMENTS_PER_MS`]: a token is the time that it takes to come in. So it is one word,
+/// and needs no other when its rate changes: the share that is left stays the same.
 #[derive(Debug)]
-pub struct TokenBucket {
-    /// The rate it was last asked with; another rate starts with a full bucket.
-    rate: AtomicU32,
-    /// When it is full again, in [`MOMENTS_PER_MS`].
-    full_at: AtomicU64,
-}
+pub struct TokenBucket(AtomicU64);
 
 /// A bucket had no token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,27 +22,22 @@ impl TokenBucket {
     /// A full bucket.
     #[must_use]
     pub fn full() -> TokenBucket {
-        TokenBucket { rate: AtomicU32::new(0), full_at: AtomicU64::new(0) }
+        TokenBucket(AtomicU64::new(0))
     }
 
     /// Takes a token, after what came in since the last call: `rate` a second, up to
-    /// one second's worth. A rate other than the last call's fills the bucket; if
-    /// workers call with different rates at one time, once for each of them.
+    /// one second's worth. Any number of workers together get no more.
     ///
     /// # Errors
     /// [`Empty`] if there is none; the bucket stays as it was.
     pub fn take(&self, rate: u32, now_ms: u64) -> Result<(), Empty> {
-        if self.rate.load(Ordering::Relaxed) != rate {
-            self.rate.store(rate, Ordering::Relaxed);
-            self.full_at.store(0, Ordering::Relaxed);
-        }
         let token = MOMENTS_PER_S.checked_div(u64::from(rate)).ok_or(Empty)?;
         let now = now_ms * MOMENTS_PER_MS;
         let taken = |full_at: u64| {
             let later = full_at.max(now) + token;
             (later - now <= MOMENTS_PER_S).then_some(later)
         };
-        let update = self.full_at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken);
+        let update = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken);
         update.map(drop).map_err(|_| Empty)
     }
 }
@@ -102,10 +93,11 @@ mod tests {
     }
 
     #[test]
-    fn another_rate_holds_at_once_and_starts_full() {
+    fn another_rate_holds_at_once_for_the_share_that_is_left() {
         let bucket = TokenBucket::full();
         assert_eq!(taken(&bucket, 1000, 0, 400), 400);
-        assert_eq!(taken(&bucket, 100, 0, 400), 100);
+        assert_eq!(taken(&bucket, 100, 0, 400), 60);
+        assert_eq!(taken(&bucket, 1000, 100, 400), 100);
     }
 
     #[test]
@@ -116,5 +108,24 @@ mod tests {
             threads.map(|thread| thread.join().expect("it counts")).iter().sum()
         });
         assert_eq!(both, 10_000);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+
+    #[test]
+    fn workers_share_a_second_s_worth() {
+        loom::model(|| {
+            let bucket = Arc::new(TokenBucket::full());
+            let other = Arc::clone(&bucket);
+            let take_two =
+                |bucket: &TokenBucket| (0..2).filter(|_| bucket.take(3, 0).is_ok()).count();
+            let thread = loom::thread::spawn(move || take_two(&other));
+            let both = take_two(&bucket) + thread.join().expect("the thread ends");
+            assert_eq!(both, 3);
+        });
     }
 }
