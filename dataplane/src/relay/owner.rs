@@ -1,7 +1,7 @@
 //! Whose an address is: registered first, then learned; and what a frame's source
 //! leads to.
 
-use super::fdb::{Binding, Learn, Learned, REFRESH_MS, Tenant};
+use super::fdb::{Address, Binding, Learn, Learned, REFRESH_MS, Tenant};
 use super::{Admitted, Arrival, Relay};
 use crate::ledger::DropReason;
 use crate::snapshot::{Admin, Mode, PortId, RelayPort, Role, Snapshot};
@@ -44,9 +44,8 @@ impl Relay<'_> {
     /// The entry of an address that counts: its port is up, of the same generation,
     /// and used it less than the ageing time ago.
     #[inline(never)]
-    fn learned(&self, frame: &Admitted, mac: Mac) -> Option<Learned> {
-        let address = frame.address(mac);
-        let learned = self.fdb.find(self.fdb.hash(address), address, self.now_ms)?;
+    fn learned(&self, hash: u64, address: Address) -> Option<Learned> {
+        let learned = self.fdb.find(hash, address, self.now_ms)?;
         let counts = u64::from(learned.idle_ms) < self.snapshot.ageing_ms
             && is_tenant(self.snapshot, learned.tenant);
         counts.then_some(learned)
@@ -84,7 +83,8 @@ pub(super) fn destination(relay: &Relay<'_>, arrival: &Arrival) -> Destination {
         return Destination::Group;
     }
     let owner = arrival.registered.or_else(|| {
-        let learned = relay.learned(frame, frame.destination)?;
+        let address = frame.address(frame.destination);
+        let learned = relay.learned(relay.fdb.hash(address), address)?;
         Some(learned.tenant.port)
     });
     let known = owner.and_then(|id| Some((id, relay.snapshot.port(id)?.role)));
@@ -107,8 +107,9 @@ pub(super) fn learn_source(
     }
     let tenant = Tenant { port: frame.ingress, generation: port.generation };
     let address = frame.address(frame.source);
-    let binding = Binding { hash: relay.fdb.hash(address), address, tenant, limit };
-    Ok(match relay.learned(frame, frame.source) {
+    let hash = relay.fdb.hash(address);
+    let binding = Binding { hash, address, tenant, limit };
+    Ok(match relay.learned(hash, address) {
         None => Learn::New(binding),
         Some(known) if known.tenant != tenant => Learn::Move(binding),
         Some(known) if known.idle_ms >= REFRESH_MS => Learn::Refresh(known.slot),
@@ -128,10 +129,10 @@ pub(super) fn source_from_uplink(relay: &Relay<'_>, frame: &Admitted) -> (Source
     if let Some(id) = relay.registered(frame, frame.source) {
         return (mode(id).unwrap_or(Source::Foreign), Learn::Nothing);
     }
-    match relay.learned(frame, frame.source) {
+    let address = frame.address(frame.source);
+    let hash = relay.fdb.hash(address);
+    match relay.learned(hash, address) {
         Some(Learned { tenant, idle_ms, .. }) if idle_ms >= RELEASE_IDLE_MS => {
-            let address = frame.address(frame.source);
-            let hash = relay.fdb.hash(address);
             (Source::Foreign, Learn::Release { hash, address, tenant })
         }
         Some(known) => (mode(known.tenant.port).unwrap_or(Source::Foreign), Learn::Nothing),
