@@ -30,7 +30,7 @@ const VID: u16 = 10;
 /// The first bytes of a frame that the switch may change in software.
 const PRIVATE_BYTES: usize = 128;
 /// Segments of one frame at most.
-const SEGMENTS_MAX: usize = 128;
+const SEGMENTS_MAX: usize = 256;
 
 const STATION: Device = Device::Link(0);
 const BRIDGE: Device = Device::Link(1);

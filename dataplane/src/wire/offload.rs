@@ -11,8 +11,9 @@ use super::layout::{self, Cut, Headers, Network, Transport};
 /// comes in: an S-tag and a C-tag.
 const TAGS_MAX: usize = 2;
 /// Segments that one frame may be cut into. A 64 KiB frame stays below it down to
-/// 512 bytes a segment; a frame of `gso_size` 1 would otherwise cost 65,000.
-pub const SEGMENTS_MAX: usize = 128;
+/// 256 bytes a segment, less than any usual path leaves (RFC 791: 576 with headers); a
+/// frame of `gso_size` 1 would otherwise cost 65,000.
+pub const SEGMENTS_MAX: usize = 256;
 /// Bytes of the longest frame with segmentation, from its network header on.
 pub(super) const NETWORK_BYTES_MAX: usize = 65_536;
 
