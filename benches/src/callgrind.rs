@@ -15,14 +15,15 @@ pub enum Scope {
     Function(&'static str),
 }
 
-/// What one frame costs a program whose argument is a number of frames, its start and end aside:
-/// the count for `2 * frames` less that for `frames`, shared out.
-pub fn per_frame(program: &Path, scope: Scope, frames: u64) -> Result<f64> {
-    let (once, twice) = (count(program, scope, frames)?, count(program, scope, 2 * frames)?);
+/// What one frame costs a program whose last argument is a number of frames, its start and end
+/// aside: the count for `2 * frames` less that for `frames`, shared out.
+pub fn per_frame(program: &Path, arguments: &[&str], scope: Scope, frames: u64) -> Result<f64> {
+    let count = |frames| count(program, arguments, scope, frames);
+    let (once, twice) = (count(frames)?, count(2 * frames)?);
     Ok(twice.saturating_sub(once) as f64 / frames as f64)
 }
 
-fn count(program: &Path, scope: Scope, frames: u64) -> Result<u64> {
+fn count(program: &Path, arguments: &[&str], scope: Scope, frames: u64) -> Result<u64> {
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]);
     match scope {
@@ -31,7 +32,7 @@ fn count(program: &Path, scope: Scope, frames: u64) -> Result<u64> {
             command.arg(format!("--toggle-collect={pattern}"));
         }
     }
-    command.arg(program).arg(frames.to_string());
+    command.arg(program).args(arguments).arg(frames.to_string());
     let output = command.output().context("running valgrind (the Debian package valgrind)")?;
     let report = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
