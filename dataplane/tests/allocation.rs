@@ -213,6 +213,7 @@ fn site(attached: &[Arc<Attached>]) -> Topology {
         generation: Generation(0),
         admin: Admin::Up,
         reflective_relay: ReflectiveRelay::On { group_rate: 5 },
+        learn_limit: 8,
         mtu: 1500,
     };
     let trunk = VlanPolicy::Trunk {

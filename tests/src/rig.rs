@@ -315,6 +315,7 @@ fn bridge_plan(site: &Site) -> BridgePlan {
             generation: Generation(site.channel_generations[channel]),
             admin: site.links[link].admin,
             reflective_relay,
+            learn_limit: TABLE,
             mtu: site.links[link].mtu as u32,
         }
     };

@@ -95,6 +95,21 @@ pub fn topology(
     Ok(topology)
 }
 
+/// Addresses that each bridge channel may have learned: an equal share of the table
+/// that the ports' limits leave, or of half the table if they leave less. So whoever is
+/// at the far end of a link takes no port's room.
+fn member_share(desired: &Desired) -> u32 {
+    let limit = |port: &Port| match port.addresses {
+        Addresses::Learned { limit } => limit as usize,
+        Addresses::Registered(_) => 0,
+    };
+    let capacity = desired.switch().fdb.capacity;
+    let ports: usize = desired.ports().iter().map(limit).sum();
+    let members: usize = desired.bridges().iter().map(|bridge| bridge.members.len()).sum();
+    let left = capacity.saturating_sub(ports).max(capacity / 2);
+    u32::try_from((left / members.max(1)).max(1)).unwrap_or(u32::MAX)
+}
+
 struct Build<'b> {
     desired: &'b Desired,
     devices: &'b Devices,
@@ -152,12 +167,13 @@ impl Build<'_> {
             return Ok(None);
         }
         let port = self.ids.port(&channel.name)?;
+        let learn_limit = member_share(self.desired);
         let standing = Standing {
             device: link.device.clone(),
             domain: self.ids.domain(&bridge.name)?,
             admin: link.admin,
             vlan: VlanPolicy::Transparent,
-            addresses: Addresses::Learned { limit: u32::MAX },
+            addresses: Addresses::Learned { limit: learn_limit },
         };
         Ok(Some(MemberPlan {
             port,
@@ -166,6 +182,7 @@ impl Build<'_> {
             generation: self.ids.generation(&channel.name, port, standing),
             admin: link.admin,
             reflective_relay: member.reflective_relay,
+            learn_limit,
             mtu: link_mtu(link, self.devices),
         }))
     }

@@ -2,22 +2,29 @@
 
 use super::{Admitted, Audience, Customer, Frame, Reach, Roles, Service, admit};
 use crate::ledger::DropReason;
-use crate::snapshot::{
-    Addresses, Admin, DomainId, Mode, PortId, RelayPort, Role, Snapshot, VlanPolicy,
-};
+use crate::snapshot::{Admin, DomainId, Mode, PortId, RelayPort, Role, Snapshot, VlanPolicy};
 use crate::wire::ethernet::TagEdit;
 use crate::wire::offload::Segmentation;
 use crate::wire::{Tci, Vid};
 
 impl Audience {
-    /// Whether a relay port of the frame's domain gets a copy. The uplink is apart.
+    /// The relay ports that are asked whether they get a copy.
     #[inline]
     #[must_use]
-    pub fn includes(&self, id: PortId, port: &RelayPort) -> bool {
+    pub fn candidates<'s>(&self, snapshot: &'s Snapshot, domain: DomainId) -> &'s [PortId] {
+        let Some(domain) = snapshot.domain(domain) else { return &[] };
+        match self.reach {
+            Reach::Members => &domain.ports,
+            Reach::Unregistered => &domain.learners,
+        }
+    }
+
+    /// Whether one of the candidates gets a copy. The uplink is apart.
+    #[inline]
+    fn includes(&self, id: PortId, port: &RelayPort) -> bool {
         port.admin == Admin::Up
             && self.except != Some(id)
             && self.roles.contain(port.role)
-            && self.reach.covers(&port.addresses)
             && port.vlan.contains(self.vid)
     }
 
@@ -29,7 +36,7 @@ impl Audience {
         domain: DomainId,
     ) -> impl Iterator<Item = PortId> + use<'s> {
         let audience = *self;
-        let ports = snapshot.domain(domain).map_or(&[][..], |domain| &domain.ports);
+        let ports = self.candidates(snapshot, domain);
         let included =
             move |id: &PortId| snapshot.port(*id).is_some_and(|port| audience.includes(*id, port));
         ports.iter().copied().filter(included).chain(audience.uplink)
@@ -44,16 +51,6 @@ impl Roles {
             Roles::Vepa => role == Role::Station(Mode::Vepa),
             Roles::VebAndVepa => matches!(role, Role::Station(Mode::Veb | Mode::Vepa)),
             Roles::All => true,
-        }
-    }
-}
-
-impl Reach {
-    #[inline]
-    fn covers(self, addresses: &Addresses) -> bool {
-        match self {
-            Reach::Members => true,
-            Reach::Unregistered => matches!(addresses, Addresses::Learned { .. }),
         }
     }
 }

@@ -117,14 +117,15 @@ pub enum Customer {
 pub enum Verdict {
     /// Out of one relay port.
     To(PortId),
-    /// Out of several; [`Relay::decide`] returns no empty audience.
+    /// Out of several; [`Relay::decide`] returns no empty audience, and none of one for
+    /// unicast.
     Flood(Audience),
     /// Nowhere.
     Drop(DropReason),
 }
 
-/// Which relay ports of a domain get a copy: those that [`Audience::includes`],
-/// and the uplink.
+/// Which relay ports of a domain get a copy: some of the [`Audience::candidates`], and
+/// the uplink.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Audience {
     /// The VLAN its members must be in.
@@ -332,14 +333,16 @@ impl<'r> Relay<'r> {
         }
     }
 
+    /// Unicast to an address that nobody here owns is mostly for one receiver, the
+    /// uplink: that is no flood.
     #[inline(never)]
     fn flood(&self, arrival: &mut Arrival, audience: Audience) {
-        // The uplink is asked first: an unknown address then costs no walk over the ports.
-        let domain = arrival.admitted.domain;
-        let reaches = || audience.receivers(self.snapshot, domain).next().is_some();
-        arrival.verdict = match audience.uplink.is_some() || reaches() {
-            true => Verdict::Flood(audience),
-            false => Verdict::Drop(audience.nobody),
+        let mut receivers = audience.receivers(self.snapshot, arrival.admitted.domain);
+        let first = receivers.next();
+        arrival.verdict = match (first, audience.reach) {
+            (None, _) => Verdict::Drop(audience.nobody),
+            (Some(only), Reach::Unregistered) if receivers.next().is_none() => Verdict::To(only),
+            (Some(_), _) => Verdict::Flood(audience),
         };
     }
 

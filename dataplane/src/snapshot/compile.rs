@@ -112,11 +112,13 @@ pub fn compile(topology: &Topology) -> Result<Snapshot, CompileError> {
     tables.mark_direct_uplinks()?;
     tables.attach_channels(topology)?;
     let registered = tables.registered()?;
+    let domain = |draft: &Option<DomainDraft>| Some(tables.domain(draft.as_ref()?));
+    let domains = tables.domains.iter().map(domain).collect();
     Ok(Snapshot {
         revision: topology.revision,
         ports: tables.ports.into_boxed_slice(),
         devices: tables.devices.into_boxed_slice(),
-        domains: tables.domains.into_iter().map(|domain| domain.map(Domain::from)).collect(),
+        domains,
         registered,
         ageing_ms: topology.ageing_ms,
     })
@@ -128,12 +130,6 @@ struct DomainDraft {
     kind: DomainKind,
     mtu: u32,
     ports: Vec<PortId>,
-}
-
-impl From<DomainDraft> for Domain {
-    fn from(draft: DomainDraft) -> Domain {
-        Domain { kind: draft.kind, ports: draft.ports.into_boxed_slice() }
-    }
 }
 
 /// The snapshot's tables while they are being filled.
@@ -189,6 +185,17 @@ impl Tables {
 
     fn port(&self, id: PortId) -> Option<&RelayPort> {
         self.ports.get(usize::from(id.0))?.as_ref()
+    }
+
+    /// A domain, once all its ports are there.
+    fn domain(&self, draft: &DomainDraft) -> Domain {
+        let learns = |id: &PortId| {
+            let addresses = self.port(*id).map(|port| &port.addresses);
+            matches!(addresses, Some(Addresses::Learned { .. }))
+        };
+        let ports = draft.ports.clone().into_boxed_slice();
+        let learners = ports.iter().copied().filter(learns).collect();
+        Domain { kind: draft.kind, ports, learners }
     }
 
     fn add_link(&mut self, link: &LinkPlan) -> Result<(), CompileError> {
@@ -459,7 +466,7 @@ fn member_port(plan: &MemberPlan, domain: DomainId) -> RelayPort {
         admin: plan.admin,
         role: Role::BridgeChannel(plan.reflective_relay),
         vlan: VlanPolicy::Transparent,
-        addresses: Addresses::Learned { limit: u32::MAX },
+        addresses: Addresses::Learned { limit: plan.learn_limit },
         svid: plan.svid,
         mtu: plan.mtu,
     }

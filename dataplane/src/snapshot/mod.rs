@@ -213,6 +213,8 @@ pub struct Domain {
     pub kind: DomainKind,
     /// All its relay ports but the uplink, up or down, in a fixed order.
     pub ports: Box<[PortId]>,
+    /// Those of them without registered addresses, which unknown unicast may be for.
+    pub learners: Box<[PortId]>,
 }
 
 /// What switches a domain.

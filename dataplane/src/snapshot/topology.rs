@@ -124,6 +124,8 @@ pub struct MemberPlan {
     pub admin: Admin,
     /// Whether it gets its own frames back.
     pub reflective_relay: ReflectiveRelay,
+    /// Addresses it may have learned at a time; frames from more of them pass, too.
+    pub learn_limit: u32,
     /// Largest payload, tags not counted.
     pub mtu: u32,
 }

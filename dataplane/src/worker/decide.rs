@@ -7,7 +7,7 @@ use super::groups::{FLOOD_COPIES_MAX, Groups};
 use crate::frame::{BATCH_FRAMES, Batch};
 use crate::ledger::{Counters, DropReason};
 use crate::relay::bucket::Reflections;
-use crate::relay::{Admitted, Arrival, Audience, Frame, Relay, Verdict, bridge, egress};
+use crate::relay::{Admitted, Arrival, Audience, Frame, Reach, Relay, Verdict, bridge, egress};
 use crate::snapshot::{Device, PortId, Snapshot};
 
 /// What a worker needs to decide, all of it allocated at its start.
@@ -121,9 +121,10 @@ impl Decider {
         audience: Audience,
         groups: &mut Groups,
     ) {
-        let receivers = || audience.receivers(relay.snapshot, sent.admitted.domain);
-        let domain = relay.snapshot.domain(sent.admitted.domain);
-        if domain.is_some_and(|domain| domain.ports.len() < self.flood_left) {
+        let audience = self.spare_the_uplink(relay, sent, audience, groups);
+        let domain = sent.admitted.domain;
+        let receivers = || audience.receivers(relay.snapshot, domain);
+        if audience.candidates(relay.snapshot, domain).len() < self.flood_left {
             receivers().for_each(|port| self.flood_to(relay, sent, port, groups));
             return;
         }
@@ -131,6 +132,24 @@ impl Decider {
         let start = self.rotation % receivers().count().max(1);
         for port in receivers().skip(start).chain(receivers().take(start)) {
             self.flood_to(relay, sent, port, groups);
+        }
+    }
+
+    /// Unicast to the outside is the uplink's whoever else gets a copy of it, and not
+    /// charged to the flood budget; who is left.
+    fn spare_the_uplink(
+        &mut self,
+        relay: Relay<'_>,
+        sent: &Sent<'_>,
+        audience: Audience,
+        groups: &mut Groups,
+    ) -> Audience {
+        match (audience.reach, audience.uplink) {
+            (Reach::Unregistered, Some(uplink)) => {
+                self.copy_to(relay.snapshot, sent, uplink, groups);
+                Audience { uplink: None, ..audience }
+            }
+            _ => audience,
         }
     }
 

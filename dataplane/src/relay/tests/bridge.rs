@@ -104,3 +104,16 @@ fn only_reflected_group_copies_are_limited() {
     assert_eq!(rate(&frame(mac(500), mac(50)), REFLECTING), None, "unknown unicast");
     assert_eq!(rate(&group.clone().s(200), REFLECTING), None, "not its ingress");
 }
+
+/// Who is at the far end of a link takes no port's room, and its frames pass all the same.
+#[test]
+fn a_channel_learns_up_to_its_share_and_is_not_refused_beyond() {
+    let site = Site::new(&topology());
+    let crowd = 50..60 + MEMBER_LIMIT as u16;
+    for source in crowd.clone() {
+        assert_eq!(site.send(LINK, &frame(mac(1), mac(source))), Ok(vec![1]));
+    }
+    assert_eq!(site.fdb.count(), u64::from(MEMBER_LIMIT));
+    let known = |number: &u16| site.send(1, &frame(mac(*number), mac(1))) == Ok(vec![REFLECTING]);
+    assert_eq!(crowd.filter(known).count(), MEMBER_LIMIT as usize);
+}

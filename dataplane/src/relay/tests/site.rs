@@ -26,6 +26,8 @@ pub const AGEING_MS: u64 = 300_000;
 pub const MTU: u32 = 1500;
 /// Addresses a port may learn.
 pub const LIMIT: u32 = 3;
+/// Addresses a bridge channel may have learned.
+pub const MEMBER_LIMIT: u32 = 4;
 
 /// The address of a number; those of ports have theirs.
 pub fn mac(number: u16) -> Mac {
@@ -101,6 +103,7 @@ pub fn local_channel(domain: u16) -> ChannelPlan {
 /// A channel of the link as a bridge's member.
 pub fn member(svid: u16, reflective_relay: ReflectiveRelay) -> MemberPlan {
     MemberPlan {
+        learn_limit: MEMBER_LIMIT,
         port: PortId(LINK + svid),
         device: DeviceId(LINK),
         svid: SVid::new(svid),

@@ -2,8 +2,9 @@
 
 use super::site::*;
 use crate::ledger::DropReason::{self, *};
+use crate::relay::Verdict;
 use crate::snapshot::topology::{Topology, VmPlan};
-use crate::snapshot::{Addresses, Admin, Mode};
+use crate::snapshot::{Addresses, Admin, Mode, PortId};
 use crate::wire::Mac;
 
 const UPLINK: u16 = LINK;
@@ -237,4 +238,18 @@ fn a_down_port_owns_nothing_and_hears_nothing() {
     assert_eq!(site.send(1, &broadcast), Ok(vec![3, LINK]), "the link stays in audiences");
     let admitted = site.arrive(1, &broadcast).unwrap().admitted;
     assert_eq!(site.copy(&admitted, LINK, &broadcast).unwrap_err(), PortDown);
+}
+
+/// However many ports there are: what is for the outside only is no flood.
+#[test]
+fn unicast_to_the_outside_is_for_the_uplink_alone_where_every_port_registered() {
+    let veb = |number| station(0, Mode::Veb, registered(number));
+    let site = Site::new(&one_channel((1..=9).map(veb).collect()));
+    let outward = site.arrive(1, &frame(mac(500), mac(1))).unwrap();
+    assert_eq!(outward.verdict, Verdict::To(PortId(LINK)));
+    let one_learns = (1..=9).map(veb).chain([station(0, Mode::Veb, vm(10))]).collect();
+    let site = Site::new(&one_channel(one_learns));
+    let flooded = site.arrive(1, &frame(mac(500), mac(1))).unwrap();
+    assert!(matches!(flooded.verdict, Verdict::Flood(_)));
+    assert_eq!(site.send(1, &frame(mac(500), mac(1))), Ok(vec![10, LINK]));
 }
