@@ -15,6 +15,10 @@
 //! `sys ← frame ← port ← worker`. `relay` names no device, clock or file
 //! descriptor; `port` names no VLAN policy.
 
+// The unit tests use the tests' wiring, which knows this crate by its name.
+#[cfg(all(test, not(loom)))]
+extern crate self as hairpin_dataplane;
+
 pub mod frame;
 pub mod ledger;
 pub mod port;

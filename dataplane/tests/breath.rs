@@ -5,7 +5,9 @@
 mod wiring;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::RecvTimeoutError;
 use hairpin_dataplane::ledger::{DropReason, Totals};
 use hairpin_dataplane::port::fault::{self, Chance, Faults};
 use hairpin_dataplane::port::memory::{self, Endpoint};
@@ -125,6 +127,58 @@ fn a_failure_in_receiving_is_that_port_s_own() {
     assert_eq!(wiring.totals(0).dropped(DropReason::PortFault), 0, "none was counted as received");
     assert!(wiring.endpoints[2].receive(&mut Vec::new()).is_some());
     sums(&wiring);
+}
+
+/// A worker on a thread of its own, until port 0, which sends now and then, is
+/// quarantined; then port 1's frame crosses.
+fn assert_only_port_0_is_quarantined(faults: Faults) {
+    let wiring = Wiring::with(3, |number| {
+        let (device, endpoint) = memory::pair(memory::Config::default()).unwrap();
+        let inward = if number == 0 { faults } else { Faults::default() };
+        (fault::wrap(device, inward, Faults::default()).unwrap().into(), endpoint)
+    });
+    let Wiring { worker, mut endpoints, attached, commands, events, .. } = wiring;
+    let control = worker.command_sender(commands);
+    let running = std::thread::spawn(move || worker.run());
+    let patience = Instant::now() + Duration::from_secs(30);
+    let event = loop {
+        assert!(Instant::now() < patience, "it never failed");
+        match events.recv_timeout(Duration::from_millis(20)) {
+            Ok(event) => break event,
+            Err(RecvTimeoutError::Timeout) => {
+                endpoints[0].send(&frame(0, mac(2), 64), Offload::NONE).unwrap();
+            }
+            Err(RecvTimeoutError::Disconnected) => panic!("the worker ended"),
+        }
+    };
+    assert!(matches!(event, Event::Quarantined { device: DeviceId(0), .. }), "{event:?}");
+    let conditions = attached.iter().map(|one| one.condition()).collect::<Vec<_>>();
+    assert_eq!(conditions, [Condition::Quarantined, Condition::Working, Condition::Working]);
+    let others = frame(1, mac(2), 77);
+    endpoints[1].send(&others, Offload::NONE).unwrap();
+    let mut received = Vec::new();
+    while received != others {
+        assert!(Instant::now() < patience, "the others are not served");
+        if endpoints[2].receive(&mut received).is_none() {
+            endpoints[2].wait(Duration::from_secs(30));
+        }
+    }
+    control.send(Command::Stop).unwrap();
+    running.join().unwrap();
+    assert!(attached.iter().all(|one| one.totals().is_balanced()));
+}
+
+#[test]
+fn a_failure_in_asking_for_a_wake_up_is_that_port_s_own() {
+    assert_only_port_0_is_quarantined(Faults { crash_arming: Chance::ALWAYS, ..Faults::default() });
+}
+
+#[test]
+fn a_failure_in_taking_a_wake_up_is_that_port_s_own() {
+    assert_only_port_0_is_quarantined(Faults {
+        crash_disarming: Chance::ALWAYS,
+        ..Faults::default()
+    });
 }
 
 #[test]

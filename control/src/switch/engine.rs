@@ -355,6 +355,10 @@ impl Engine {
                     "the port is quarantined: serving it failed; others are not affected"
                 );
             }
+            Event::SweepFailed { cause } => tracing::error!(
+                cause,
+                "a sweep for aged addresses failed: some may stay in the table; frames are not affected"
+            ),
         }
     }
 

@@ -56,6 +56,10 @@ pub struct Faults {
     pub seed: u64,
     /// The program fails (panics) while it handles a frame: a defect of ours.
     pub crash: Chance,
+    /// The same while it asks for a wake-up, inward.
+    pub crash_arming: Chance,
+    /// The same while it takes a wake-up, inward.
+    pub crash_disarming: Chance,
     /// A frame vanishes.
     pub drop: Chance,
     /// A frame comes twice.
@@ -208,9 +212,10 @@ impl Chaos {
         hit.then(|| count(&self.counts).add(1))
     }
 
-    /// Fails if it hits.
-    fn perhaps_crash(&mut self) {
-        if self.hits(self.faults.crash, |counts| &counts.crashed).is_some() {
+    /// Fails if it hits. Nothing is drawn where it never does: how often a wake-up is
+    /// asked for depends on the worker's pace, and frames' faults are to be repeatable.
+    fn perhaps_crash(&mut self, chance: Chance) {
+        if chance > Chance::NEVER && self.hits(chance, |counts| &counts.crashed).is_some() {
             panic!("a fault middleware was asked to fail");
         }
     }
@@ -419,7 +424,7 @@ impl FaultReceiver {
         let received = self.inner.receive(arena, &mut self.pulled);
         self.pulled.rejected().iter().for_each(|&reason| batch.reject(reason));
         for index in 0..self.pulled.count() {
-            self.chaos.perhaps_crash();
+            self.chaos.perhaps_crash(self.chaos.faults.crash);
             let view = self.pulled.view(index);
             befall(&mut self.chaos, &mut self.held, &view, arena.now_ms);
         }
@@ -440,11 +445,16 @@ impl FaultReceiver {
 
     /// See [`Receiver::arm`].
     pub fn arm(&mut self) -> Armed {
-        if self.may_sleep() { self.inner.arm() } else { Armed::FramesWaiting }
+        if !self.may_sleep() {
+            return Armed::FramesWaiting;
+        }
+        self.chaos.perhaps_crash(self.chaos.faults.crash_arming);
+        self.inner.arm()
     }
 
     /// See [`Receiver::disarm`].
     pub fn disarm(&mut self) {
+        self.chaos.perhaps_crash(self.chaos.faults.crash_disarming);
         self.inner.disarm();
     }
 
@@ -511,7 +521,7 @@ impl FaultTransmitter {
 
     /// What happens to one outward frame.
     fn befall(&mut self, departure: &mut Departure<'_>) {
-        self.chaos.perhaps_crash();
+        self.chaos.perhaps_crash(self.chaos.faults.crash);
         if self.chaos.hits(self.chaos.faults.drop, |counts| &counts.dropped).is_some() {
             return;
         }

@@ -51,6 +51,12 @@ pub enum Event {
         /// What the panic said, as far as it could be read without allocating.
         cause: &'static str,
     },
+    /// Looking through the table for learned addresses that aged panicked; told once.
+    /// It is done again with every tick.
+    SweepFailed {
+        /// What the panic said, as far as it could be read without allocating.
+        cause: &'static str,
+    },
 }
 
 /// Control's end of the way to a worker; wakes it if it sleeps.

@@ -3,13 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::command::Event;
-use crate::port::Condition;
-use crate::snapshot::Device;
+use crate::port::{Attached, Condition};
 
 /// What a panic said, as far as it can be read without allocating.
 pub(super) type Cause = &'static str;
 
-/// Does some work for one device.
+/// Does some work for one device, or for nobody in particular.
 ///
 /// # Errors
 /// What the panic said that ended it. What the work was to change is then in any state
@@ -22,7 +21,7 @@ pub(super) fn contained<T>(work: impl FnOnce() -> T) -> Result<T, Cause> {
 }
 
 /// Takes a device out of service; control is told.
-pub(super) fn quarantine(device: &Device, cause: Cause) -> Event {
-    device.attached.set_condition(Condition::Quarantined);
-    Event::Quarantined { device: device.attached.id, cause }
+pub(super) fn quarantine(attached: &Attached, cause: Cause) -> Event {
+    attached.set_condition(Condition::Quarantined);
+    Event::Quarantined { device: attached.id, cause }
 }

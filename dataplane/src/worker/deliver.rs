@@ -78,7 +78,7 @@ impl Delivery {
                     for _ in groups.of(id).skip(self.settled) {
                         lose(counters, DropReason::ReceiverFault, ingress);
                     }
-                    self.events.push(quarantine(device, cause));
+                    self.events.push(quarantine(&device.attached, cause));
                 }
             }
         }
@@ -150,7 +150,7 @@ impl Delivery {
             self.is_due[usize::from(id.0)] = Doorbell::Still;
             let Some(device) = snapshot.device(id) else { continue };
             if let Err(cause) = contained(|| ring(&device.attached, self.worker, token)) {
-                self.events.push(quarantine(device, cause));
+                self.events.push(quarantine(&device.attached, cause));
             }
         }
     }

@@ -15,6 +15,8 @@ pub mod deliver;
 pub mod groups;
 mod idle;
 mod serve;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;
@@ -23,7 +25,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
-use crate::port::{Arena, Armed};
+use crate::port::{Arena, Armed, Receiver as DeviceReceiver};
 use crate::relay::Relay;
 use crate::relay::bucket::Reflections;
 use crate::relay::fdb::Fdb;
@@ -31,6 +33,7 @@ use crate::snapshot::{DEVICES_MAX, DeviceId, Snapshot};
 use crate::sys::lane::{TokenId, WorkerToken};
 use crate::sys::published::Reader;
 use command::{Command, CommandSender, Event, ReceiveQueue};
+use contain::{contained, quarantine};
 use decide::Decider;
 use deliver::Delivery;
 use groups::Groups;
@@ -143,6 +146,31 @@ enum Activity {
     Dormant,
 }
 
+impl Served {
+    /// Does something to the device's receiver after which the queue is watched in
+    /// another way. A panic on the way costs its device only; control is to know.
+    fn watch(&mut self, change: impl FnOnce(&mut DeviceReceiver) -> Activity) -> Option<Event> {
+        match contained(|| change(&mut self.queue.receiver)) {
+            Ok(activity) => {
+                self.activity = activity;
+                None
+            }
+            Err(cause) => {
+                self.activity = Activity::Dormant;
+                Some(quarantine(&self.queue.attached, cause))
+            }
+        }
+    }
+}
+
+/// Whether the sweeps of the table went well so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sweeps {
+    Sound,
+    /// One failed; control was told.
+    Failed,
+}
+
 const HOT: Activity = Activity::Hot { empty_polls: 0 };
 
 /// What a breath did.
@@ -182,6 +210,7 @@ pub struct Worker {
     breaths: u64,
     last_frames_ns: u64,
     last_tick_ns: u64,
+    sweeps: Sweeps,
     revision: u64,
 }
 
@@ -209,6 +238,7 @@ impl Worker {
             breaths: 0,
             last_frames_ns: 0,
             last_tick_ns: 0,
+            sweeps: Sweeps::Sound,
             revision: 0,
         })
     }
@@ -282,18 +312,32 @@ impl Worker {
             self.last_frames_ns = now_ns;
         }
         if self.index == 0 && now_ns.saturating_sub(self.last_tick_ns) >= TICK_NS {
-            self.sweep(now_ns);
-            self.last_tick_ns = now_ns;
+            self.tick(now_ns);
         }
         Progress::raise(&self.progress.breaths);
         self.send_events();
         Breath { frames }
     }
 
+    /// What is due by the clock. A sweep that fails costs no frame and no device: the
+    /// next one begins behind the lines at which it did.
+    fn tick(&mut self, now_ns: u64) {
+        let swept = contained(|| self.sweep(now_ns));
+        self.last_tick_ns = now_ns;
+        if let Err(cause) = swept
+            && self.sweeps == Sweeps::Sound
+        {
+            self.sweeps = Sweeps::Failed;
+            self.outbox.push_back(Event::SweepFailed { cause });
+        }
+    }
+
     /// Visits as many lines as are due since the last tick: a worker that slept has
     /// more to do.
     fn sweep(&mut self, now_ns: u64) {
         let ticks = (now_ns.saturating_sub(self.last_tick_ns) / TICK_NS).min(TICKS_MAX);
+        #[cfg(all(test, not(loom)))]
+        tests::mishap::at(tests::mishap::Place::Sweeping);
         let snapshot = self.snapshot.enter();
         let relay = Relay { snapshot: &snapshot, fdb: &self.fdb, now_ms: now_ns / 1_000_000 };
         relay.sweep(SWEEP_LINES * ticks as usize);
@@ -382,9 +426,12 @@ impl Worker {
             let Activity::Hot { empty_polls: EMPTY_POLLS_MAX.. } = served.activity else {
                 continue;
             };
-            let armed = served.queue.receiver.arm() == Armed::Asleep
-                && self.poller.arm(key as u64, served.queue.receiver.wake_fd()).is_ok();
-            served.activity = if armed { Activity::Armed } else { HOT };
+            let poller = &self.poller;
+            self.outbox.extend(served.watch(|receiver| {
+                let armed = receiver.arm() == Armed::Asleep
+                    && poller.arm(key as u64, receiver.wake_fd()).is_ok();
+                if armed { Activity::Armed } else { HOT }
+            }));
         }
     }
 
@@ -401,8 +448,10 @@ impl Worker {
         for key in self.poller.wait(wait) {
             let Some(Some(served)) = self.queues.get_mut(key as usize) else { continue };
             if served.activity == Activity::Armed {
-                served.queue.receiver.disarm();
-                served.activity = HOT;
+                self.outbox.extend(served.watch(|receiver| {
+                    receiver.disarm();
+                    HOT
+                }));
             }
         }
     }
