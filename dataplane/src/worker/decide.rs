@@ -103,6 +103,8 @@ impl Decider {
         batch: &Batch,
         groups: &mut Groups,
     ) {
+        #[cfg(all(test, not(loom)))]
+        super::tests::mishap::at(super::tests::mishap::Place::Deciding);
         let frame = frame(batch, usize::from(arrival.index));
         let sent = Sent { frame, admitted: arrival.admitted, ingress: counters };
         match arrival.verdict {

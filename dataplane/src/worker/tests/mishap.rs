@@ -5,6 +5,8 @@ use std::cell::Cell;
 /// Where a worker on this thread can be made to fail.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::worker) enum Place {
+    /// A frame's verdict is about to become copies.
+    Deciding,
     /// The table is about to be swept.
     Sweeping,
 }
