@@ -5,11 +5,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure in the wiring is the message")]
 
+mod network;
 mod wiring;
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use allocation_counter::{AllocationInfo, measure};
 use hairpin_dataplane::ledger::DropReason;
 use hairpin_dataplane::port::fault::{self, Chance, Faults};
 use hairpin_dataplane::port::memory::{self, Endpoint};
-use hairpin_dataplane::port::{Attached, Condition, Opened, pcap, tap};
+use hairpin_dataplane::port::{Attached, Condition, Opened, pcap};
 use hairpin_dataplane::snapshot::topology::{
     BridgePlan, BridgePortPlan, ChannelPlan, LinkPlan, MemberPlan, StationPlan, Topology,
     UplinkPlan,
@@ -28,13 +27,11 @@ use hairpin_dataplane::snapshot::{
 };
 use hairpin_dataplane::sys::lane::WorkerToken;
 use hairpin_dataplane::sys::packet_socket::{Format, PacketSocket};
-use hairpin_dataplane::wire::offload::{
-    Capabilities, Checksum, Ecn, Offload, Segmentation, Support,
-};
+use hairpin_dataplane::wire::offload::{Capabilities, Offload, Segmentation, Support};
 use hairpin_dataplane::wire::{Mac, SVid};
 use hairpin_dataplane::worker::command::Command as ToWorker;
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use wiring::{Wiring, access, frame, mac, plain, registered, vm};
+use network::{in_own_network, ip, tap_at};
+use wiring::{SEGMENTED_BYTES_MAX, Wiring, access, frame, mac, plain, registered, segmentable, vm};
 
 /// Breaths of each test.
 const BREATHS: usize = 100;
@@ -137,17 +134,6 @@ fn addresses_that_are_learned_moved_aged_and_refused() {
     assert!(totals[0].tx_frames >= BREATHS as u64 && totals[2].tx_frames > 0, "{totals:?}");
 }
 
-/// A TCP segment over IPv4 of 64 KiB, and what is left to do on it.
-fn segmentable(to: usize) -> (Vec<u8>, Offload) {
-    let mut bytes = frame(0, mac(to), 65_535 + 14);
-    bytes[14..34].copy_from_slice(&[
-        0x45, 0, 0xff, 0xff, 0, 1, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2,
-    ]);
-    bytes[46] = 0x50;
-    let segmentation = Segmentation::Tcp4 { size: 1448, ecn: Ecn::Without };
-    (bytes, Offload { checksum: Checksum::Partial { start: 34, offset: 16 }, segmentation })
-}
-
 /// Port 1 takes complete frames only, port 2 leaves checksums to be filled in.
 fn lacking(number: usize) -> (Opened, Endpoint) {
     let capabilities = match number {
@@ -163,7 +149,7 @@ fn segmentation_and_checksums_in_software() {
     let mut wiring = Wiring::with(3, lacking);
     assert_allocates_nothing(&mut wiring, |wiring, _| {
         for to in [1, 2] {
-            let (bytes, offload) = segmentable(to);
+            let (bytes, offload) = segmentable(0, mac(to), SEGMENTED_BYTES_MAX);
             let checksum_only = Offload { segmentation: Segmentation::None, ..offload };
             wiring.endpoints[0].send(&bytes, offload).unwrap();
             wiring.endpoints[0].send(&bytes[..1514], checksum_only).unwrap();
@@ -477,58 +463,13 @@ fn a_whole_run_with_sleeps_in_it() {
     assert_eq!(attached[1].totals().tx_frames, 20);
 }
 
-/// Runs a test on a thread in a network namespace of its own; skips it, saying so,
-/// without root, but fails where `HAIRPIN_TESTS=all` asks for every test.
-fn in_own_network(test: impl FnOnce() + Send + 'static) {
-    if !rustix::process::geteuid().is_root() {
-        let demanded = std::env::var_os("HAIRPIN_TESTS").is_some_and(|value| value == "all");
-        assert!(!demanded, "HAIRPIN_TESTS=all, but network namespaces need root");
-        eprintln!("skipped: network namespaces need root");
-        return;
-    }
-    // The bed sweeps namespaces of such names whose process is gone.
-    let name = format!("hp-{}-breath", std::process::id());
-    ip(&format!("netns add {name}"));
-    let place = File::open(format!("/run/netns/{name}")).unwrap();
-    let inside = std::thread::spawn(move || {
-        move_into_link_name_space(
-            rustix::fd::AsFd::as_fd(&place),
-            Some(LinkNameSpaceType::Network),
-        )
-        .unwrap();
-        // Addresses that the kernel makes up would send frames no test asked for.
-        std::fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1").unwrap();
-        test();
-    });
-    let outcome = inside.join();
-    ip(&format!("netns del {name}"));
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
-}
-
-fn ip(words: &str) {
-    let output = Command::new("ip").args(words.split(' ')).output().unwrap();
-    assert!(output.status.success(), "ip {words}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Port 1 is a TAP; what stands for its other end is a stub.
-fn tap_at_one(number: usize) -> (Opened, Endpoint) {
-    let (opened, endpoint) = plain(memory::Config::default());
-    if number != 1 {
-        return (opened, endpoint);
-    }
-    let config = tap::Config { interface: "tap1".to_owned(), queues: 1, mtu: None };
-    (tap::open(&config).unwrap().into(), endpoint)
-}
-
 #[test]
 fn a_tap() {
     in_own_network(|| {
-        let mut wiring = Wiring::with(3, tap_at_one);
+        let mut wiring = Wiring::with(3, tap_at(1, 1));
         let netdev = PacketSocket::open("tap1", Format::Ethernet).unwrap();
         assert_allocates_nothing(&mut wiring, |wiring, _| {
-            let (large, offload) = segmentable(1);
+            let (large, offload) = segmentable(0, mac(1), SEGMENTED_BYTES_MAX);
             wiring.endpoints[0].send(&large, offload).unwrap();
             send(wiring, 0, &frame(0, mac(1), 1514));
             send(wiring, 0, &frame(0, Mac::BROADCAST, 60));

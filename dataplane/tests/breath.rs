@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure in the wiring is the message")]
 
+mod network;
 mod wiring;
 
 use std::sync::Arc;
@@ -14,11 +15,13 @@ use hairpin_dataplane::port::memory::{self, Endpoint};
 use hairpin_dataplane::port::{Condition, Opened};
 use hairpin_dataplane::snapshot::DeviceId;
 use hairpin_dataplane::sys::lane::WorkerToken;
+use hairpin_dataplane::sys::packet_socket::{Format, PacketSocket};
 use hairpin_dataplane::wire::Mac;
 use hairpin_dataplane::wire::offload::Offload;
 use hairpin_dataplane::worker::command::{Command, Event};
 use hairpin_dataplane::worker::groups::FLOOD_COPIES_MAX;
-use wiring::{Wiring, frame, mac, plain};
+use network::{in_own_network, tap_at};
+use wiring::{SEGMENTED_BYTES_MAX, Wiring, frame, mac, plain, segmentable};
 
 /// Memory devices of which one fails.
 fn crashing(which: usize, inward: Chance, outward: Chance) -> impl Fn(usize) -> (Opened, Endpoint) {
@@ -215,4 +218,80 @@ fn a_lane_that_stays_taken_loses_frames_by_name() {
     drop(held);
     assert_eq!(wiring.totals(1).dropped(DropReason::TransmitBusy), 1);
     sums(&wiring);
+}
+
+/// Port 0 has 200 frames for port 1: asserts how many each breath takes, and that
+/// another port is served in the same breath.
+#[track_caller]
+fn assert_64_frames_a_breath(wiring: &mut Wiring) {
+    for (breath, taken) in [(1, 64), (2, 128), (3, 192), (4, 200)] {
+        wiring.endpoints[2].send(&frame(2, mac(1), 60), Offload::NONE).unwrap();
+        wiring.breathe();
+        let received = [0, 2].map(|port| wiring.totals(port).rx_frames);
+        assert_eq!(received, [taken, breath], "after breath {breath}");
+    }
+    assert_eq!(wiring.totals(1).tx_frames, 204);
+}
+
+#[test]
+fn a_breath_takes_64_frames_of_a_port() {
+    let mut wiring = Wiring::new(3);
+    for _ in 0..200 {
+        wiring.endpoints[0].queue(&frame(0, mac(1), 60), Offload::NONE).unwrap();
+    }
+    wiring.endpoints[0].flush();
+    assert_64_frames_a_breath(&mut wiring);
+}
+
+#[test]
+fn a_breath_takes_64_frames_of_a_tap() {
+    in_own_network(|| {
+        let mut wiring = Wiring::with(3, tap_at(0, 1));
+        let netdev = PacketSocket::open("tap0", Format::Ethernet).unwrap();
+        (0..200).for_each(|_| netdev.send(&frame(0, mac(1), 60)).unwrap());
+        assert_64_frames_a_breath(&mut wiring);
+    });
+}
+
+/// Port 0 has 20 frames of 64 KiB for port 1: asserts that a breath ends with the one
+/// that reaches 256 KiB, and that another port is served in the same breath.
+#[track_caller]
+fn assert_256_kib_a_breath(wiring: &mut Wiring, frame_bytes: usize) {
+    let (mut before, mut breaths) = (0, 0);
+    while wiring.totals(0).rx_frames < 20 {
+        wiring.endpoints[2].send(&frame(2, mac(1), 60), Offload::NONE).unwrap();
+        wiring.breathe();
+        breaths += 1;
+        let bytes = wiring.totals(0).rx_bytes as usize;
+        let bounds = 256 * 1024..256 * 1024 + frame_bytes;
+        assert!(bounds.contains(&(bytes - before)), "{} in breath {breaths}", bytes - before);
+        before = bytes;
+    }
+    assert_eq!((wiring.totals(2).rx_frames, wiring.totals(1).tx_frames), (breaths, 20 + breaths));
+}
+
+#[test]
+fn a_breath_takes_256_kib_of_a_port() {
+    let mut wiring = Wiring::new(3);
+    let (large, offload) = segmentable(0, mac(1), SEGMENTED_BYTES_MAX);
+    for _ in 0..20 {
+        wiring.endpoints[0].queue(&large, offload).unwrap();
+    }
+    wiring.endpoints[0].flush();
+    assert_256_kib_a_breath(&mut wiring, large.len());
+}
+
+#[test]
+fn a_breath_takes_256_kib_of_a_tap() {
+    in_own_network(|| {
+        let mut wiring = Wiring::with(3, tap_at(0, 1));
+        let netdev = PacketSocket::open("tap0", Format::VirtioNet).unwrap();
+        // A frame of 64 KiB and more is cut on its way to the TAP.
+        let (large, _) = segmentable(0, mac(1), 65_535 - 54);
+        // A checksum to fill in, TCP over IPv4, headers of 54 bytes, segments of 1448.
+        let header = [1, 1, 54, 0, 0xa8, 0x05, 34, 0, 16, 0];
+        let sent = [&header[..], &large].concat();
+        (0..20).for_each(|_| netdev.send(&sent).unwrap());
+        assert_256_kib_a_breath(&mut wiring, large.len());
+    });
 }

@@ -17,6 +17,7 @@ use hairpin_dataplane::snapshot::{
 };
 use hairpin_dataplane::sys::lane::{Access, Lane};
 use hairpin_dataplane::sys::published::Publisher;
+use hairpin_dataplane::wire::offload::{Checksum, Ecn, Offload, Segmentation};
 use hairpin_dataplane::wire::{Mac, VlanId};
 use hairpin_dataplane::worker::command::{Command, Event, ReceiveQueue};
 use hairpin_dataplane::worker::{Parts, Poll, Worker};
@@ -49,6 +50,25 @@ pub fn frame(from: usize, to: Mac, length: usize) -> Vec<u8> {
     frame.extend([0x08, 0x00]);
     frame.extend((frame.len()..length).map(|byte| byte as u8));
     frame
+}
+
+/// What a segment carries behind IPv4's and TCP's headers, in bytes.
+pub const SEGMENT_BYTES: u16 = 1448;
+/// What a frame to be cut carries at most: an IPv4 packet of 64 KiB.
+pub const SEGMENTED_BYTES_MAX: usize = 65_535 - 40;
+
+/// A frame that carries so many bytes of TCP over IPv4, to be cut into segments, and
+/// what is left to do on it.
+pub fn segmentable(from: usize, to: Mac, payload: usize) -> (Vec<u8>, Offload) {
+    let packet = 40 + payload;
+    let mut bytes = frame(from, to, 14 + packet);
+    let [high, low] = (packet as u16).to_be_bytes();
+    bytes[14..34].copy_from_slice(&[
+        0x45, 0, high, low, 0, 1, 0, 0, 64, 6, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2,
+    ]);
+    bytes[46] = 0x50;
+    let segmentation = Segmentation::Tcp4 { size: SEGMENT_BYTES, ecn: Ecn::Without };
+    (bytes, Offload { checksum: Checksum::Partial { start: 34, offset: 16 }, segmentation })
 }
 
 /// Memory devices without faults.
