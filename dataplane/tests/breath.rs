@@ -17,11 +17,11 @@ use hairpin_dataplane::snapshot::DeviceId;
 use hairpin_dataplane::sys::lane::WorkerToken;
 use hairpin_dataplane::sys::packet_socket::{Format, PacketSocket};
 use hairpin_dataplane::wire::Mac;
-use hairpin_dataplane::wire::offload::Offload;
+use hairpin_dataplane::wire::offload::{Capabilities, Offload};
 use hairpin_dataplane::worker::command::{Command, Event};
 use hairpin_dataplane::worker::groups::FLOOD_COPIES_MAX;
 use network::{in_own_network, tap_at};
-use wiring::{SEGMENTED_BYTES_MAX, Wiring, frame, mac, plain, segmentable};
+use wiring::{SEGMENT_BYTES, SEGMENTED_BYTES_MAX, Wiring, frame, mac, plain, segmentable};
 
 /// Memory devices of which one fails.
 fn crashing(which: usize, inward: Chance, outward: Chance) -> impl Fn(usize) -> (Opened, Endpoint) {
@@ -294,4 +294,43 @@ fn a_breath_takes_256_kib_of_a_tap() {
         (0..20).for_each(|_| netdev.send(&sent).unwrap());
         assert_256_kib_a_breath(&mut wiring, large.len());
     });
+}
+
+#[test]
+fn of_a_frame_that_is_cut_all_segments_arrive_or_none() {
+    let segments = 45;
+    let none = Capabilities::NONE;
+    // Room for two frames and some segments, by number and by bytes.
+    let few_slots = memory::Config { slots: 100, capabilities: none, ..memory::Config::default() };
+    let few_bytes = memory::Config { bytes: 0, capabilities: none, ..memory::Config::default() };
+    for config in [few_slots, few_bytes] {
+        let ports = |number| plain(if number == 1 { config } else { memory::Config::default() });
+        let mut wiring = Wiring::with(2, ports);
+        let payload = segments * usize::from(SEGMENT_BYTES);
+        let (large, offload) = segmentable(0, mac(1), payload);
+        let (mut sent, mut arrived) = (0, 0);
+        for _ in 0..3 {
+            for _ in 0..10 {
+                wiring.endpoints[0].send(&large, offload).unwrap();
+                wiring.breathe();
+                sent += 1;
+            }
+            let mut received = Vec::new();
+            while wiring.endpoints[1].receive(&mut received).is_some() {
+                assert_eq!(received.len(), 54 + usize::from(SEGMENT_BYTES));
+                arrived += 1;
+            }
+            assert_eq!(arrived % segments, 0, "of {sent} frames {arrived} segments arrived");
+            let totals = wiring.totals(1);
+            let lost = totals.dropped(DropReason::RxRingFull);
+            assert_eq!(
+                (totals.tx_frames, lost),
+                ((arrived / segments) as u64, sent - totals.tx_frames)
+            );
+            assert!(lost > 0 && totals.tx_frames > 0 && totals.is_balanced(), "{totals:?}");
+            assert_eq!(totals.segments as usize, arrived);
+        }
+        assert!(arrived >= 6 * segments, "it goes on after it was full");
+        sums(&wiring);
+    }
 }
