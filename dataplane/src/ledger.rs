@@ -84,6 +84,8 @@ drop_reasons! {
         "Look at the guest's driver; it may be hostile."
     Ingress BadAddress "bad_address" "A descriptor pointed outside the guest's memory."
         "Look at the guest's driver; it may be hostile."
+    Ingress ReadError "read_error" "The device gave an error in the frame's place."
+        "Look at the host's kernel log; a port of which every read fails is quarantined."
     Ingress SourceNotRegistered "source_not_registered" "The source is not among the port's `mac` addresses."
         "Add the address to the port's `mac` list, or leave `mac` out to learn."
     Ingress SourceRegisteredElsewhere "source_registered_elsewhere" "The source is registered on another port."

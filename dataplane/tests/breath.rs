@@ -16,6 +16,7 @@ use hairpin_dataplane::port::{Condition, Opened};
 use hairpin_dataplane::snapshot::DeviceId;
 use hairpin_dataplane::sys::lane::WorkerToken;
 use hairpin_dataplane::sys::packet_socket::{Format, PacketSocket};
+use hairpin_dataplane::sys::tun::{InterfaceName, Queue};
 use hairpin_dataplane::wire::Mac;
 use hairpin_dataplane::wire::offload::{Capabilities, Offload};
 use hairpin_dataplane::worker::command::{Command, Event};
@@ -181,6 +182,39 @@ fn a_failure_in_taking_a_wake_up_is_that_port_s_own() {
     assert_only_port_0_is_quarantined(Faults {
         crash_disarming: Chance::ALWAYS,
         ..Faults::default()
+    });
+}
+
+/// Has the kernel put so long a header before each frame that it fits nowhere: every
+/// read fails, and costs the frame that it was for. The TAP has several queues.
+fn refuse_reads(interface: &str) {
+    let flags = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+    let queue = Queue::open().unwrap();
+    queue.attach(InterfaceName::new(interface).unwrap(), flags).unwrap();
+    queue.set_header_bytes(1 << 20).unwrap();
+}
+
+#[test]
+fn a_tap_that_gives_nothing_but_errors_is_quarantined() {
+    in_own_network(|| {
+        let mut wiring = Wiring::with(3, tap_at(0, 2));
+        let netdev = PacketSocket::open("tap0", Format::Ethernet).unwrap();
+        refuse_reads("tap0");
+        (0..200).for_each(|_| netdev.send(&frame(0, mac(1), 60)).unwrap());
+        for _ in 0..200 {
+            wiring.endpoints[1].send(&frame(1, mac(2), 60), Offload::NONE).unwrap();
+            wiring.breathe();
+            assert!(wiring.endpoints[2].receive(&mut Vec::new()).is_some());
+        }
+        let conditions = wiring.attached.iter().map(|one| one.condition()).collect::<Vec<_>>();
+        assert_eq!(conditions, [Condition::Quarantined, Condition::Working, Condition::Working]);
+        let events: Vec<_> = wiring.events.try_iter().collect();
+        let told = matches!(events[..], [Event::Quarantined { device: DeviceId(0), .. }]);
+        assert!(told, "{events:?}");
+        let totals = wiring.totals(0);
+        // Frames of one sender come by one queue.
+        assert_eq!((totals.rx_frames, totals.dropped(DropReason::ReadError)), (64, 64));
+        sums(&wiring);
     });
 }
 

@@ -65,8 +65,11 @@ pub enum Received {
     Drained,
     /// The batch's bounds were reached first.
     More,
-    /// The device is gone or broken; it will give no more frames.
+    /// The device is gone; it will give no more frames.
     Lost,
+    /// The device is there, but gave errors in the place of frames so often that it is
+    /// to be left alone until somebody looked at it.
+    Failing,
 }
 
 /// Whether a device's wake-up is armed.

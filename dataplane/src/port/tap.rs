@@ -8,7 +8,8 @@
 //! of the sender's memory directly. The netdev may be moved to another network
 //! namespace at any time: the files stay attached.
 //!
-//! When the netdev is deleted, reading fails with `EBADFD`: [`Received::Lost`].
+//! When the netdev is deleted, reading fails with `EBADFD`: [`Received::Lost`]. Any
+//! other error stands for the one frame that it was to be: [`DropReason::ReadError`].
 //! When it is merely down, reading finds nothing and writing fails with `EIO`:
 //! [`DropReason::DeviceError`].
 
@@ -32,6 +33,8 @@ pub const QUEUES_MAX: usize = 256;
 const ALIGNMENT_BYTES: usize = 64;
 /// One byte more than a frame may have, so that a longer one is noticed.
 const READ_BYTES: usize = FRAME_BYTES_MAX + 1;
+/// Reads that fail in a row, one each breath, before the queue is left alone.
+const FAILURES_MAX: u32 = 64;
 
 const OFFLOADS: libc::c_uint =
     libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
@@ -391,6 +394,8 @@ impl Opening<'_> {
 pub struct TapReceiver {
     queue: Arc<Queue>,
     hint: RegionHint,
+    /// Reads that failed since the last one that did not.
+    failures: u32,
 }
 
 /// What became of one read.
@@ -398,11 +403,12 @@ enum Read {
     Frame { bytes: usize },
     Nothing,
     Failed,
+    Gone,
 }
 
 impl TapReceiver {
     fn new(queue: &Arc<Queue>) -> TapReceiver {
-        TapReceiver { queue: Arc::clone(queue), hint: RegionHint::default() }
+        TapReceiver { queue: Arc::clone(queue), hint: RegionHint::default(), failures: 0 }
     }
 
     /// See [`Receiver::receive`]. Frames lie one behind the other in the arena.
@@ -411,13 +417,33 @@ impl TapReceiver {
         let mut start = 0;
         while batch.room() == Room::More && start + READ_BYTES <= arena.bytes {
             match self.read(arena, batch, start) {
-                Read::Frame { bytes } => start += bytes.next_multiple_of(ALIGNMENT_BYTES),
-                Read::Nothing => return Received::Drained,
-                Read::Failed if start > 0 => return Received::Drained,
-                Read::Failed => return Received::Lost,
+                Read::Frame { bytes } => {
+                    self.failures = 0;
+                    start += bytes.next_multiple_of(ALIGNMENT_BYTES);
+                }
+                Read::Nothing => {
+                    self.failures = 0;
+                    return Received::Drained;
+                }
+                Read::Failed => return self.note_failure(batch),
+                Read::Gone if start > 0 => return Received::Drained,
+                Read::Gone => return Received::Lost,
             }
         }
         Received::More
+    }
+
+    /// The kernel lets go of a frame that it cannot hand over: it is counted, and
+    /// reading goes on in the next breath.
+    #[cold]
+    fn note_failure(&mut self, batch: &mut Batch) -> Received {
+        batch.reject(DropReason::ReadError);
+        self.failures += 1;
+        if self.failures < FAILURES_MAX {
+            return Received::Drained;
+        }
+        self.failures = 0;
+        Received::Failing
     }
 
     /// Reads one frame to `start` in the arena.
@@ -431,6 +457,7 @@ impl TapReceiver {
         let bytes = match self.queue.read_frame(&mut header, place) {
             Ok(bytes) => bytes.saturating_sub(HEADER_BYTES),
             Err(Errno::AGAIN | Errno::INTR) => return Read::Nothing,
+            Err(Errno::BADFD) => return Read::Gone,
             Err(_) => return Read::Failed,
         };
         match virtio_net::decode(&header) {
@@ -501,6 +528,7 @@ mod tests {
     use super::super::testing::{depart, ethernet, frames};
     use super::*;
     use crate::sys::netns::{in_own_network, ip};
+    use crate::sys::packet_socket::{Format, PacketSocket};
     use crate::wire::offload::{Checksum, Ecn, Offload, Segmentation};
     use rustix::event::{PollFd, PollFlags, Timespec};
     use std::path::Path;
@@ -796,6 +824,65 @@ mod tests {
             assert_eq!(receive_once(&mut device), (Received::Lost, 0));
             assert_eq!(transmit(&mut device, &frame, Offload::NONE), Err(DropReason::DeviceError));
             assert_eq!(open(&config("a0", 1)).unwrap().origin, Origin::Created);
+        });
+    }
+
+    /// Says what became of receiving, the frames, and for what reasons others are none.
+    fn receive_any(device: &mut TapDevice) -> (Received, Vec<Vec<u8>>, Vec<DropReason>) {
+        let (mut arena, mut batch) = (Arena::new().unwrap(), Batch::new());
+        let received = device.receivers[0].receive(&mut arena, &mut batch);
+        (received, frames(&batch), batch.rejected().to_vec())
+    }
+
+    /// Has the kernel put so long a header before each frame that it fits nowhere:
+    /// every read fails, and costs the frame that it was for.
+    fn refuse_reads(device: &TapDevice) {
+        device.receivers[0].queue.set_header_bytes(1 << 20).unwrap();
+    }
+
+    fn allow_reads(device: &TapDevice) {
+        device.receivers[0].queue.set_header_bytes(HEADER_BYTES as libc::c_int).unwrap();
+    }
+
+    #[test]
+    fn a_frame_that_cannot_be_read_is_counted_and_those_behind_it_come() {
+        in_own_network(|| {
+            let mut device = tap("a0");
+            let netdev = PacketSocket::open("a0", Format::Ethernet).unwrap();
+            let sent = ethernet(0xb, 0xa, 100);
+            // More than would make it give up if none came between.
+            for _ in 0..FAILURES_MAX {
+                refuse_reads(&device);
+                netdev.send(&sent).unwrap();
+                netdev.send(&sent).unwrap();
+                let failed = (Received::Drained, vec![], vec![DropReason::ReadError]);
+                assert_eq!(receive_any(&mut device), failed);
+                assert_eq!(receive_any(&mut device), failed);
+                allow_reads(&device);
+                netdev.send(&sent).unwrap();
+                let arrived = (Received::Drained, vec![sent.clone()], vec![]);
+                assert_eq!(receive_any(&mut device), arrived);
+            }
+        });
+    }
+
+    #[test]
+    fn a_queue_of_which_every_read_fails_is_given_up() {
+        in_own_network(|| {
+            let mut device = tap("a0");
+            let netdev = PacketSocket::open("a0", Format::Ethernet).unwrap();
+            refuse_reads(&device);
+            for round in 0..2 {
+                (0..FAILURES_MAX).for_each(|_| netdev.send(&ethernet(0xb, 0xa, 100)).unwrap());
+                for failures in 1..=FAILURES_MAX {
+                    let (received, frames, rejected) = receive_any(&mut device);
+                    let last = failures == FAILURES_MAX;
+                    let expected = if last { Received::Failing } else { Received::Drained };
+                    assert_eq!(received, expected, "after {failures} in round {round}");
+                    assert_eq!((frames, rejected), (vec![], vec![DropReason::ReadError]));
+                }
+            }
+            assert_eq!(receive_any(&mut device), (Received::Drained, vec![], vec![]));
         });
     }
 

@@ -44,11 +44,13 @@ pub enum Event {
     DismissedAll(DeviceId),
     /// The device is gone; its queues are left alone until control dismisses them.
     Lost(DeviceId),
-    /// Serving the device panicked; it is quarantined.
+    /// Serving the device panicked, or the device gave nothing but errors; it is
+    /// quarantined.
     Quarantined {
         /// The device.
         device: DeviceId,
-        /// What the panic said, as far as it could be read without allocating.
+        /// What it gave, or what the panic said as far as it could be read without
+        /// allocating.
         cause: &'static str,
     },
     /// Looking through the table for learned addresses that aged panicked; told once.

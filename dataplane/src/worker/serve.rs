@@ -36,15 +36,15 @@ pub(super) enum Turn {
     Idle,
     /// Its device is gone.
     Lost,
-    /// Serving it panicked.
-    Panicked(&'static str),
+    /// Serving it failed: it is quarantined.
+    Failed(&'static str),
 }
 
 impl Turn {
     pub fn frames(self) -> usize {
         match self {
             Turn::Received(frames) => frames,
-            Turn::Idle | Turn::Lost | Turn::Panicked(_) => 0,
+            Turn::Idle | Turn::Lost | Turn::Failed(_) => 0,
         }
     }
 
@@ -54,7 +54,7 @@ impl Turn {
             Turn::Received(0) => Activity::Hot { empty_polls: empty_polls + 1 },
             Turn::Received(_) => HOT,
             Turn::Idle => Activity::Parked,
-            Turn::Lost | Turn::Panicked(_) => Activity::Dormant,
+            Turn::Lost | Turn::Failed(_) => Activity::Dormant,
         }
     }
 
@@ -63,7 +63,7 @@ impl Turn {
         match self {
             Turn::Received(_) | Turn::Idle => None,
             Turn::Lost => Some(Event::Lost(device)),
-            Turn::Panicked(cause) => Some(Event::Quarantined { device, cause }),
+            Turn::Failed(cause) => Some(Event::Quarantined { device, cause }),
         }
     }
 }
@@ -123,7 +123,7 @@ impl Bench {
         progress.set(Doing::Nothing);
         turn.unwrap_or_else(|cause| {
             self.abandon(snapshot, device);
-            Turn::Panicked(cause)
+            Turn::Failed(cause)
         })
     }
 
@@ -154,6 +154,10 @@ impl Bench {
             Received::Lost => {
                 device.attached.set_condition(Condition::Lost);
                 Turn::Lost
+            }
+            Received::Failing => {
+                device.attached.set_condition(Condition::Quarantined);
+                Turn::Failed("its device gave nothing but errors")
             }
         }
     }
