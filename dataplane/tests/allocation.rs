@@ -14,7 +14,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
-use hairpin_dataplane::ledger::DropReason;
+use hairpin_dataplane::ledger::{DropReason, Totals};
 use hairpin_dataplane::port::fault::{self, Chance, Faults};
 use hairpin_dataplane::port::memory::{self, Endpoint};
 use hairpin_dataplane::port::{Attached, Condition, Opened, pcap};
@@ -162,18 +162,22 @@ fn segmentation_and_checksums_in_software() {
 }
 
 /// A station link with a tagged channel, whose ports are a `vepa` trunk and a
-/// `private` one, and a bridge link, whose stations get their frames back.
+/// `private` one, and another one, whose port is `direct`; and a bridge link, whose
+/// stations get their frames back.
 const STATION_LINK: usize = 0;
 const BRIDGE_LINK: usize = 1;
 const VEPA: usize = 2;
 const PRIVATE: usize = 3;
 const VEB: usize = 4;
 const BRIDGED: usize = 5;
-const DEVICES: usize = 6;
+const DIRECT: usize = 6;
+const DEVICES: usize = 7;
 const SVID: u16 = 100;
+const DIRECT_SVID: u16 = 200;
 const STATIONS: DomainId = DomainId(0);
 const TAGGED: DomainId = DomainId(1);
 const BRIDGE: DomainId = DomainId(2);
+const OWN: DomainId = DomainId(3);
 
 fn uplink(port: u16, svid: Option<SVid>) -> Option<UplinkPlan> {
     let device = DeviceId(STATION_LINK as u16);
@@ -181,7 +185,8 @@ fn uplink(port: u16, svid: Option<SVid>) -> Option<UplinkPlan> {
 }
 
 fn site(attached: &[Arc<Attached>]) -> Topology {
-    let svid = SVid::new(SVID);
+    let (svid, direct_svid) = (SVid::new(SVID), SVid::new(DIRECT_SVID));
+    let svids = svid.into_iter().chain(direct_svid).collect();
     let link = |device: usize, svids: Vec<SVid>| {
         let attached = Arc::clone(&attached[device]);
         LinkPlan { device: DeviceId(device as u16), mtu: 1500, attached, svids }
@@ -209,15 +214,17 @@ fn site(attached: &[Arc<Attached>]) -> Topology {
     let any = VlanPolicy::Transparent;
     Topology {
         ageing_ms: 300_000,
-        links: vec![link(STATION_LINK, svid.into_iter().collect()), link(BRIDGE_LINK, vec![])],
+        links: vec![link(STATION_LINK, svids), link(BRIDGE_LINK, vec![])],
         channels: vec![
             ChannelPlan { domain: STATIONS, uplink: uplink(10, None), mtu: 1500 },
             ChannelPlan { domain: TAGGED, uplink: uplink(11, svid), mtu: 1500 },
+            ChannelPlan { domain: OWN, uplink: uplink(13, direct_svid), mtu: 1500 },
         ],
         station_ports: vec![
             station(VEPA, registered(VEPA), trunk, TAGGED, Mode::Vepa),
             station(PRIVATE, learned(), any.clone(), TAGGED, Mode::Private),
             station(VEB, learned(), access(), STATIONS, Mode::Veb),
+            station(DIRECT, learned(), any.clone(), OWN, Mode::Direct),
         ],
         bridges: vec![BridgePlan { domain: BRIDGE, mtu: 1500, members: vec![member] }],
         bridge_ports: vec![BridgePortPlan {
@@ -243,12 +250,14 @@ fn links_with_channels_tags_and_reflective_relay() {
             send(wiring, PRIVATE, &tagged(&[c], &frame(PRIVATE, to, 60)));
             send(wiring, VEB, &frame(VEB, to, 60));
             send(wiring, BRIDGED, &frame(BRIDGED, to, 60));
+            send(wiring, DIRECT, &tagged(&[c], &frame(DIRECT, to, 1514)));
         }
         for to in [Mac::BROADCAST, mac(VEPA), mac(PRIVATE), behind(9)] {
             send(wiring, STATION_LINK, &tagged(&[s, c], &outside(to, 1514)));
             // A frame that the adjacent bridge returned.
             send(wiring, STATION_LINK, &tagged(&[s, c], &frame(VEPA, to, 60)));
             send(wiring, STATION_LINK, &tagged(&[(S_TAG, SVID + 1)], &outside(to, 60)));
+            send(wiring, STATION_LINK, &tagged(&[(S_TAG, DIRECT_SVID), c], &outside(to, 60)));
             send(wiring, STATION_LINK, &tagged(&[c], &outside(to, 60)));
         }
         for to in [Mac::BROADCAST, behind(1), behind(2), mac(BRIDGED)] {
@@ -263,6 +272,40 @@ fn links_with_channels_tags_and_reflective_relay() {
     assert!(totals[STATION_LINK].dropped(DropReason::OwnFrameReturned) > 0);
     let lost = totals[BRIDGE_LINK].dropped(DropReason::ReflectedGroupRate);
     assert!(lost > 0 && totals[BRIDGE_LINK].tx_frames > 2 * BREATHS as u64, "{totals:?}");
+}
+
+#[test]
+fn a_direct_port() {
+    let reserved = |last| Mac::new([0x01, 0x80, 0xc2, 0, 0, last]);
+    let (c, s, own) = ((C_TAG, 10), (S_TAG, SVID), (S_TAG, DIRECT_SVID));
+    let mut wiring = Wiring::planned(DEVICES, |_| plain(memory::Config::default()), site);
+    assert_allocates_nothing(&mut wiring, |wiring, _| {
+        let plain = frame(DIRECT, Mac::BROADCAST, 1514);
+        for sent in [
+            plain.clone(),
+            tagged(&[c], &plain),
+            tagged(&[s], &plain),
+            frame(DIRECT, reserved(0x0b), 60),
+            frame(DIRECT, reserved(0x0e), 60),
+            plain[..13].to_vec(),
+        ] {
+            send(wiring, DIRECT, &sent);
+        }
+        let outside = from(behind(1), frame(0, mac(DIRECT), 60));
+        for received in [
+            tagged(&[own], &outside),
+            tagged(&[own, s], &outside),
+            tagged(&[own], &from(behind(1), frame(0, reserved(0x0b), 60))),
+        ] {
+            send(wiring, STATION_LINK, &received);
+        }
+    });
+    let breaths = BREATHS as u64;
+    let totals = [DIRECT, STATION_LINK].map(|device| wiring.totals(device));
+    assert_eq!(totals.each_ref().map(|one| one.tx_frames), [3 * breaths, 4 * breaths]);
+    let drops = [(DropReason::Runt, breaths), (DropReason::ReservedAddress, breaths)];
+    assert_eq!(totals[0].drops().collect::<Vec<_>>(), drops);
+    assert!(totals.iter().all(Totals::is_balanced), "{totals:?}");
 }
 
 /// Ports 0 and 1 of the usual policy with an MTU of 1500, a slow one, a lost one, a
