@@ -662,6 +662,49 @@ mod tests {
     }
 
     #[test]
+    fn outward_frames_vanish_and_double_as_often_as_is_counted() {
+        let faults = Faults {
+            seed: 5,
+            drop: Chance::per_million(200_000),
+            duplicate: Chance::per_million(300_000),
+            ..Faults::default()
+        };
+        let mut bed = outward(faults);
+        let sent: Vec<_> = (0..640).map(|n| pattern(n, 60 + n)).collect();
+        for burst in sent.chunks(64) {
+            assert_eq!(bed.transmit(burst), [Ok(()); 64], "the switch does not notice");
+        }
+        let mut received = bed.collect();
+        let counts = &bed.device.outward;
+        let (dropped, twice) = (counts.dropped.get() as usize, counts.duplicated.get() as usize);
+        assert_eq!(received.len(), 640 - dropped + twice);
+        received.dedup();
+        assert_eq!(received.len(), 640 - dropped, "each is there once or twice in a row");
+        assert!((90..170).contains(&dropped), "{dropped} of about 128");
+        assert!((110..200).contains(&twice), "{twice} of about 154");
+        assert_eq!(counts.refused.get() + bed.device.inward.dropped.get(), 0);
+    }
+
+    #[test]
+    fn an_outward_rate_refuses_what_is_above_it() {
+        let mut bed = outward(Faults { rate: Some(1000), ..Faults::default() });
+        let sent: Vec<_> = (0..64).map(|n| pattern(n, 60)).collect();
+        let mut passed = 0;
+        // A tenth of a second's worth at first, then one each millisecond.
+        for (now_ms, expected) in [(10_000, 64), (10_000, 36), (10_010, 10), (10_010, 0)] {
+            bed.receive(now_ms);
+            assert_eq!(bed.device.transmitter.room(64, 60), expected, "at {now_ms}");
+            let fates = bed.transmit(&sent);
+            let refused = vec![Err(DropReason::RxRingFull); 64 - expected];
+            assert_eq!(fates, [vec![Ok(()); expected], refused].concat());
+            passed += expected;
+        }
+        assert_eq!(bed.collect().len(), passed);
+        assert_eq!(bed.device.outward.refused.get() as usize, 4 * 64 - passed);
+        assert_eq!(bed.device.receiver.arm(), Armed::FramesWaiting, "the time must be kept");
+    }
+
+    #[test]
     fn a_corrupted_frame_differs_in_one_bit() {
         let faults = Faults { seed: 3, corrupt: Chance::ALWAYS, ..Faults::default() };
         let mut bed = inward(faults);
