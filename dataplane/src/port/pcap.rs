@@ -394,7 +394,10 @@ mod tests {
         let Ok(output) = command.output() else {
             let demanded = std::env::var_os("HAIRPIN_TESTS").is_some_and(|value| value == "all");
             assert!(!demanded, "HAIRPIN_TESTS=all, but there is no tshark");
-            eprintln!("skipped: no tshark");
+            let current = std::thread::current();
+            let test = current.name().unwrap_or("a test");
+            // What the printing macros write is shown for tests that fail only.
+            let _ = writeln!(io::stderr(), "skipped {test}: there is no tshark");
             return None;
         };
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -1,5 +1,6 @@
 //! A network of a test's own: a thread in a fresh network namespace.
 
+use std::io::Write;
 use std::process::Command;
 
 use rustix::thread::UnshareFlags;
@@ -11,7 +12,10 @@ pub(crate) fn in_own_network(test: impl FnOnce() + Send + 'static) {
     if !rustix::process::geteuid().is_root() {
         let demanded = std::env::var_os("HAIRPIN_TESTS").is_some_and(|value| value == "all");
         assert!(!demanded, "HAIRPIN_TESTS=all, but network namespaces need root");
-        eprintln!("skipped: network namespaces need root");
+        let current = std::thread::current();
+        let test = current.name().unwrap_or("a test");
+        // What the printing macros write is shown for tests that fail only.
+        let _ = writeln!(std::io::stderr(), "skipped {test}: network namespaces need root");
         return;
     }
     let thread = std::thread::spawn(|| {
