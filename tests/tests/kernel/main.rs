@@ -21,6 +21,7 @@ macro_rules! with_one_and_two_workers {
 mod bed;
 mod channels;
 mod configuration;
+mod detection;
 mod evb;
 mod experiment;
 mod live;
