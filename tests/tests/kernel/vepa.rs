@@ -1,7 +1,8 @@
 //! VEPA with a TAP as the link and the kernel's bridge as the adjacent bridge.
 
-use hairpin_tests::bed::{Family, Host, Reflection, eventually, root, transfer};
+use hairpin_tests::bed::{Family, Host, Reflection, Workers, root, transfer};
 
+use crate::detection::{assert_duplicate_found, detect_duplicates};
 use crate::experiment::{BROADCAST, arrivals, frame};
 use crate::site::{Site, assert_apart, assert_reach, learning_port, registered_port};
 
@@ -36,21 +37,40 @@ fn siblings_reach_each_other_only_over_a_reflecting_bridge() {
 #[test]
 fn private_ports_reach_the_outside_but_not_each_other() {
     let Some(_root) = root() else { return };
-    let (site, bridge, outside) =
-        Site::beside_kernel_bridge(&two_ports("private"), &[1, 2]).unwrap();
+    let ports = two_ports("private") + &learning_port(3, "up0", "vepa");
+    let (site, bridge, outside) = Site::beside_kernel_bridge(&ports, &[1, 2, 3]).unwrap();
     bridge.reflect("up0", Reflection::On).unwrap();
-    let [one, two] = &site.hosts[..] else { unreachable!() };
-    assert_reach(one, &outside);
+    let [one, two, three] = &site.hosts[..] else { unreachable!() };
+    // The bridge knows all addresses from here on: each frame below comes back once.
+    for host in &site.hosts {
+        assert_reach(host, &outside);
+    }
     assert_apart(one, two);
+    assert_apart(three, one);
+    let listeners = [one, two, three, &outside];
+    let refused = || site.daemon.count("up0", "/drops/private").unwrap();
+    // Ping needs both ways: a leak one way shows here only.
+    for (from, to) in [(one, two), (two, one), (one, three), (three, one)] {
+        let before = refused();
+        let bytes = frame(to.mac_bytes(), from.mac_bytes(), "private");
+        let heard = arrivals(from, &bytes, &listeners).unwrap();
+        assert_eq!(heard, [0; 4], "{} -> {}", from.mac(), to.mac());
+        assert_eq!(refused(), before + 1, "{} -> {}", from.mac(), to.mac());
+    }
 }
 
-#[test]
-fn a_broadcast_arrives_once_and_never_at_its_sender() {
+with_one_and_two_workers! {
+    a_broadcast_arrives_once_and_never_at_its_sender
+    duplicate_address_detection_passes_under_reflection
+}
+
+fn a_broadcast_arrives_once_and_never_at_its_sender(workers: Workers) {
     let Some(_root) = root() else { return };
     let modes = [(1, "vepa"), (2, "vepa"), (3, "veb"), (4, "veb"), (5, "private")];
     let ports: String =
         modes.iter().map(|&(number, mode)| learning_port(number, "up0", mode)).collect();
-    let (site, bridge, outside) = Site::beside_kernel_bridge(&ports, &[1, 2, 3, 4, 5]).unwrap();
+    let (site, bridge, outside) =
+        Site::beside_kernel_bridge_with(workers, &ports, &[1, 2, 3, 4, 5]).unwrap();
     let listeners: Vec<&Host> = site.hosts.iter().chain([&outside]).collect();
     let heard = |from: &Host, word: &str| {
         arrivals(from, &frame(BROADCAST, from.mac_bytes(), word), &listeners).unwrap()
@@ -68,33 +88,16 @@ fn a_broadcast_arrives_once_and_never_at_its_sender() {
     assert_eq!(heard(&outside, "outside on"), [1, 1, 1, 1, 1, 0]);
 }
 
-#[test]
-fn duplicate_address_detection_passes_under_reflection() {
+fn duplicate_address_detection_passes_under_reflection(workers: Workers) {
     let Some(_root) = root() else { return };
-    let (site, bridge, outside) = Site::beside_kernel_bridge(&two_ports("vepa"), &[1, 2]).unwrap();
+    let (site, bridge, outside) =
+        Site::beside_kernel_bridge_with(workers, &two_ports("vepa"), &[1, 2]).unwrap();
     bridge.reflect("up0", Reflection::On).unwrap();
     let [one, two] = &site.hosts[..] else { unreachable!() };
-    for host in [one, two] {
-        let (namespace, interface) = (host.namespace(), host.interface());
-        // Without the nonce of RFC 7527 a solicitation that comes back is a duplicate.
-        for (key, value) in [("enhanced_dad", "0"), ("accept_dad", "1"), ("dad_transmits", "2")] {
-            for scope in ["all", interface] {
-                namespace.set_sysctl(&format!("net/ipv6/conf/{scope}/{key}"), value).unwrap();
-            }
-        }
-    }
-    let add = |host: &Host| {
-        host.namespace().ip(&format!("addr add fd0a::1/64 dev {}", host.interface())).unwrap();
-    };
-    let state = |host: &Host| {
-        host.namespace().ip(&format!("-6 addr show dev {} to fd0a::1", host.interface())).unwrap()
-    };
-    add(one);
-    eventually("an address past detection", || !state(one).contains("tentative")).unwrap();
-    assert!(!state(one).contains("dadfailed"), "{}", state(one));
-    // A true duplicate is still found, over the reflection.
-    add(two);
-    eventually("a duplicate found", || state(two).contains("dadfailed")).unwrap();
+    detect_duplicates(&[one, two]);
+    // A learned address has to be known for the sender's own as well as a registered one.
+    assert_duplicate_found(two, one, "fd0a::2");
+    assert_duplicate_found(one, two, "fd0a::1");
     assert_reach(one, &outside);
 }
 
