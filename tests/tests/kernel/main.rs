@@ -19,6 +19,7 @@ macro_rules! with_one_and_two_workers {
 }
 
 mod bed;
+mod bystanders;
 mod channels;
 mod configuration;
 mod detection;
