@@ -17,6 +17,7 @@ fn mode(site: &Site, port: &str) -> Value {
 with_one_and_two_workers! {
     a_mode_change_costs_other_ports_nothing
     a_tap_that_is_deleted_comes_back
+    a_link_s_tap_that_is_deleted_comes_back
     a_changed_file_is_applied_on_sighup
 }
 
@@ -86,6 +87,41 @@ fn a_tap_that_is_deleted_comes_back(workers: Workers) {
             .unwrap();
         assert_reach(one, two);
         assert_reach(two, one);
+    }
+    let so_far = stream.received();
+    eventually("the stream to go on", || stream.received() > so_far + MEGABYTE).unwrap();
+    drop(stream);
+    bystanders.assert_unhurt();
+    assert!(site.daemon.is_running());
+}
+
+fn a_link_s_tap_that_is_deleted_comes_back(workers: Workers) {
+    let Some(_root) = root() else { return };
+    let modes = [(1, "veb"), (2, "vepa"), (3, "veb"), (4, "veb")];
+    let ports: String =
+        modes.iter().map(|&(number, mode)| registered_port(number, "up0", mode)).collect();
+    let (mut site, bridge, outside) =
+        Site::beside_kernel_bridge_with(workers, &ports, &[1, 2, 3, 4]).unwrap();
+    bridge.reflect("up0", Reflection::On).unwrap();
+    let [one, two, three, four] = &site.hosts[..] else { unreachable!() };
+    assert_reach(one, two);
+    let bystanders = Bystanders::start(three, four).unwrap();
+    // What is deleted is deleted under traffic, in both directions.
+    let stream = Stream::start(one, &outside, Family::Ipv4, |_| {}).unwrap();
+    for _ in 0..3 {
+        let so_far = stream.received();
+        eventually("the stream to flow", || stream.received() > so_far + MEGABYTE).unwrap();
+        bridge.namespace().ip("link del up0").unwrap();
+        eventually("up0 re-created", || site.daemon.namespace().has("up0")).unwrap();
+        eventually("up0 up", || site.daemon.hairpin("link show up0").unwrap()["state"] == "up")
+            .unwrap();
+        // While it is not plugged in, what needs no cable needs none.
+        assert_reach(one, three);
+        bridge.attach(site.daemon.namespace(), "up0").unwrap();
+        bridge.reflect("up0", Reflection::On).unwrap();
+        assert_reach(&outside, one);
+        assert_reach(one, two);
+        assert_reach(two, &outside);
     }
     let so_far = stream.received();
     eventually("the stream to go on", || stream.received() > so_far + MEGABYTE).unwrap();
