@@ -12,7 +12,7 @@ use crate::site::{
 };
 
 const MEGABYTE: u64 = 1 << 20;
-/// The S-tag's TPID, and where it stands.
+/// The S-tag's TPID.
 const S_TPID: [u8; 2] = [0x88, 0xa8];
 
 fn channel(name: &str, svid: u16) -> String {
@@ -25,6 +25,11 @@ fn channels() -> String {
 
 /// Hosts 1 and 2 are VEPA on red, 3 and 4 VEB on blue, 5 direct on green.
 fn station() -> Result<Site> {
+    station_with("")
+}
+
+/// The same with these keys in its link.
+fn station_with(link_keys: &str) -> Result<Site> {
     let ports = [
         registered_port(1, "red", "vepa"),
         learning_port(2, "red", "vepa"),
@@ -32,26 +37,34 @@ fn station() -> Result<Site> {
         learning_port(4, "blue", "veb"),
         learning_port(5, "green", "direct"),
     ];
-    Site::start(&[station_link(), channels(), ports.concat()].concat(), &[1, 2, 3, 4, 5])
+    let configuration = [station_link(), link_keys.into(), channels(), ports.concat()];
+    Site::start(&configuration.concat(), &[1, 2, 3, 4, 5])
 }
 
 /// A bridge for each channel, reflecting; host 7 on red's, 8 on green's.
 fn bridge_side() -> Result<Site> {
+    bridge_side_with("", &[(7, "red"), (8, "green")])
+}
+
+/// The same with these keys in its link, and these hosts on the channels' bridges.
+fn bridge_side_with(link_keys: &str, hosts: &[(u8, &str)]) -> Result<Site> {
     let bridge = |color: &str| {
         format!(
             "[[bridge]]\nname = \"br-{color}\"\n\
              members = [ {{ channel = \"{color}\", reflective-relay = \"on\" }} ]\n"
         )
     };
-    let port = |number: u8, color: &str| {
+    let port = |&(number, color): &(u8, &str)| {
         format!(
             "[[port]]\nname = \"vm{number}\"\nbridge = \"br-{color}\"\n\
              device = {{ tap = {{ interface = \"tap{number}\" }} }}\n"
         )
     };
     let bridges: String = ["red", "blue", "green"].map(bridge).concat();
-    let ports = port(7, "red") + &port(8, "green");
-    Site::start(&[bridge_link(), channels(), bridges, ports].concat(), &[7, 8])
+    let ports: String = hosts.iter().map(port).collect();
+    let numbers: Vec<u8> = hosts.iter().map(|&(number, _)| number).collect();
+    let configuration = [bridge_link(), link_keys.into(), channels(), bridges, ports];
+    Site::start(&configuration.concat(), &numbers)
 }
 
 /// The S-VID with which a frame of that host left the station, if it was tagged.
@@ -108,6 +121,57 @@ fn bulk_data_crosses_tagged_channels_byte_for_byte() {
             transfer(from, to, family, 16 * MEGABYTE).unwrap();
         }
     }
+}
+
+/// Asserts that packets of 9000 bytes cross uncut in both families, then bulk data.
+#[track_caller]
+fn assert_jumbo_frames_cross(pairs: &[(&Host, &Host)]) {
+    for (from, to) in pairs {
+        for family in Family::ALL {
+            let echo = from.ping_packet_bytes(to, family, 9000).unwrap();
+            assert!(echo.is_clean(), "{family} {} -> {}: {echo:?}", from.mac(), to.mac());
+        }
+        transfer(from, to, Family::Ipv4, 16 * MEGABYTE).unwrap();
+    }
+}
+
+#[test]
+fn tags_come_on_top_of_a_jumbo_mtu() {
+    let Some(_root) = root() else { return };
+    let (mtu, on_bridges) = ("mtu = 9000\n", [(7, "red"), (8, "green"), (9, "blue")]);
+    let station = station_with(mtu).unwrap();
+    let bridge_side = bridge_side_with(mtu, &on_bridges).unwrap();
+    let cable = lay_cable(&station, &bridge_side).unwrap();
+    cable.set_mtu(9000).unwrap();
+    for host in station.hosts.iter().chain(&bridge_side.hosts) {
+        host.set_mtu(9000).unwrap();
+    }
+    let [one, two, three, _, five] = &station.hosts[..] else { unreachable!() };
+    let [seven, eight, nine] = &bridge_side.hosts[..] else { unreachable!() };
+    let longest = |from: &Host, to: &Host| {
+        let recorder = Recorder::start(cable.namespace(), "up0").unwrap();
+        from.ping_packet_bytes(to, Family::Ipv4, 9000).unwrap();
+        let sent = |seen: &Frame| {
+            seen.direction == Direction::Incoming && seen.bytes[6..12] == from.mac_bytes()
+        };
+        let seen = recorder.collect(Duration::from_millis(50), sent);
+        seen.iter().map(|frame| frame.bytes.len()).max()
+    };
+    let pairs = [(one, two), (seven, one), (three, nine), (five, eight)];
+    assert_jumbo_frames_cross(&pairs);
+    for (from, to) in [(one, two), (three, nine), (five, eight)] {
+        assert_eq!(longest(from, to), Some(14 + 4 + 9000));
+    }
+
+    // Red and blue in a VLAN too: a C-tag inside the S-tag.
+    for (site, ports) in [(&station, vec![1, 2, 3]), (&bridge_side, vec![7, 9])] {
+        for port in ports {
+            site.daemon.hairpin(&format!("port set vm{port} vlan=access:10")).unwrap();
+        }
+    }
+    assert_jumbo_frames_cross(&pairs[..3]);
+    assert_eq!(longest(one, two), Some(14 + 4 + 4 + 9000));
+    assert_eq!(longest(three, nine), Some(14 + 4 + 4 + 9000));
 }
 
 #[test]
