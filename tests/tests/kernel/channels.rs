@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use hairpin_dataplane::sys::packet_socket::Direction;
-use hairpin_tests::bed::{Family, Frame, Host, Recorder, Result, root, transfer};
+use hairpin_tests::bed::{Family, Flow, Frame, Host, Recorder, Result, root, transfer};
 
+use crate::bystanders::Bystanders;
 use crate::experiment::{BROADCAST, arrivals, frame};
 use crate::site::{
     Site, assert_apart, assert_reach, bridge_link, lay_cable, learning_port, registered_port,
@@ -172,6 +173,47 @@ fn tags_come_on_top_of_a_jumbo_mtu() {
     assert_jumbo_frames_cross(&pairs[..3]);
     assert_eq!(longest(one, two), Some(14 + 4 + 4 + 9000));
     assert_eq!(longest(three, nine), Some(14 + 4 + 4 + 9000));
+}
+
+#[test]
+fn a_port_changes_its_channel_while_it_sends() {
+    let Some(_root) = root() else { return };
+    let (station, bridge_side) = (station().unwrap(), bridge_side().unwrap());
+    let cable = lay_cable(&station, &bridge_side).unwrap();
+    let [one, two, three, four, five] = &station.hosts[..] else { unreachable!() };
+    let [seven, eight] = &bridge_side.hosts[..] else { unreachable!() };
+    let recorder = Recorder::start(cable.namespace(), "up0").unwrap();
+    let svid = |word: &str| {
+        arrivals(one, &frame(BROADCAST, one.mac_bytes(), word), &[]).unwrap();
+        svid_of(&recorder, one, word)
+    };
+    // On the port's own two channels and beside them; of the first, over the cable.
+    let old_channel = Bystanders::start(two, seven).unwrap();
+    let new_channel = Bystanders::start(three, four).unwrap();
+    let another = Bystanders::start(five, eight).unwrap();
+    let own = Flow::start(one, two, Family::Ipv4, Duration::from_micros(500)).unwrap();
+    for round in 0..2 {
+        assert_eq!(svid(&format!("red {round}")), Some(100));
+        station.daemon.hairpin("port set vm1 channel=blue").unwrap();
+        assert_eq!(svid(&format!("blue {round}")), Some(200));
+        for sibling in [two, seven] {
+            assert_apart(one, sibling);
+            let bytes = frame(sibling.mac_bytes(), one.mac_bytes(), "to a sibling");
+            assert_eq!(arrivals(one, &bytes, &[sibling]).unwrap(), [0]);
+            let bytes = frame(one.mac_bytes(), sibling.mac_bytes(), "from a sibling");
+            assert_eq!(arrivals(sibling, &bytes, &[one]).unwrap(), [0]);
+        }
+        assert_reach(one, three);
+        station.daemon.hairpin("port set vm1 channel=red").unwrap();
+        assert_reach(one, two);
+        assert_apart(one, three);
+    }
+    assert_eq!(svid("red again"), Some(100));
+    let own = own.stop().unwrap();
+    assert!(own.received < own.sent && own.duplicates == 0, "{own:?}");
+    for bystanders in [old_channel, new_channel, another] {
+        bystanders.assert_unhurt();
+    }
 }
 
 #[test]
