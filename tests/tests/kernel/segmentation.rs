@@ -12,6 +12,8 @@ use hairpin_dataplane::wire::segment::to_frames;
 use hairpin_dataplane::wire::virtio_net::decode_legacy;
 use hairpin_tests::bed::{Family, Flooding, Host, KernelBridge, Namespace, Result, Stream, root};
 
+use crate::experiment::EXPERIMENTAL;
+
 const BUFFER_BYTES: usize = 68 * 1024;
 /// Frames taken of each connection.
 const SPECIMENS: usize = 10;
@@ -104,10 +106,18 @@ impl PlainNetdev {
         Ok(PlainNetdev { _namespace: namespace, sender, receiver })
     }
 
-    /// The frames that the kernel makes of a specimen: as many as given.
-    fn cut(&self, specimen: &Specimen, count: usize) -> Vec<Vec<u8>> {
+    /// The frames that the kernel makes of a specimen: all of them, by a frame of the
+    /// same source that follows them.
+    fn cut(&self, specimen: &Specimen) -> Vec<Vec<u8>> {
+        let (addresses, _) = specimen.bytes.split_first_chunk::<12>().unwrap();
+        let last = Specimen {
+            header: [0; VIRTIO_NET_HEADER_BYTES],
+            bytes: [&addresses[..], &EXPERIMENTAL, &[0; 46]].concat(),
+        };
         self.sender.send(&specimen.raw()).unwrap();
-        (0..count).map(|_| self.next_from(&specimen.bytes[6..12])).collect()
+        self.sender.send(&last.raw()).unwrap();
+        let frames = std::iter::repeat_with(|| self.next_from(&addresses[6..12]));
+        frames.take_while(|frame| *frame != last.bytes).collect()
     }
 
     /// The next frame of a source: the pair's own ends talk now and then.
@@ -154,7 +164,7 @@ fn specimens(from: &Host, to: &Host, family: Family) -> Vec<Specimen> {
 /// Asserts that both make the same of a specimen; says how many segments.
 fn assert_cut_alike(netdev: &PlainNetdev, specimen: &Specimen, what: &str) -> usize {
     let ours = to_frames(&specimen.bytes, &specimen.offload()).unwrap();
-    let theirs = netdev.cut(specimen, ours.len());
+    let theirs = netdev.cut(specimen);
     for (index, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
         let differs = ours.iter().zip(theirs).position(|(a, b)| a != b);
         assert_eq!(
@@ -165,6 +175,7 @@ fn assert_cut_alike(netdev: &PlainNetdev, specimen: &Specimen, what: &str) -> us
             &theirs[..theirs.len().min(80)]
         );
     }
+    assert_eq!(ours.len(), theirs.len(), "{what}: segments");
     ours.len()
 }
 
