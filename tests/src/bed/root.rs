@@ -1,11 +1,13 @@
 //! Who may build a bed.
 
+use std::io::Write;
+
 /// Proof that the process may make namespaces.
 #[derive(Clone, Copy, Debug)]
 pub struct Root(());
 
-/// Whether tests that need root can run: `None`, with the reason printed, if the
-/// process is an ordinary user's.
+/// Whether tests that need root can run: `None`, with the reason on standard error, if
+/// the process is an ordinary user's.
 ///
 /// # Panics
 /// If it is, and `HAIRPIN_TESTS=all` says that nothing may be skipped.
@@ -17,6 +19,8 @@ pub fn root() -> Option<Root> {
     let all = std::env::var("HAIRPIN_TESTS").is_ok_and(|value| value == "all");
     assert!(!all, "HAIRPIN_TESTS=all, but network namespaces need root");
     let current = std::thread::current();
-    println!("skipped {}: network namespaces need root", current.name().unwrap_or("a test"));
+    let test = current.name().unwrap_or("a test");
+    // Not by a macro of the print family, whose output the harness keeps to itself.
+    let _ = writeln!(std::io::stderr(), "skipped {test}: network namespaces need root");
     None
 }
