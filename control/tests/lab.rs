@@ -271,11 +271,14 @@ fn scenario_veb_is_two_vms_switched_locally() {
 }
 
 #[test]
-fn scenario_vepa_is_two_vms_switched_by_the_bridge() {
+fn scenario_vepa_is_two_vms_switched_by_the_bridge_and_two_that_are_apart() {
     let _turn = turn();
     let report = Lab::start("--scenario vepa").assert_passes();
-    assert_eq!(grid(&report), ["vepa1 . h", "vepa2 h ."]);
+    let rows = ["vepa1 . h - -", "vepa2 h . - -", "priv1 - - . -", "priv2 - - - ."];
+    assert_eq!(grid(&report), rows);
     assert_eq!(paths(&report), [row("hairpin untagged", 2)]);
+    let apart = "apart: 10 pairs; of 60 echoes 0 answered, 60 dropped as private at the station";
+    assert!(report.contains(apart), "{report}");
     assert!(report.contains("  vepa1 to vepa2         hairpin untagged  "), "{report}");
 }
 
@@ -307,9 +310,10 @@ fn scenario_multichannel_is_five_vms_on_three_channels() {
 fn scenario_all_is_the_default_and_has_every_vm() {
     let _turn = turn();
     let whole = Lab::start("--scenario all").assert_passes();
-    assert_eq!(grid(&whole).len(), 10);
-    assert_eq!(grid(&whole)[0], "veb1 . l h h c c c c c b");
-    assert_eq!(grid(&whole)[9], "server b b b b b b b b b .");
+    assert_eq!(grid(&whole).len(), 12);
+    assert_eq!(grid(&whole)[0], "veb1 . l h h - - c c c c c b");
+    assert_eq!(grid(&whole)[4], "priv1 - - - - . - c c c c c b");
+    assert_eq!(grid(&whole)[11], "server b b b b b b b b b b b .");
     assert_eq!(paths(&whole).len(), 23);
     let transfers = whole.lines().filter(|line| line.contains(" to ") && line.contains("  "));
     assert_eq!(transfers.filter(|line| line.ends_with(|c: char| c.is_ascii_digit())).count(), 8);
@@ -389,7 +393,10 @@ fn assert_answers([station, bridge]: &[String; 2]) {
         let listed = ask(api, "port list");
         assert!(listed.status.success() && listed.stdout.starts_with(b"NAME"));
     }
-    let vms = ["veb1", "veb2", "vepa1", "vepa2", "blue1", "blue2", "green1", "green2", "red1"];
+    let vms = [
+        "veb1", "veb2", "vepa1", "vepa2", "priv1", "priv2", "blue1", "blue2", "green1", "green2",
+        "red1",
+    ];
     let mut found = ports(station);
     found.sort();
     let mut expected = up(&vms);
@@ -426,7 +433,7 @@ fn a_held_lab_that_is_killed_leaves_sockets_to_the_next_one() {
 #[test]
 fn ctrl_c_ends_a_lab_in_the_process_at_any_stage() {
     let _turn = turn();
-    for stage in ["lab: building ", "lab: 90 pings", "lab: 8 transfers"] {
+    for stage in ["lab: building ", "lab: 132 pings", "lab: 8 transfers"] {
         let mut lab = Lab::start("--hold");
         lab.hear(stage);
         lab.press_ctrl_c();
@@ -434,7 +441,7 @@ fn ctrl_c_ends_a_lab_in_the_process_at_any_stage() {
     }
     for signal in [Signal::TERM, Signal::HUP] {
         let mut lab = Lab::start("");
-        lab.hear("lab: 90 pings");
+        lab.hear("lab: 132 pings");
         lab.signal(signal);
         lab.assert_ends_interrupted();
     }
@@ -445,7 +452,7 @@ fn ctrl_c_ends_a_lab_in_namespaces_while_it_makes_them() {
     let Some(_turn) = turn_of_root("ctrl_c_ends_a_lab_in_namespaces_while_it_makes_them") else {
         return;
     };
-    for namespaces in 1..=10 {
+    for namespaces in 1..=12 {
         let lab = Lab::start("--netns");
         lab.wait_for_namespaces(namespaces);
         // Twice: whoever presses it once presses it again while things are removed.
@@ -461,7 +468,7 @@ fn ctrl_c_ends_a_lab_in_namespaces_while_traffic_flows() {
     let Some(_turn) = turn_of_root("ctrl_c_ends_a_lab_in_namespaces_while_traffic_flows") else {
         return;
     };
-    for stage in ["lab: 90 pings", "lab: 8 transfers"] {
+    for stage in ["lab: 132 pings", "lab: 8 transfers"] {
         let mut lab = Lab::start("--netns");
         lab.hear(stage);
         // Into the middle of it: neither takes less than a second.
@@ -476,7 +483,7 @@ fn ctrl_c_ends_a_held_lab_in_namespaces() {
     let Some(_turn) = turn_of_root("ctrl_c_ends_a_held_lab_in_namespaces") else { return };
     let mut lab = Lab::start("--netns --hold");
     assert_answers(&addresses(&mut lab));
-    assert_eq!(lab.namespaces().len(), 10);
+    assert_eq!(lab.namespaces().len(), 12);
     lab.press_ctrl_c();
     assert_eq!(lab.end(), 0, "it said:\n{}", lab.said);
     lab.assert_left_nothing();
@@ -504,7 +511,7 @@ fn what_a_killed_lab_left_is_cleared_by_the_next_one() {
     busy.hear("lab: 8 transfers");
     young.assert_left_nothing();
     kill(&mut busy);
-    assert_eq!(busy.namespaces().len(), 10, "a crash that leaves nothing proves nothing");
+    assert_eq!(busy.namespaces().len(), 12, "a crash that leaves nothing proves nothing");
     Lab::start("--netns").assert_passes();
     busy.assert_left_nothing();
 }
@@ -515,11 +522,11 @@ fn labs_in_namespaces_run_side_by_side() {
     let mut held = Lab::start("--netns --hold");
     let addresses = addresses(&mut held);
     let (one, mut two) = (Lab::start("--netns"), Lab::start("--netns"));
-    two.hear("lab: 90 pings");
+    two.hear("lab: 132 pings");
     two.press_ctrl_c();
     two.assert_ends_interrupted();
     one.assert_passes();
-    assert_eq!(held.namespaces().len(), 10);
+    assert_eq!(held.namespaces().len(), 12);
     assert_answers(&addresses);
     let veb1 = format!("hairpin-lab-{}-veb1", held.pid());
     let ping = ip(&format!("netns exec {veb1} ping -c 1 -W 5 10.77.0.9"));

@@ -3,20 +3,19 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use hairpin_dataplane::ledger::DropReason;
 
-use super::cable::{Amount, Cable, Crossed, Direction, Traffic};
-use super::guests::{Guests, Transfer};
-use super::plan::{Family, Path, VmPlan, expected_path};
+use super::cable::{Amount, Crossed, Direction, Traffic};
+use super::guests::{Patience, Transfer};
+use super::plan::{Expectation, Family, Path, VmPlan};
 use super::progress::{Interrupt, Progress};
+use super::site::Site;
+use super::strangers::Strangers;
 
 /// Echoes whose times and ways are recorded for each pair and family.
-const ECHOES: usize = 3;
+pub(super) const ECHOES: usize = 3;
 /// Echoes to be sent until the first answer.
 const TRIES: usize = 2;
-/// When an echo counts as lost. A shared machine may stall for a while.
-const ECHO_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long each transfer lasts.
-const TRANSFER: Duration = Duration::from_millis(700);
 /// Pairs that a transfer is made between, where the scenario has them: one for
 /// each kind of path.
 const TRANSFERS: [(&str, &str); 8] = [
@@ -30,14 +29,45 @@ const TRANSFERS: [(&str, &str); 8] = [
     ("veb1", "server"),
 ];
 
-/// How one VM reached another.
+/// How much time is taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// When an echo counts as lost.
+    pub echo: Duration,
+    /// When an echo to an address that nobody tells counts as unanswered: in most labs all
+    /// are, and each is waited for.
+    pub stranger: Duration,
+    /// How long each transfer lasts.
+    pub transfer: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace {
+            // A shared machine may stall for a while.
+            echo: Duration::from_secs(2),
+            stranger: Duration::from_millis(100),
+            transfer: Duration::from_millis(700),
+        }
+    }
+}
+
+/// What is tried, and on what.
+pub(super) struct Trial<'t> {
+    pub vms: &'t [VmPlan],
+    pub site: &'t mut Site,
+    pub pace: Pace,
+    pub interrupt: &'t Interrupt,
+}
+
+/// How one VM reached another, or did not.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Reached {
     /// Indexes of both.
     pub from: usize,
     pub to: usize,
-    /// The way that frames had to take.
-    pub expected: Path,
+    /// What had to become of it.
+    pub expected: Expectation,
     /// What came of it over IPv4 and over IPv6.
     pub ipv4: Echoes,
     pub ipv6: Echoes,
@@ -57,6 +87,13 @@ impl Reached {
     }
 }
 
+/// What came of the first echo, for which a VM had to ask for the other's MAC address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Resolution {
+    Answered,
+    Unanswered,
+}
+
 /// What came of the echoes from one VM to another over one family.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Echoes {
@@ -64,8 +101,10 @@ pub(super) struct Echoes {
     pub path: Path,
     /// Round-trip times, shortest first.
     pub times: Vec<Duration>,
-    /// Echoes without an answer.
-    pub lost: usize,
+    /// What came of the one before these.
+    pub resolution: Resolution,
+    /// Frames that the station dropped as `private` meanwhile.
+    pub refused: u64,
     /// Requests that were at the cable more than once, or in another channel too.
     pub surplus: u64,
     /// Requests that went another way than past the cable, where others passed it.
@@ -73,21 +112,40 @@ pub(super) struct Echoes {
 }
 
 impl Echoes {
-    /// Whether all came back, each by the expected way.
-    fn hold(&self, expected: Path) -> bool {
-        self.path == expected && self.lost == 0 && self.surplus == 0 && self.missing == 0
+    /// Echoes without an answer, the first one among them.
+    pub fn lost(&self) -> usize {
+        usize::from(self.resolution == Resolution::Unanswered) + ECHOES - self.times.len()
+    }
+
+    /// Whether all went the expected way, and came back or did not.
+    fn hold(&self, expected: Expectation) -> bool {
+        let is_as_expected = match expected {
+            Expectation::Reached(_) => self.lost() == 0 && self.refused == 0,
+            Expectation::Apart(_) => {
+                let unanswered = self.resolution == Resolution::Unanswered && self.times.is_empty();
+                unanswered && self.refused == ECHOES as u64
+            }
+        };
+        let went = self.path == expected.path() && self.surplus == 0 && self.missing == 0;
+        is_as_expected && went
     }
 
     /// Judges [`ECHOES`] requests by what crossed the cable meanwhile, the times of those
-    /// that were answered, and how many were lost, with any before these.
-    fn judge(sighting: &Sighting, mut times: Vec<Duration>, lost: usize) -> Echoes {
+    /// that were answered, what came of the one before these, and how many frames were
+    /// refused.
+    fn judge(
+        sighting: &Sighting,
+        mut times: Vec<Duration>,
+        resolution: Resolution,
+        refused: u64,
+    ) -> Echoes {
         times.sort();
         let sent = ECHOES as u64;
         let counts = sighting.crossings().map(|amount| amount.frames);
         let surplus: u64 = counts.clone().map(|count| count.saturating_sub(sent)).sum();
         let missing = counts.map(|count| sent.saturating_sub(count)).sum();
         let surplus = surplus + sighting.astray;
-        Echoes { path: sighting.path, times, lost, surplus, missing }
+        Echoes { path: sighting.path, times, resolution, refused, surplus, missing }
     }
 }
 
@@ -167,61 +225,85 @@ impl Sighting {
 }
 
 /// Pings every ordered pair over IPv4 and IPv6.
-pub(super) fn reach_all(
-    vms: &[VmPlan],
-    guests: &mut Guests,
-    cable: &Cable,
-    interrupt: &Interrupt,
-) -> Result<Vec<Reached>> {
-    let pairs: Vec<_> = (0..vms.len())
-        .flat_map(|from| (0..vms.len()).map(move |to| (from, to)))
-        .filter(|(from, to)| from != to)
-        .collect();
+pub(super) fn reach_all(trial: &mut Trial<'_>, strangers: &Strangers) -> Result<Vec<Reached>> {
+    let vms = trial.vms;
+    let pairs: Vec<_> = pairs(vms).collect();
     let mut progress = Progress::new("pings", pairs.len());
     let mut reached = Vec::new();
     for (from, to) in pairs {
         progress.step(&format!("{} to {}", vms[from].name, vms[to].name));
-        let mut over = |family| reach(vms, (from, to), family, guests, cable, interrupt);
+        let expected = Expectation::of(&vms[from], &vms[to]);
+        let mut over = |family| {
+            let resolution = match expected {
+                Expectation::Reached(_) => resolve(trial, (from, to), family)?,
+                Expectation::Apart(_) => {
+                    trial.site.guests.introduce(from, &vms[to], family)?;
+                    strangers.resolution(from, to, family)
+                }
+            };
+            reach(trial, (from, to), family, resolution)
+        };
         let (ipv4, ipv6) = (over(Family::Ipv4)?, over(Family::Ipv6)?);
-        let expected = expected_path(&vms[from], &vms[to]);
         reached.push(Reached { from, to, expected, ipv4, ipv6 });
     }
     Ok(reached)
 }
 
-fn reach(
-    vms: &[VmPlan],
+/// Every ordered pair of VMs.
+pub(super) fn pairs(vms: &[VmPlan]) -> impl Iterator<Item = (usize, usize)> {
+    let count = vms.len();
+    let all = (0..count).flat_map(move |from| (0..count).map(move |to| (from, to)));
+    all.filter(|(from, to)| from != to)
+}
+
+/// What comes of a pair's first echo. It waits for address resolution, which may take a
+/// second try, and is not recorded.
+fn resolve(
+    trial: &mut Trial<'_>,
     (from, to): (usize, usize),
     family: Family,
-    guests: &mut Guests,
-    cable: &Cable,
-    interrupt: &Interrupt,
-) -> Result<Echoes> {
-    let mut ping = || {
-        interrupt.check()?;
-        anyhow::Ok(guests.ping(from, vms[to].address(family), ECHO_TIMEOUT))
-    };
-    // The first echo of a pair waits for address resolution, which may take a second
-    // try: it is not recorded.
-    let mut resolved = ping()?;
-    for _ in 1..TRIES {
-        resolved = if resolved.is_some() { resolved } else { ping()? };
+) -> Result<Resolution> {
+    for _ in 0..TRIES {
+        trial.interrupt.check()?;
+        let address = trial.vms[to].address(family);
+        if trial.site.guests.ping(from, address, trial.pace.echo.into()).is_some() {
+            return Ok(Resolution::Answered);
+        }
     }
-    cable.forget();
-    let echoes = (0..ECHOES).map(|_| ping()).collect::<Result<Vec<_>>>()?;
-    let times: Vec<_> = echoes.into_iter().flatten().collect();
-    let lost = usize::from(resolved.is_none()) + ECHOES - times.len();
-    let sighting = Sighting::of(&cable.seen(), &vms[from], &vms[to], Traffic::Echo(family));
-    Ok(Echoes::judge(&sighting, times, lost))
+    Ok(Resolution::Unanswered)
+}
+
+fn reach(
+    trial: &mut Trial<'_>,
+    (from, to): (usize, usize),
+    family: Family,
+    resolution: Resolution,
+) -> Result<Echoes> {
+    let Trial { vms, site, pace, interrupt } = trial;
+    let (a, b) = (&vms[from], &vms[to]);
+    site.cable.forget();
+    let before = site.refused(DropReason::Private);
+    let mut times = Vec::new();
+    for sent in 1..=ECHOES as u64 {
+        interrupt.check()?;
+        let patience = match Expectation::of(a, b) {
+            Expectation::Reached(_) => pace.echo.into(),
+            // What was dropped is not answered.
+            Expectation::Apart(_) => Patience {
+                timeout: pace.echo,
+                is_settled: Box::new(site.has_refused(DropReason::Private, before + sent)),
+            },
+        };
+        times.extend(site.guests.ping(from, b.address(family), patience));
+    }
+    let refused = site.refused(DropReason::Private) - before;
+    let sighting = Sighting::of(&site.cable.seen(), a, b, Traffic::Echo(family));
+    Ok(Echoes::judge(&sighting, times, resolution, refused))
 }
 
 /// Makes the transfers that the scenario has VMs for.
-pub(super) fn transfer_all(
-    vms: &[VmPlan],
-    guests: &mut Guests,
-    cable: &Cable,
-    interrupt: &Interrupt,
-) -> Result<Vec<Transferred>> {
+pub(super) fn transfer_all(trial: &mut Trial<'_>) -> Result<Vec<Transferred>> {
+    let Trial { vms, site, pace, interrupt } = trial;
     let index = |name: &str| vms.iter().position(|vm| vm.name == name);
     let pairs: Vec<_> =
         TRANSFERS.iter().filter_map(|(from, to)| Some((index(from)?, index(to)?))).collect();
@@ -229,12 +311,12 @@ pub(super) fn transfer_all(
     let mut transferred = Vec::new();
     for (from, to) in pairs {
         progress.step(&format!("{} to {}", vms[from].name, vms[to].name));
-        cable.forget();
-        let outcome = guests.transfer(from, (to, vms[to].ipv4().into()), TRANSFER);
+        site.cable.forget();
+        let outcome = site.guests.transfer(from, (to, vms[to].ipv4().into()), pace.transfer);
         interrupt.check()?;
         let (a, b) = (&vms[from], &vms[to]);
-        let sighting = Sighting::of(&cable.seen(), a, b, Traffic::Tcp(Family::Ipv4));
-        let expected = expected_path(a, b);
+        let sighting = Sighting::of(&site.cable.seen(), a, b, Traffic::Tcp(Family::Ipv4));
+        let expected = Expectation::of(a, b).path();
         transferred.push(Transferred::judge((from, to), expected, &sighting, outcome));
     }
     Ok(transferred)
@@ -263,6 +345,9 @@ mod tests {
         pair: (usize, usize),
         crossed: Crossed,
         answered: usize,
+        resolution: Resolution,
+        refused: u64,
+        strangers: Strangers,
         transferred: Result<u64, &'static str>,
         ledger: Ledger,
     }
@@ -274,10 +359,23 @@ mod tests {
             let index = |name: &str| vms.iter().position(|vm| vm.name == name).unwrap();
             let pair = (index(from), index(to));
             let ledger = Ledger::from([("up0".to_owned(), Totals::default())]);
-            let (crossed, transferred) = (Crossed::new(), Ok(BYTES));
-            let mut evidence =
-                Evidence { vms, pair, crossed, answered: ECHOES, transferred, ledger };
-            let path = evidence.expected();
+            let is_reached =
+                matches!(Expectation::of(&vms[pair.0], &vms[pair.1]), Expectation::Reached(_));
+            let mut evidence = Evidence {
+                vms,
+                pair,
+                crossed: Crossed::new(),
+                answered: if is_reached { ECHOES } else { 0 },
+                resolution: match is_reached {
+                    true => Resolution::Answered,
+                    false => Resolution::Unanswered,
+                },
+                refused: if is_reached { 0 } else { SENT },
+                strangers: Strangers::default(),
+                transferred: Ok(BYTES),
+                ledger,
+            };
+            let path = evidence.expected().path();
             let directions = [(Direction::Out, path.out), (Direction::Back, path.back)];
             for (direction, tag) in directions {
                 if let Some(tag) = tag {
@@ -290,8 +388,8 @@ mod tests {
             evidence
         }
 
-        fn expected(&self) -> Path {
-            expected_path(&self.vms[self.pair.0], &self.vms[self.pair.1])
+        fn expected(&self) -> Expectation {
+            Expectation::of(&self.vms[self.pair.0], &self.vms[self.pair.1])
         }
 
         fn seen(&self, direction: Direction, tag: Tag, traffic: Traffic) -> Seen {
@@ -317,15 +415,18 @@ mod tests {
                 |traffic| Sighting::of(&self.crossed, &self.vms[from], &self.vms[to], traffic);
             let over = |family| {
                 let times = vec![Duration::from_micros(9); self.answered];
-                Echoes::judge(&sighting(Traffic::Echo(family)), times, ECHOES - self.answered)
+                let sighting = sighting(Traffic::Echo(family));
+                Echoes::judge(&sighting, times, self.resolution, self.refused)
             };
             let (ipv4, ipv6) = (over(Family::Ipv4), over(Family::Ipv6));
             let outcome = self
                 .transferred
                 .map_err(anyhow::Error::msg)
                 .map(|bytes| Transfer { bytes, elapsed: Duration::from_secs(1) });
-            let transferred = Transferred::judge(self.pair, expected, &sighting(TCP), outcome);
+            let path = expected.path();
+            let transferred = Transferred::judge(self.pair, path, &sighting(TCP), outcome);
             Findings {
+                strangers: self.strangers,
                 reached: vec![Reached { from, to, expected, ipv4, ipv6 }],
                 transferred: vec![transferred],
                 ledgers: vec![("station", self.ledger)],
@@ -359,6 +460,9 @@ mod tests {
             ("red1", "green1"),
             ("veb1", "server"),
             ("server", "red1"),
+            ("priv1", "vepa1"),
+            ("veb1", "priv1"),
+            ("priv1", "blue1"),
         ];
         for (from, to) in pairs {
             let evidence = Evidence::of(from, to);
@@ -393,10 +497,14 @@ mod tests {
 
     #[test]
     fn local_instead_of_hairpinned_fails_even_for_one_frame_and_one_family() {
-        assert_fails(("vepa1", "vepa2"), "IPv6: path local", |seen| {
-            seen.cross(Direction::Out, UNTAGGED, ECHO_V6, 0);
-            seen.cross(Direction::Back, UNTAGGED, ECHO_V6, 0);
-        });
+        assert_fails(
+            ("vepa1", "vepa2"),
+            "IPv6: 0 echoes lost, 0 frames dropped as private, path local",
+            |seen| {
+                seen.cross(Direction::Out, UNTAGGED, ECHO_V6, 0);
+                seen.cross(Direction::Back, UNTAGGED, ECHO_V6, 0);
+            },
+        );
         assert_fails(("vepa1", "vepa2"), "2 too few", |seen| {
             seen.cross(Direction::Out, UNTAGGED, ECHO_V6, SENT - 1);
             seen.cross(Direction::Back, UNTAGGED, ECHO_V6, SENT - 1);
@@ -434,6 +542,32 @@ mod tests {
     fn a_frame_that_comes_twice_fails() {
         assert_fails(("vepa1", "vepa2"), "1 requests too many", |seen| {
             seen.cross(Direction::Back, UNTAGGED, ECHO_V6, SENT + 1);
+        });
+    }
+
+    #[test]
+    fn an_answer_to_or_from_a_private_vm_fails() {
+        for pair in [("priv1", "priv2"), ("priv1", "veb1"), ("vepa1", "priv1")] {
+            assert_fails(pair, "must be apart: 1 echoes answered", |seen| seen.answered = 1);
+            assert_fails(pair, "its address resolved", |seen| {
+                seen.resolution = Resolution::Answered;
+            });
+        }
+    }
+
+    #[test]
+    fn a_frame_for_a_private_vm_that_is_lost_elsewhere_or_arrives_fails() {
+        let pair = ("veb1", "priv1");
+        assert_fails(pair, "2 of 3 frames dropped as private", |seen| seen.refused -= 1);
+        assert_fails(pair, "path out untagged (expected hairpin", |seen| {
+            seen.cross(Direction::Back, UNTAGGED, ECHO_V6, 0);
+        });
+        assert_fails(pair, "1 requests too many", |seen| {
+            seen.cross(Direction::Back, UNTAGGED, ECHO_V6, SENT + 1);
+        });
+        assert_fails(("veb1", "vepa1"), "1 frames dropped as private", |seen| seen.refused = 1);
+        assert_fails(pair, "private VMs asked for 2 addresses", |seen| {
+            seen.strangers = Strangers { asked: 2, returned: 1, ..Strangers::default() };
         });
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hairpin_dataplane::ledger::Totals;
 
 use super::checks::{Reached, Transferred};
+use super::strangers::Strangers;
 use crate::switch::Switch;
 
 /// How often a ledger is read until it balances.
@@ -17,6 +18,7 @@ pub(super) type Ledger = BTreeMap<String, Totals>;
 
 /// What came of everything that was tried.
 pub(super) struct Findings {
+    pub strangers: Strangers,
     pub reached: Vec<Reached>,
     pub transferred: Vec<Transferred>,
     /// Of each switch, by its name.
@@ -26,7 +28,8 @@ pub(super) struct Findings {
 impl Findings {
     /// Whether every expectation holds.
     pub fn hold(&self) -> bool {
-        self.reached.iter().all(Reached::holds)
+        self.strangers.hold()
+            && self.reached.iter().all(Reached::holds)
             && self.transferred.iter().all(Transferred::holds)
             && self.ledgers.iter().all(|(_, ledger)| is_balanced(ledger))
     }

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use anyhow::Result;
+
 use super::namespaces::Namespaces;
+use super::plan::{Family, VmPlan};
 use super::stacks::Stacks;
 
 /// What a TCP transfer brought.
@@ -22,6 +25,21 @@ impl Transfer {
     }
 }
 
+/// When a VM stops waiting for the answer to an echo.
+pub(super) struct Patience {
+    /// After this time at the latest.
+    pub timeout: Duration,
+    /// As soon as it is known that no answer can come any more.
+    pub is_settled: Box<dyn Fn() -> bool + Send>,
+}
+
+impl From<Duration> for Patience {
+    /// Waits for so long, whatever becomes of the echo.
+    fn from(timeout: Duration) -> Patience {
+        Patience { timeout, is_settled: Box::new(|| false) }
+    }
+}
+
 /// The VMs.
 pub(super) enum Guests {
     /// TCP/IP stacks within this process.
@@ -32,10 +50,29 @@ pub(super) enum Guests {
 
 impl Guests {
     /// The time an echo took, or nothing if it did not come back in time.
-    pub fn ping(&mut self, from: usize, to: IpAddr, timeout: Duration) -> Option<Duration> {
+    pub fn ping(&mut self, from: usize, to: IpAddr, patience: Patience) -> Option<Duration> {
         match self {
-            Guests::Stacks(stacks) => stacks.ping(from, to, timeout),
-            Guests::Namespaces(namespaces) => namespaces.ping(from, to, timeout),
+            Guests::Stacks(stacks) => stacks.ping(from, to, &patience),
+            Guests::Namespaces(namespaces) => namespaces.ping(from, to, patience),
+        }
+    }
+
+    /// Pings of several VMs at once, at most one of each; whether each was answered in time.
+    pub fn ping_at_once(&mut self, pings: &[(usize, IpAddr)], timeout: Duration) -> Vec<bool> {
+        match self {
+            Guests::Stacks(stacks) => stacks.ping_at_once(pings, timeout),
+            Guests::Namespaces(namespaces) => namespaces.ping_at_once(pings, timeout),
+        }
+    }
+
+    /// Tells a VM another's MAC address, which it need not resolve then.
+    pub fn introduce(&mut self, to: usize, peer: &VmPlan, family: Family) -> Result<()> {
+        match self {
+            Guests::Stacks(stacks) => {
+                stacks.introduce(to, peer, family);
+                Ok(())
+            }
+            Guests::Namespaces(namespaces) => namespaces.introduce(to, peer, family),
         }
     }
 
@@ -45,7 +82,7 @@ impl Guests {
         from: usize,
         to: (usize, IpAddr),
         length: Duration,
-    ) -> anyhow::Result<Transfer> {
+    ) -> Result<Transfer> {
         match self {
             Guests::Stacks(stacks) => Ok(stacks.transfer(from, to, length)),
             Guests::Namespaces(namespaces) => namespaces.transfer(from, to, length),

@@ -3,8 +3,8 @@
 //! * [`plan`] — the VMs and what must hold. [`site`] — two switches, a cable.
 //! * [`stack`], [`stacks`] — VMs in the process; [`namespaces`] — VMs as network
 //!   namespaces; [`guests`] — either.
-//! * [`cable`] — carries and counts. [`checks`], [`findings`], [`report`] — what is tried,
-//!   what it proves, what is printed.
+//! * [`cable`] — carries and counts. [`checks`], [`strangers`], [`findings`], [`report`] —
+//!   what is tried, what it proves, what is printed. [`introduction`] — a neighbour's entry.
 //! * [`estate`] — what outlives a process, and is cleared away all the same.
 
 mod cable;
@@ -12,6 +12,7 @@ mod checks;
 mod estate;
 mod findings;
 mod guests;
+mod introduction;
 mod namespaces;
 pub mod plan;
 mod progress;
@@ -19,6 +20,7 @@ mod report;
 mod site;
 mod stack;
 mod stacks;
+mod strangers;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -26,9 +28,10 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Args;
 
+use checks::{Pace, Trial};
 use estate::Estate;
 use findings::Findings;
-use plan::Scenario;
+use plan::{Scenario, VmPlan};
 use progress::{Interrupt, print, say};
 use site::{Kind, Site};
 
@@ -76,15 +79,7 @@ pub fn run(args: &LabArgs) -> Result<ExitCode> {
     // It goes after the site, which lives in it.
     let mut estate = Estate::new();
     let mut site = Site::build(&vms, kind, &mut estate, &interrupt)?;
-    let Site { cable, station, bridge, guests } = &mut site;
-    let findings = Findings {
-        reached: checks::reach_all(&vms, guests, cable, &interrupt)?,
-        transferred: checks::transfer_all(&vms, guests, cable, &interrupt)?,
-        ledgers: vec![
-            ("station", findings::settled(station)),
-            ("bridge", findings::settled(bridge)),
-        ],
-    };
+    let findings = examine(&vms, &mut site, Pace::default(), &interrupt)?;
     print(format_args!("{}", report::report(&vms, &findings)))?;
     let verdict = match findings.hold() {
         true => "every expectation holds",
@@ -95,6 +90,19 @@ pub fn run(args: &LabArgs) -> Result<ExitCode> {
         hold(&mut site, &mut estate, &interrupt)?;
     }
     Ok(findings.exit_code())
+}
+
+/// Tries everything that must hold of a site.
+fn examine(vms: &[VmPlan], site: &mut Site, pace: Pace, interrupt: &Interrupt) -> Result<Findings> {
+    let mut trial = Trial { vms, site, pace, interrupt };
+    let strangers = strangers::ask_all(&mut trial)?;
+    let reached = checks::reach_all(&mut trial, &strangers)?;
+    let transferred = checks::transfer_all(&mut trial)?;
+    let ledgers = vec![
+        ("station", findings::settled(&site.station)),
+        ("bridge", findings::settled(&site.bridge)),
+    ];
+    Ok(Findings { strangers, reached, transferred, ledgers })
 }
 
 /// Keeps the site up, with an API socket for each switch.

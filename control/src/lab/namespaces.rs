@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -14,8 +15,8 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::estate::{Estate, NETNS, ip};
-use super::guests::Transfer;
-use super::plan::VmPlan;
+use super::guests::{Patience, Transfer};
+use super::plan::{Family, VmPlan};
 use super::progress::Interrupt;
 
 /// The TCP port of the lab's transfers.
@@ -26,6 +27,8 @@ const CHUNK_BYTES: usize = 128 * 1024;
 const ECHO_BYTES: usize = 48;
 /// How long a connection may make no progress.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long an echo's answer is waited for before it is asked whether one can still come.
+const GLANCE: Duration = Duration::from_millis(2);
 
 /// The name of the interface that a VM's port creates.
 pub(super) fn interface(vm: &VmPlan) -> String {
@@ -73,10 +76,31 @@ impl Namespaces {
     }
 
     /// The time an echo took, or nothing if it did not come back in time.
-    pub fn ping(&mut self, from: usize, to: IpAddr, timeout: Duration) -> Option<Duration> {
+    pub fn ping(&mut self, from: usize, to: IpAddr, patience: Patience) -> Option<Duration> {
+        self.start_ping(from, to, patience).and_then(finish).ok().flatten()
+    }
+
+    /// Pings of several VMs at once; whether each was answered in time.
+    pub fn ping_at_once(&mut self, pings: &[(usize, IpAddr)], timeout: Duration) -> Vec<bool> {
+        let start = |&(from, to)| self.start_ping(from, to, timeout.into());
+        let started: Vec<_> = pings.iter().map(start).collect();
+        let answered = |ping: Result<Work<Ping>>| matches!(ping.and_then(finish), Ok(Some(_)));
+        started.into_iter().map(answered).collect()
+    }
+
+    fn start_ping(&mut self, from: usize, to: IpAddr, patience: Patience) -> Result<Work<Ping>> {
         self.sequence = self.sequence.wrapping_add(1);
         let sequence = self.sequence;
-        inside(&self.names[from], move || echo(to, sequence, timeout)).ok().flatten()
+        start_inside(&self.names[from], move || echo(to, sequence, &patience))
+    }
+
+    /// Gives a VM a neighbour's entry that stays. What it sent in vain before, and keeps
+    /// until it knows the address, is thrown away.
+    pub fn introduce(&self, to: usize, peer: &VmPlan, family: Family) -> Result<()> {
+        let (name, address) = (self.names[to].as_str(), peer.address(family).to_string());
+        ip(&["-n", name, "neigh", "flush", "to", &address, "dev", "eth0"])?;
+        let entry = [address.as_str(), "lladdr", &peer.mac().to_string(), "nud", "permanent"];
+        ip(&[&["-n", name, "neigh", "replace"], &entry[..], &["dev", "eth0"]].concat())
     }
 
     /// Sends over one TCP connection for a while; counts what arrived.
@@ -102,23 +126,39 @@ impl Namespaces {
     }
 }
 
+/// What a ping is good for: the time it took, if it was answered.
+type Ping = Option<Duration>;
+
+/// Work on a thread within a namespace.
+type Work<T> = JoinHandle<Result<T>>;
+
 /// Runs `work` on a thread within a namespace.
 fn inside<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
+    start_inside(name, work).and_then(finish)
+}
+
+fn start_inside<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<Work<T>> {
     let path = Path::new(NETNS).join(name);
     let namespace = File::open(&path).with_context(|| format!("namespace {name}"))?;
-    let thread = std::thread::spawn(move || {
+    Ok(std::thread::spawn(move || {
         use std::os::fd::AsFd;
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
         work()
-    });
-    thread.join().map_err(|_| anyhow::anyhow!("a thread in namespace {name} panicked"))?
+    }))
+}
+
+fn finish<T>(work: Work<T>) -> Result<T> {
+    work.join().map_err(|_| anyhow::anyhow!("a VM's thread panicked"))?
 }
 
 /// One ICMP echo through a raw socket.
-fn echo(to: IpAddr, sequence: u16, timeout: Duration) -> Result<Option<Duration>> {
+fn echo(to: IpAddr, sequence: u16, patience: &Patience) -> Result<Ping> {
     let (family, protocol, request, reply, skip) = match to {
         IpAddr::V4(_) => (AddressFamily::INET, ipproto::ICMP, 8, 0, 20),
         IpAddr::V6(_) => (AddressFamily::INET6, ipproto::ICMPV6, 128, 129, 0),
@@ -127,13 +167,13 @@ fn echo(to: IpAddr, sequence: u16, timeout: Duration) -> Result<Option<Duration>
     rustix::net::sockopt::set_socket_timeout(
         &socket,
         rustix::net::sockopt::Timeout::Recv,
-        Some(timeout),
+        Some(GLANCE.min(patience.timeout)),
     )?;
     let message = echo_request(request, sequence);
     let started = Instant::now();
     rustix::net::sendto(&socket, &message, SendFlags::empty(), &SocketAddr::new(to, 0))?;
     let mut buffer = [0; 1500];
-    while started.elapsed() < timeout {
+    while started.elapsed() < patience.timeout && !(patience.is_settled)() {
         let Ok((count, _)) = rustix::net::recv(&socket, &mut buffer, RecvFlags::empty()) else {
             continue;
         };

@@ -1,13 +1,13 @@
 //! The site that the lab builds, and what must hold of it. Pure.
 //!
 //! ```text
-//!   veb1 veb2 vepa1 vepa2   blue1 blue2   green1 green2   red1      server
-//!     └────┴────┴─────┘       └─────┘        └─────┘        │          │
-//!      default channel        S-VID 100      S-VID 200   S-VID 300     │
-//!   ┌──────────────────────────────────────────────────────────┐  ┌────┴─────┐
-//!   │                    the station's switch                  │  │ the EVB  │
-//!   └───────────────────────────┬──────────────────────────────┘  │ bridge   │
-//!                               └────────────── cable ────────────┴──────────┘
+//!   veb1 veb2 vepa1 vepa2 priv1 priv2   blue1 blue2   green1 green2   red1      server
+//!     └────┴────┴─────┴─────┴─────┘       └─────┘        └─────┘        │          │
+//!            default channel              S-VID 100      S-VID 200   S-VID 300     │
+//!   ┌──────────────────────────────────────────────────────────────────────┐  ┌────┴─────┐
+//!   │                          the station's switch                        │  │ the EVB  │
+//!   └───────────────────────────────┬──────────────────────────────────────┘  │ bridge   │
+//!                                   └────────────────── cable ────────────────┴──────────┘
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,7 +21,7 @@ use hairpin_dataplane::wire::Mac;
 pub enum Scenario {
     /// Two VMs switched locally.
     Veb,
-    /// Two VMs switched by the adjacent bridge.
+    /// Two VMs switched by the adjacent bridge, two that may reach nobody beside them.
     Vepa,
     /// VMs on S-channels.
     Multichannel,
@@ -67,11 +67,13 @@ const fn station(
 }
 
 /// Every VM of the whole site.
-const VMS: [VmPlan; 10] = [
+const VMS: [VmPlan; 12] = [
     station("veb1", 1, "up0", None, Mode::Veb),
     station("veb2", 2, "up0", None, Mode::Veb),
     station("vepa1", 3, "up0", None, Mode::Vepa),
     station("vepa2", 4, "up0", None, Mode::Vepa),
+    station("priv1", 11, "up0", None, Mode::Private),
+    station("priv2", 12, "up0", None, Mode::Private),
     station("blue1", 5, "blue", Some(100), Mode::Vepa),
     station("blue2", 6, "blue", Some(100), Mode::Vepa),
     station("green1", 7, "green", Some(200), Mode::Veb),
@@ -87,7 +89,9 @@ impl Scenario {
         let belongs = |vm: &&VmPlan| match (self, vm.place) {
             (Scenario::All, _) => true,
             (Scenario::Veb, Place::Station { mode: Mode::Veb, svid: None, .. }) => true,
-            (Scenario::Vepa, Place::Station { mode: Mode::Vepa, svid: None, .. }) => true,
+            (Scenario::Vepa, Place::Station { mode, svid: None, .. }) => {
+                matches!(mode, Mode::Vepa | Mode::Private)
+            }
             (Scenario::Multichannel, Place::Station { svid, .. }) => svid.is_some(),
             _ => false,
         };
@@ -132,8 +136,14 @@ impl VmPlan {
         }
     }
 
-    fn is_veb(&self) -> bool {
-        matches!(self.place, Place::Station { mode: Mode::Veb, .. })
+    /// Whether its port is `private`.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.has_mode(Mode::Private)
+    }
+
+    fn has_mode(&self, wanted: Mode) -> bool {
+        matches!(self.place, Place::Station { mode, .. } if mode == wanted)
     }
 }
 
@@ -195,11 +205,38 @@ impl std::fmt::Display for Path {
     }
 }
 
-/// The way frames from `a` to `b` must take.
-#[must_use]
-pub fn expected_path(a: &VmPlan, b: &VmPlan) -> Path {
-    let local = a.is_veb() && b.is_veb() && a.tag() == b.tag();
-    if local { Path { out: None, back: None } } else { Path { out: a.tag(), back: b.tag() } }
+/// What must become of frames from one VM to another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expectation {
+    /// They arrive, by this way.
+    Reached(Path),
+    /// They come as far as this way leads, back to the station, and are dropped there as
+    /// `private`; nor are the VMs' addresses resolved.
+    Apart(Path),
+}
+
+impl Expectation {
+    /// Of frames from `a` to `b`.
+    #[must_use]
+    pub fn of(a: &VmPlan, b: &VmPlan) -> Expectation {
+        let one_channel = a.tag().is_some() && a.tag() == b.tag();
+        let past_the_cable = Path { out: a.tag(), back: b.tag() };
+        if one_channel && (a.is_private() || b.is_private()) {
+            Expectation::Apart(past_the_cable)
+        } else if one_channel && a.has_mode(Mode::Veb) && b.has_mode(Mode::Veb) {
+            Expectation::Reached(Path { out: None, back: None })
+        } else {
+            Expectation::Reached(past_the_cable)
+        }
+    }
+
+    /// The way that frames must take, as far as they come.
+    #[must_use]
+    pub fn path(self) -> Path {
+        match self {
+            Expectation::Reached(path) | Expectation::Apart(path) => path,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -209,11 +246,37 @@ mod tests {
     #[test]
     fn paths_follow_from_modes_and_channels() {
         let [veb1, veb2, vepa1, ..] = VMS;
-        let (green1, green2, red1, server) = (VMS[6], VMS[7], VMS[8], VMS[9]);
-        assert_eq!(expected_path(&veb1, &veb2).to_string(), "local");
-        assert_eq!(expected_path(&veb1, &vepa1).to_string(), "hairpin untagged");
-        assert_eq!(expected_path(&green1, &green2).to_string(), "local");
-        assert_eq!(expected_path(&green1, &red1).to_string(), "S-200 > S-300");
-        assert_eq!(expected_path(&server, &red1).to_string(), "in S-300");
+        let [.., green1, green2, red1, server] = VMS;
+        let way = |a, b| match Expectation::of(a, b) {
+            Expectation::Reached(path) => path.to_string(),
+            Expectation::Apart(path) => format!("apart, {path}"),
+        };
+        assert_eq!(way(&veb1, &veb2), "local");
+        assert_eq!(way(&veb1, &vepa1), "hairpin untagged");
+        assert_eq!(way(&green1, &green2), "local");
+        assert_eq!(way(&green1, &red1), "S-200 > S-300");
+        assert_eq!(way(&server, &red1), "in S-300");
+    }
+
+    #[test]
+    fn private_vms_are_apart_from_their_channel_and_reach_what_is_beyond() {
+        let reaches = |name: &str| {
+            let vm = VMS.iter().find(|vm| vm.name == name).unwrap();
+            let others = VMS.iter().filter(|other| other.name != name);
+            let reached = others.filter(|other| {
+                let (there, back) = (Expectation::of(vm, other), Expectation::of(other, vm));
+                let is_reached = |expected| matches!(expected, Expectation::Reached(_));
+                assert_eq!(is_reached(there), is_reached(back));
+                is_reached(there)
+            });
+            reached.map(|other| other.name).collect::<Vec<_>>()
+        };
+        let beyond = ["blue1", "blue2", "green1", "green2", "red1", "server"];
+        assert_eq!(reaches("priv1"), beyond);
+        assert_eq!(reaches("priv2"), beyond);
+        let apart_from_two = VMS.len() - 1 - 2;
+        assert_eq!(reaches("veb1").len(), apart_from_two);
+        assert_eq!(reaches("vepa2").len(), apart_from_two);
+        assert_eq!(reaches("blue1").len(), VMS.len() - 1);
     }
 }

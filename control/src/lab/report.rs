@@ -3,15 +3,16 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::checks::{Echoes, Reached, Transferred};
+use super::checks::{ECHOES, Echoes, Reached, Resolution, Transferred};
 use super::findings::{Findings, Ledger, is_balanced};
-use super::plan::{Family, Path, VmPlan};
+use super::plan::{Expectation, Family, Path, VmPlan};
 
 /// The whole report.
 pub(super) fn report(vms: &[VmPlan], findings: &Findings) -> String {
     let mut text = String::new();
     grid(&mut text, vms, &findings.reached);
     times(&mut text, &findings.reached);
+    apart(&mut text, &findings.reached);
     rates(&mut text, vms, &findings.transferred);
     drops(&mut text, &findings.ledgers);
     failures(&mut text, vms, findings);
@@ -23,7 +24,10 @@ fn symbol(reached: &Reached) -> char {
     if !reached.holds() {
         return '!';
     }
-    match reached.expected {
+    let Expectation::Reached(path) = reached.expected else {
+        return '-';
+    };
+    match path {
         Path { out: None, back: None } => 'l',
         Path { out: Some(out), back: Some(back) } if out != back => 'c',
         Path { out: Some(_), back: Some(_) } => 'h',
@@ -47,14 +51,17 @@ fn grid(text: &mut String, vms: &[VmPlan], reached: &[Reached]) {
     let _ = writeln!(
         text,
         "\n\n  l local   h hairpin: out and back in one channel   c by the bridge to another \
-         channel\n  b between the station and the bridge's own port   ! not as expected\n"
+         channel\n  b between the station and the bridge's own port   ! not as expected\n  - \
+         apart: must not be reached, and is not\n"
     );
 }
 
 /// Paths in the order they first occur, with their pairs and times.
 fn times(text: &mut String, reached: &[Reached]) {
+    let reaches = |pair: &&Reached| matches!(pair.expected, Expectation::Reached(_));
+    let reached: Vec<_> = reached.iter().filter(reaches).collect();
     let mut paths: Vec<Path> = Vec::new();
-    for pair in reached {
+    for pair in &reached {
         for path in Family::ALL.map(|family| pair.over(family).path) {
             if !paths.contains(&path) {
                 paths.push(path);
@@ -68,7 +75,7 @@ fn times(text: &mut String, reached: &[Reached]) {
     );
     for path in paths {
         let took = |family| {
-            let each = reached.iter().map(move |pair| pair.over(family));
+            let each = reached.iter().map(|pair| pair.over(family));
             each.filter(|echoes| echoes.path == path).collect::<Vec<_>>()
         };
         let (ipv4, ipv6) = (took(Family::Ipv4), took(Family::Ipv6));
@@ -77,7 +84,7 @@ fn times(text: &mut String, reached: &[Reached]) {
             times.sort();
             times.get(times.len() / 2).map_or("-".to_owned(), |&&time| micros(time))
         };
-        let lost: usize = ipv4.iter().chain(&ipv6).map(|echoes| echoes.lost).sum();
+        let lost: usize = ipv4.iter().chain(&ipv6).map(|echoes| echoes.lost()).sum();
         let _ = writeln!(
             text,
             "  {:<22} {:>6} {:>11} {:>6} {:>11} {lost:>6}",
@@ -89,6 +96,24 @@ fn times(text: &mut String, reached: &[Reached]) {
         );
     }
     text.push('\n');
+}
+
+/// What became of the pairs that must be apart.
+fn apart(text: &mut String, reached: &[Reached]) {
+    let apart = |pair: &&Reached| matches!(pair.expected, Expectation::Apart(_));
+    let pairs = reached.iter().filter(apart);
+    let echoes = || pairs.clone().flat_map(|pair| Family::ALL.map(|family| pair.over(family)));
+    if pairs.clone().next().is_none() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "  apart: {} pairs; of {} echoes {} answered, {} dropped as private at the station\n",
+        pairs.clone().count(),
+        echoes().count() * ECHOES,
+        echoes().map(|echoes| echoes.times.len()).sum::<usize>(),
+        echoes().map(|echoes| echoes.refused).sum::<u64>(),
+    );
 }
 
 fn rates(text: &mut String, vms: &[VmPlan], transferred: &[Transferred]) {
@@ -124,16 +149,25 @@ fn failures(text: &mut String, vms: &[VmPlan], findings: &Findings) {
             let echoes = pair.over(family);
             let _ = writeln!(
                 text,
-                "\n  ! {} over {family}: path {} (expected {}), {} echoes lost, {} requests too \
-                 many at the cable, {} too few",
+                "\n  ! {} over {family}: {}, path {} (expected {}), {} requests too many at the \
+                 cable, {} too few",
                 names(pair.from, pair.to),
+                became(pair.expected, echoes),
                 echoes.path,
-                pair.expected,
-                echoes.lost,
+                pair.expected.path(),
                 echoes.surplus,
                 echoes.missing
             );
         }
+    }
+    let strangers = &findings.strangers;
+    if !strangers.hold() {
+        let _ = writeln!(
+            text,
+            "\n  ! private VMs asked for {} addresses, of which the station dropped {} as \
+             own_frame_returned",
+            strangers.asked, strangers.returned
+        );
     }
     for one in findings.transferred.iter().filter(|one| !one.holds()) {
         let bytes = one.outcome.as_ref().map_or(0, |transfer| transfer.bytes);
@@ -151,6 +185,26 @@ fn failures(text: &mut String, vms: &[VmPlan], findings: &Findings) {
     }
     for (name, _) in findings.ledgers.iter().filter(|(_, ledger)| !is_balanced(ledger)) {
         let _ = writeln!(text, "\n  ! the ledger of the switch {name} does not balance");
+    }
+}
+
+/// What became of the echoes of a pair, by what was expected of them.
+fn became(expected: Expectation, echoes: &Echoes) -> String {
+    let (answered, refused) = (echoes.times.len(), echoes.refused);
+    match expected {
+        Expectation::Reached(_) => {
+            format!("{} echoes lost, {refused} frames dropped as private", echoes.lost())
+        }
+        Expectation::Apart(_) => {
+            let resolved = match echoes.resolution {
+                Resolution::Answered => ", its address resolved",
+                Resolution::Unanswered => "",
+            };
+            format!(
+                "must be apart: {answered} echoes answered{resolved}, {refused} of {ECHOES} frames \
+                 dropped as private"
+            )
+        }
     }
 }
 

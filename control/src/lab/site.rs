@@ -1,6 +1,7 @@
 //! The site itself: two switches, a cable, VMs.
 
 use anyhow::{Context, Result};
+use hairpin_dataplane::ledger::DropReason;
 use hairpin_dataplane::port::memory;
 use hairpin_dataplane::snapshot::{Mode, ReflectiveRelay};
 use hairpin_dataplane::wire::SVid;
@@ -73,6 +74,21 @@ impl Site {
         };
         Ok(Site { cable, station, bridge, guests })
     }
+
+    /// Frames that the station dropped for this reason when they came from the cable.
+    pub fn refused(&self, reason: DropReason) -> u64 {
+        refused(&self.station, reason)
+    }
+
+    /// Whether these are so many by now, asked without the site.
+    pub fn has_refused(&self, reason: DropReason, count: u64) -> impl Fn() -> bool + Send + use<> {
+        let station = self.station.clone();
+        move || refused(&station, reason) >= count
+    }
+}
+
+fn refused(station: &Switch, reason: DropReason) -> u64 {
+    station.totals().get(UPLINK).map_or(0, |uplink| uplink.dropped(reason))
 }
 
 fn start(config: Config) -> Result<Switch> {

@@ -1,5 +1,6 @@
 //! A VM within this process: a TCP/IP stack (smoltcp) on a memory port.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use hairpin_dataplane::port::memory::{Endpoint, EndpointReceiver, EndpointSender};
@@ -12,7 +13,8 @@ use smoltcp::wire::{
     EthernetAddress, Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, IpAddress, IpCidr,
 };
 
-use super::plan::VmPlan;
+use super::introduction;
+use super::plan::{Family, VmPlan};
 
 /// Bytes of an Ethernet frame with a 1500-byte payload: smoltcp's MTU.
 const FRAME_BYTES: usize = 1514;
@@ -27,6 +29,8 @@ const ECHOES: usize = 8;
 struct Card {
     sender: EndpointSender,
     receiver: EndpointReceiver,
+    /// Frames that the stack receives although nobody sent them.
+    told: VecDeque<Vec<u8>>,
     /// Frames are received here.
     frame: Vec<u8>,
     /// Frames are sent from here.
@@ -64,7 +68,12 @@ impl phy::Device for Card {
     type TxToken<'a> = Outgoing<'a>;
 
     fn receive(&mut self, _: Instant) -> Option<(Incoming<'_>, Outgoing<'_>)> {
-        self.receiver.receive(&mut self.frame)?;
+        match self.told.pop_front() {
+            Some(frame) => self.frame = frame,
+            None => {
+                self.receiver.receive(&mut self.frame)?;
+            }
+        }
         let outgoing = Outgoing { sender: &mut self.sender, frame: &mut self.outgoing };
         Some((Incoming(&self.frame), outgoing))
     }
@@ -83,6 +92,7 @@ impl phy::Device for Card {
 
 /// A VM: its card, its interface, its sockets.
 pub(super) struct Stack {
+    plan: VmPlan,
     card: Card,
     interface: Interface,
     sockets: SocketSet<'static>,
@@ -96,7 +106,8 @@ impl Stack {
     /// A VM with its addresses, up.
     pub fn new(plan: &VmPlan, endpoint: Endpoint) -> Stack {
         let (sender, receiver) = endpoint.split();
-        let mut card = Card { sender, receiver, frame: Vec::new(), outgoing: Vec::new() };
+        let (told, frame, outgoing) = (VecDeque::new(), Vec::new(), Vec::new());
+        let mut card = Card { sender, receiver, told, frame, outgoing };
         let mut config = Config::new(EthernetAddress(plan.mac().octets()).into());
         config.random_seed = u64::from(plan.number);
         let mut interface = Interface::new(config, &mut card, Instant::now());
@@ -110,7 +121,7 @@ impl Stack {
         let mut sockets = SocketSet::new(Vec::new());
         let echo = sockets.add(echo_socket());
         let tcp = sockets.add(tcp_socket());
-        Stack { card, interface, sockets, echo, tcp, ahead: Duration::ZERO }
+        Stack { plan: *plan, card, interface, sockets, echo, tcp, ahead: Duration::ZERO }
     }
 
     /// Takes and sends what is due.
@@ -123,6 +134,12 @@ impl Stack {
     /// Puts its clock forward.
     pub fn skip(&mut self, time: Duration) {
         self.ahead += time;
+    }
+
+    /// Tells it another VM's MAC address.
+    pub fn introduce(&mut self, peer: &VmPlan, family: Family) {
+        self.card.told.push_back(introduction::frame(&self.plan, peer, family));
+        self.poll();
     }
 
     /// Sends an echo request.
@@ -162,6 +179,13 @@ impl Stack {
         };
         let sequence = payload.get(6..8)?.first_chunk().copied().map(u16::from_be_bytes)?;
         is_reply.then_some(sequence)
+    }
+
+    /// Forgets the echo request that was not answered: it may still wait for an address,
+    /// and others behind it.
+    pub fn give_up_echo(&mut self) {
+        self.sockets.remove(self.echo);
+        self.echo = self.sockets.add(echo_socket());
     }
 
     /// Waits for a TCP connection.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::guests::Transfer;
-use super::plan::{Family, VmPlan};
+use super::guests::{Patience, Transfer};
+use super::plan::{Expectation, Family, VmPlan};
 use super::progress::Interrupt;
 use super::stack::Stack;
 
@@ -15,7 +15,7 @@ const PORT: u16 = 7000;
 /// How long a round of address resolution may take on a busy machine.
 const ACQUAINTANCE_MAX: Duration = Duration::from_secs(1);
 /// More than smoltcp's pause between two resolutions.
-const RESOLUTION_PAUSE: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(2);
+const RESOLUTION_PAUSE: smoltcp::time::Duration = smoltcp::time::Duration::from_millis(1100);
 /// Rounds over the two VMs of a transfer between rounds over all.
 const ROUNDS_PER_CENSUS: u32 = 64;
 
@@ -36,42 +36,60 @@ impl Stacks {
         self.stacks.iter_mut().for_each(Stack::poll);
     }
 
-    /// Lets every VM resolve every other's addresses. smoltcp asks for one address a
-    /// second at most; the VMs' clocks are put forward, so that nobody waits for it.
+    /// Lets every VM resolve the addresses of those that it must reach.
     pub fn acquaint(&mut self, vms: &[VmPlan], interrupt: &Interrupt) -> Result<()> {
         for distance in 1..vms.len() {
             for family in Family::ALL {
                 interrupt.check()?;
-                let peer = |from: usize| vms[(from + distance) % vms.len()].address(family);
-                let peers = (0..vms.len()).map(peer);
-                self.acquaint_each(&peers.collect::<Vec<_>>());
-                self.stacks.iter_mut().for_each(|stack| stack.skip(RESOLUTION_PAUSE));
+                let ping = |from: usize| {
+                    let (vm, peer) = (&vms[from], &vms[(from + distance) % vms.len()]);
+                    let reaches = matches!(Expectation::of(vm, peer), Expectation::Reached(_));
+                    reaches.then(|| (from, peer.address(family)))
+                };
+                let pings: Vec<_> = (0..vms.len()).filter_map(ping).collect();
+                self.ping_at_once(&pings, ACQUAINTANCE_MAX);
             }
         }
         Ok(())
     }
 
-    /// One echo from every VM to its peer, until all are answered or time is up.
-    fn acquaint_each(&mut self, peers: &[IpAddr]) {
+    /// Pings of several VMs at once, until all are answered or time is up; whether each
+    /// was. smoltcp asks for one address a second at most; the VMs' clocks are put forward
+    /// afterwards, so that nobody waits for it.
+    pub fn ping_at_once(&mut self, pings: &[(usize, IpAddr)], timeout: Duration) -> Vec<bool> {
         self.sequence = self.sequence.wrapping_add(1);
-        for (stack, &peer) in self.stacks.iter_mut().zip(peers) {
-            stack.send_echo(peer, self.sequence);
+        for &(from, to) in pings {
+            self.stacks[from].send_echo(to, self.sequence);
         }
         let started = Instant::now();
-        let mut waiting: Vec<usize> = (0..peers.len()).collect();
-        while !waiting.is_empty() && started.elapsed() < ACQUAINTANCE_MAX {
+        let mut answered = vec![false; pings.len()];
+        while answered.contains(&false) && started.elapsed() < timeout {
             self.poll();
-            waiting.retain(|&index| self.stacks[index].take_echo() != Some(self.sequence));
+            for (&(from, _), answered) in pings.iter().zip(&mut answered) {
+                *answered |= self.stacks[from].take_echo() == Some(self.sequence);
+            }
             std::thread::yield_now();
         }
+        for (&(from, _), &answered) in pings.iter().zip(&answered) {
+            if !answered {
+                self.stacks[from].give_up_echo();
+            }
+        }
+        self.stacks.iter_mut().for_each(|stack| stack.skip(RESOLUTION_PAUSE));
+        answered
+    }
+
+    /// Tells a VM another's MAC address.
+    pub fn introduce(&mut self, to: usize, peer: &VmPlan, family: Family) {
+        self.stacks[to].introduce(peer, family);
     }
 
     /// The time an echo took, or nothing if it did not come back.
-    pub fn ping(&mut self, from: usize, to: IpAddr, timeout: Duration) -> Option<Duration> {
+    pub fn ping(&mut self, from: usize, to: IpAddr, patience: &Patience) -> Option<Duration> {
         self.sequence = self.sequence.wrapping_add(1);
         let started = Instant::now();
         self.stacks[from].send_echo(to, self.sequence);
-        while started.elapsed() < timeout {
+        while started.elapsed() < patience.timeout && !(patience.is_settled)() {
             self.poll();
             while let Some(sequence) = self.stacks[from].take_echo() {
                 if sequence == self.sequence {
@@ -80,6 +98,7 @@ impl Stacks {
             }
             std::thread::yield_now();
         }
+        self.stacks[from].give_up_echo();
         None
     }
 
