@@ -2,15 +2,16 @@
 //! carries frames and writes down what it saw.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use hairpin_dataplane::port::Armed;
-use hairpin_dataplane::port::memory::{Endpoint, EndpointReceiver, EndpointSender};
+use hairpin_dataplane::port::memory::{Endpoint, EndpointReceiver, EndpointSender, SendError};
 use hairpin_dataplane::wire::Mac;
 use hairpin_dataplane::wire::ethernet::{self, Outer};
+use hairpin_dataplane::wire::offload::Offload;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::plan::{Family, Tag};
@@ -19,7 +20,7 @@ use super::plan::{Family, Tag};
 const LOOKS: u32 = 64;
 /// The longest wait, after which the end of the lab is looked for.
 const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-/// A frame that found the far end full is tried again this often.
+/// A frame that found the far end full is tried again this often, then lost.
 const RETRIES: u32 = 1000;
 
 /// Which way a frame went.
@@ -68,11 +69,23 @@ pub(super) struct Amount {
 /// What crossed the cable.
 pub(super) type Crossed = HashMap<Seen, Amount>;
 
-type Counts = Arc<Mutex<Crossed>>;
+/// What the cable writes down.
+#[derive(Default)]
+struct Log {
+    crossed: Mutex<Crossed>,
+    /// Frames that could not be delivered.
+    lost: AtomicU64,
+}
+
+impl Log {
+    fn crossed(&self) -> MutexGuard<'_, Crossed> {
+        self.crossed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A cable with its thread, which ends when this is dropped.
 pub(super) struct Cable {
-    counts: Counts,
+    log: Arc<Log>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -80,7 +93,17 @@ pub(super) struct Cable {
 impl Cable {
     /// Joins the far ends of two links.
     pub fn plug(station: Endpoint, bridge: Endpoint) -> std::io::Result<Cable> {
-        let counts = Counts::default();
+        Cable::plug_through(station, bridge, |_, _| 1)
+    }
+
+    /// Joins them through something that may change each frame, and says how many of it
+    /// go on.
+    pub fn plug_through(
+        station: Endpoint,
+        bridge: Endpoint,
+        mut meddle: impl FnMut(Direction, &mut Vec<u8>) -> usize + Send + 'static,
+    ) -> std::io::Result<Cable> {
+        let log = Arc::new(Log::default());
         let stop = Arc::new(AtomicBool::new(false));
         let (to_station, from_station) = station.split();
         let (to_bridge, from_bridge) = bridge.split();
@@ -88,25 +111,31 @@ impl Cable {
             Strand { from: from_station, to: to_bridge, direction: Direction::Out },
             Strand { from: from_bridge, to: to_station, direction: Direction::Back },
         ];
-        let (seen, ended) = (Arc::clone(&counts), Arc::clone(&stop));
+        let (seen, ended) = (Arc::clone(&log), Arc::clone(&stop));
         let carry = move || {
             while !ended.load(Ordering::Relaxed) {
-                carry_while_busy(&mut strands, &seen);
+                carry_while_busy(&mut strands, &mut meddle, &seen);
                 wait(&mut strands);
             }
         };
         let thread = std::thread::Builder::new().name("cable".to_owned()).spawn(carry)?;
-        Ok(Cable { counts, stop, thread: Some(thread) })
+        Ok(Cable { log, stop, thread: Some(thread) })
     }
 
     /// What was seen so far.
     pub fn seen(&self) -> Crossed {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.log.crossed().clone()
     }
 
     /// Forgets what was seen.
     pub fn forget(&self) {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.log.crossed().clear();
+    }
+
+    /// Frames that were lost on the cable since it was plugged: their far end had no room
+    /// for them, or is gone.
+    pub fn lost(&self) -> u64 {
+        self.log.lost.load(Ordering::Relaxed)
     }
 }
 
@@ -127,7 +156,27 @@ struct Strand {
     direction: Direction,
 }
 
-fn carry_while_busy(strands: &mut [Strand; 2], counts: &Counts) {
+impl Strand {
+    fn deliver(&mut self, frame: &[u8], offload: Offload, log: &Log) {
+        for _ in 0..RETRIES {
+            match self.to.queue(frame, offload) {
+                Ok(()) => return,
+                Err(SendError::Full) => {
+                    self.to.flush();
+                    std::thread::sleep(Duration::from_micros(10));
+                }
+                Err(SendError::Detached | SendError::TooLong) => break,
+            }
+        }
+        log.lost.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn carry_while_busy(
+    strands: &mut [Strand; 2],
+    meddle: &mut impl FnMut(Direction, &mut Vec<u8>) -> usize,
+    log: &Log,
+) {
     let mut frame = Vec::new();
     let mut looks = 0;
     while looks < LOOKS {
@@ -135,13 +184,9 @@ fn carry_while_busy(strands: &mut [Strand; 2], counts: &Counts) {
         for strand in &mut *strands {
             while let Some(offload) = strand.from.receive(&mut frame) {
                 looks = 0;
-                note(strand.direction, &frame, counts);
-                for _ in 0..RETRIES {
-                    if strand.to.queue(&frame, offload).is_ok() {
-                        break;
-                    }
-                    strand.to.flush();
-                    std::thread::sleep(Duration::from_micros(10));
+                for _ in 0..meddle(strand.direction, &mut frame) {
+                    note(strand.direction, &frame, log);
+                    strand.deliver(&frame, offload, log);
                 }
             }
             strand.to.flush();
@@ -161,9 +206,19 @@ fn wait(strands: &mut [Strand; 2]) {
     back.from.disarm();
 }
 
-fn note(direction: Direction, frame: &[u8], counts: &Counts) {
+fn note(direction: Direction, frame: &[u8], log: &Log) {
+    if let Some(seen) = seen(direction, frame) {
+        let mut crossed = log.crossed();
+        let amount = crossed.entry(seen).or_default();
+        amount.frames += 1;
+        amount.bytes += frame.len() as u64;
+    }
+}
+
+/// What a frame is counted as, if it is one.
+pub(super) fn seen(direction: Direction, frame: &[u8]) -> Option<Seen> {
     if frame.len() < ethernet::HEADER_BYTES {
-        return;
+        return None;
     }
     let (destination, source) = ethernet::addresses(frame);
     let (tag, offset) = match ethernet::outer(frame, ethernet::ADDRESSES_BYTES) {
@@ -173,11 +228,7 @@ fn note(direction: Direction, frame: &[u8], counts: &Counts) {
         _ => (Tag(None), ethernet::ADDRESSES_BYTES),
     };
     let traffic = traffic(frame, offset).unwrap_or(Traffic::Other);
-    let seen = Seen { direction, tag, source, destination, traffic };
-    let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
-    let amount = counts.entry(seen).or_default();
-    amount.frames += 1;
-    amount.bytes += frame.len() as u64;
+    Some(Seen { direction, tag, source, destination, traffic })
 }
 
 /// What a frame is for, by its EtherType at `offset`, its IP protocol (IANA, protocol
@@ -217,9 +268,9 @@ mod tests {
     }
 
     fn noted(frame: &[u8]) -> (Tag, Traffic, Amount) {
-        let counts = Counts::default();
-        note(Direction::Out, frame, &counts);
-        let crossed = counts.lock().unwrap();
+        let log = Log::default();
+        note(Direction::Out, frame, &log);
+        let crossed = log.crossed();
         let (seen, amount) = crossed.iter().next().unwrap();
         assert_eq!((seen.source, seen.destination), (FROM, TO));
         (seen.tag, seen.traffic, *amount)

@@ -167,9 +167,10 @@ pub(super) struct Transferred {
 }
 
 impl Transferred {
-    /// Whether it brought something, all of it by the expected way.
+    /// Whether it brought something, as it was sent, all of it by the expected way.
     pub fn holds(&self) -> bool {
-        let brought = self.outcome.as_ref().is_ok_and(|transfer| transfer.bytes > 0);
+        let whole = |transfer: &Transfer| transfer.bytes > 0 && transfer.garbled == 0;
+        let brought = self.outcome.as_ref().is_ok_and(whole);
         brought && self.path == self.expected && self.astray == 0 && self.unseen_bytes == 0
     }
 
@@ -349,7 +350,9 @@ mod tests {
         refused: u64,
         strangers: Strangers,
         transferred: Result<u64, &'static str>,
+        garbled: u64,
         ledger: Ledger,
+        lost_at_cable: u64,
     }
 
     impl Evidence {
@@ -373,7 +376,9 @@ mod tests {
                 refused: if is_reached { 0 } else { SENT },
                 strangers: Strangers::default(),
                 transferred: Ok(BYTES),
+                garbled: 0,
                 ledger,
+                lost_at_cable: 0,
             };
             let path = evidence.expected().path();
             let directions = [(Direction::Out, path.out), (Direction::Back, path.back)];
@@ -419,10 +424,12 @@ mod tests {
                 Echoes::judge(&sighting, times, self.resolution, self.refused)
             };
             let (ipv4, ipv6) = (over(Family::Ipv4), over(Family::Ipv6));
-            let outcome = self
-                .transferred
-                .map_err(anyhow::Error::msg)
-                .map(|bytes| Transfer { bytes, elapsed: Duration::from_secs(1) });
+            let (elapsed, garbled) = (Duration::from_secs(1), self.garbled);
+            let outcome = self.transferred.map_err(anyhow::Error::msg).map(|bytes| Transfer {
+                bytes,
+                garbled,
+                elapsed,
+            });
             let path = expected.path();
             let transferred = Transferred::judge(self.pair, path, &sighting(TCP), outcome);
             Findings {
@@ -430,6 +437,7 @@ mod tests {
                 reached: vec![Reached { from, to, expected, ipv4, ipv6 }],
                 transferred: vec![transferred],
                 ledgers: vec![("station", self.ledger)],
+                lost_at_cable: self.lost_at_cable,
             }
         }
     }
@@ -584,11 +592,18 @@ mod tests {
         assert_fails(("blue1", "blue2"), "2 frames in another channel", |seen| {
             seen.cross(Direction::Back, GREEN, TCP, 2);
         });
+        assert_fails(("veb1", "veb2"), "3 of them not as sent", |seen| seen.garbled = 3);
         // Half of it was switched locally.
         assert_fails(("vepa1", "vepa2"), "bytes not past the cable", |seen| {
             seen.cross(Direction::Out, UNTAGGED, TCP, 400);
             seen.cross(Direction::Back, UNTAGGED, TCP, 400);
         });
+    }
+
+    #[test]
+    fn a_frame_that_the_cable_lost_fails() {
+        let says = "the cable lost 1 frames";
+        assert_fails(("veb1", "veb2"), says, |seen| seen.lost_at_cable = 1);
     }
 
     #[test]

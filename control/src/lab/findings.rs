@@ -23,6 +23,8 @@ pub(super) struct Findings {
     pub transferred: Vec<Transferred>,
     /// Of each switch, by its name.
     pub ledgers: Vec<(&'static str, Ledger)>,
+    /// Frames that the cable could not deliver.
+    pub lost_at_cable: u64,
 }
 
 impl Findings {
@@ -31,6 +33,7 @@ impl Findings {
         self.strangers.hold()
             && self.reached.iter().all(Reached::holds)
             && self.transferred.iter().all(Transferred::holds)
+            && self.lost_at_cable == 0
             && self.ledgers.iter().all(|(_, ledger)| is_balanced(ledger))
     }
 

@@ -14,6 +14,8 @@ use super::stacks::Stacks;
 pub(super) struct Transfer {
     /// Bytes that arrived.
     pub bytes: u64,
+    /// Those of them that are not what was sent.
+    pub garbled: u64,
     /// In this time.
     pub elapsed: Duration,
 }

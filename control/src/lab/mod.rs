@@ -4,7 +4,8 @@
 //! * [`stack`], [`stacks`] — VMs in the process; [`namespaces`] — VMs as network
 //!   namespaces; [`guests`] — either.
 //! * [`cable`] — carries and counts. [`checks`], [`strangers`], [`findings`], [`report`] —
-//!   what is tried, what it proves, what is printed. [`introduction`] — a neighbour's entry.
+//!   what is tried, what it proves, what is printed. [`introduction`], [`pattern`] — a
+//!   neighbour's entry, what is sent over TCP.
 //! * [`estate`] — what outlives a process, and is cleared away all the same.
 
 mod cable;
@@ -14,6 +15,7 @@ mod findings;
 mod guests;
 mod introduction;
 mod namespaces;
+mod pattern;
 pub mod plan;
 mod progress;
 mod report;
@@ -102,7 +104,8 @@ fn examine(vms: &[VmPlan], site: &mut Site, pace: Pace, interrupt: &Interrupt) -
         ("station", findings::settled(&site.station)),
         ("bridge", findings::settled(&site.bridge)),
     ];
-    Ok(Findings { strangers, reached, transferred, ledgers })
+    let lost_at_cable = site.cable.lost();
+    Ok(Findings { strangers, reached, transferred, ledgers, lost_at_cable })
 }
 
 /// Keeps the site up, with an API socket for each switch.

@@ -16,6 +16,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::estate::{Estate, NETNS, ip};
 use super::guests::{Patience, Transfer};
+use super::pattern::Pattern;
 use super::plan::{Family, VmPlan};
 use super::progress::Interrupt;
 
@@ -103,7 +104,7 @@ impl Namespaces {
         ip(&[&["-n", name, "neigh", "replace"], &entry[..], &["dev", "eth0"]].concat())
     }
 
-    /// Sends over one TCP connection for a while; counts what arrived.
+    /// Sends over one TCP connection for a while; counts and compares what arrived.
     pub fn transfer(
         &mut self,
         from: usize,
@@ -121,8 +122,13 @@ impl Namespaces {
         let receiver = std::thread::spawn(move || receive(&listener));
         let sent = send(stream, length);
         let received = receiver.join();
-        sent?;
-        received.map_err(|_| anyhow::anyhow!("the receiving VM's thread panicked"))?
+        let sent = sent?;
+        let received =
+            received.map_err(|_| anyhow::anyhow!("the receiving VM's thread panicked"))??;
+        if received.bytes != sent {
+            bail!("{sent} bytes were sent, {} arrived", received.bytes);
+        }
+        Ok(received)
     }
 }
 
@@ -197,14 +203,17 @@ fn echo_request(kind: u8, sequence: u16) -> Vec<u8> {
     message
 }
 
-fn send(mut stream: TcpStream, length: Duration) -> Result<()> {
+fn send(mut stream: TcpStream, length: Duration) -> Result<u64> {
     stream.set_write_timeout(Some(PATIENCE))?;
-    let chunk = vec![0x48; CHUNK_BYTES];
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let (mut pattern, mut bytes) = (Pattern::default(), 0);
     let started = Instant::now();
     while started.elapsed() < length {
+        pattern.fill(&mut chunk);
         stream.write_all(&chunk).context("sending")?;
+        bytes += chunk.len() as u64;
     }
-    Ok(())
+    Ok(bytes)
 }
 
 fn receive(listener: &TcpListener) -> Result<Transfer> {
@@ -212,11 +221,14 @@ fn receive(listener: &TcpListener) -> Result<Transfer> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut chunk = vec![0; CHUNK_BYTES];
     let started = Instant::now();
-    let mut bytes = 0;
+    let (mut pattern, mut bytes, mut garbled) = (Pattern::default(), 0, 0);
     loop {
         match stream.read(&mut chunk) {
-            Ok(0) => return Ok(Transfer { bytes, elapsed: started.elapsed() }),
-            Ok(count) => bytes += count as u64,
+            Ok(0) => return Ok(Transfer { bytes, garbled, elapsed: started.elapsed() }),
+            Ok(count) => {
+                bytes += count as u64;
+                garbled += pattern.differences(&chunk[..count]);
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error).context("receiving"),
         }

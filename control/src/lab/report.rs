@@ -170,17 +170,25 @@ fn failures(text: &mut String, vms: &[VmPlan], findings: &Findings) {
         );
     }
     for one in findings.transferred.iter().filter(|one| !one.holds()) {
-        let bytes = one.outcome.as_ref().map_or(0, |transfer| transfer.bytes);
+        let brought = one.outcome.as_ref().map(|transfer| (transfer.bytes, transfer.garbled));
+        let (bytes, garbled) = brought.unwrap_or_default();
         let why = one.outcome.as_ref().err().map_or(String::new(), |why| format!(": {why:#}"));
         let _ = writeln!(
             text,
-            "\n  ! {} over TCP: path {} (expected {}), {bytes} bytes arrived, {} frames in another \
-             channel, {} bytes not past the cable{why}",
+            "\n  ! {} over TCP: path {} (expected {}), {bytes} bytes arrived, {garbled} of them \
+             not as sent, {} frames in another channel, {} bytes not past the cable{why}",
             names(one.from, one.to),
             one.path,
             one.expected,
             one.astray,
             one.unseen_bytes
+        );
+    }
+    if findings.lost_at_cable > 0 {
+        let lost = findings.lost_at_cable;
+        let _ = writeln!(
+            text,
+            "\n  ! the cable lost {lost} frames: the far end had no room for them, or is gone"
         );
     }
     for (name, _) in findings.ledgers.iter().filter(|(_, ledger)| !is_balanced(ledger)) {

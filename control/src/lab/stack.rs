@@ -14,6 +14,7 @@ use smoltcp::wire::{
 };
 
 use super::introduction;
+use super::pattern::Pattern;
 use super::plan::{Family, VmPlan};
 
 /// Bytes of an Ethernet frame with a 1500-byte payload: smoltcp's MTU.
@@ -98,6 +99,10 @@ pub(super) struct Stack {
     sockets: SocketSet<'static>,
     echo: SocketHandle,
     tcp: SocketHandle,
+    /// What it sends next over TCP,
+    sent: Pattern,
+    /// and what it must receive next.
+    due: Pattern,
     /// How far its clock is ahead.
     ahead: Duration,
 }
@@ -121,7 +126,8 @@ impl Stack {
         let mut sockets = SocketSet::new(Vec::new());
         let echo = sockets.add(echo_socket());
         let tcp = sockets.add(tcp_socket());
-        Stack { plan: *plan, card, interface, sockets, echo, tcp, ahead: Duration::ZERO }
+        let (sent, due, ahead) = (Pattern::default(), Pattern::default(), Duration::ZERO);
+        Stack { plan: *plan, card, interface, sockets, echo, tcp, sent, due, ahead }
     }
 
     /// Takes and sends what is due.
@@ -204,21 +210,31 @@ impl Stack {
     }
 
     fn fresh_tcp(&mut self) -> &mut tcp::Socket<'static> {
+        (self.sent, self.due) = (Pattern::default(), Pattern::default());
         self.sockets.remove(self.tcp);
         self.tcp = self.sockets.add(tcp_socket());
         self.sockets.get_mut(self.tcp)
     }
 
-    /// Sends as much as the connection takes; says how much.
-    pub fn send_tcp(&mut self) -> usize {
+    /// Sends as much of the pattern as the connection takes.
+    pub fn send_tcp(&mut self) {
         let socket = self.sockets.get_mut::<tcp::Socket<'_>>(self.tcp);
-        socket.send(|buffer| (buffer.len(), buffer.len())).unwrap_or(0)
+        let sent = &mut self.sent;
+        // It takes nothing as long as it is not established.
+        let _ = socket.send(|buffer| {
+            sent.fill(buffer);
+            (buffer.len(), ())
+        });
     }
 
-    /// Takes what the connection brought; says how much.
-    pub fn receive_tcp(&mut self) -> usize {
+    /// Takes what the connection brought; says how many bytes, and how many of them are not
+    /// the pattern's.
+    pub fn receive_tcp(&mut self) -> (u64, u64) {
         let socket = self.sockets.get_mut::<tcp::Socket<'_>>(self.tcp);
-        socket.recv(|buffer| (buffer.len(), buffer.len())).unwrap_or(0)
+        let due = &mut self.due;
+        let took =
+            socket.recv(|buffer| (buffer.len(), (buffer.len() as u64, due.differences(buffer))));
+        took.unwrap_or_default()
     }
 
     /// Ends the connection at once.

@@ -102,19 +102,20 @@ impl Stacks {
         None
     }
 
-    /// Sends over one TCP connection for a while; counts what arrived.
+    /// Sends over one TCP connection for a while; counts and compares what arrived.
     pub fn transfer(&mut self, from: usize, to: (usize, IpAddr), length: Duration) -> Transfer {
         self.transfers += 1;
         let port = PORT + self.transfers;
         self.stacks[to.0].listen(port);
         self.stacks[from].connect(to.1, port, 40_000 + self.transfers);
         let started = Instant::now();
-        let (mut bytes, mut rounds) = (0, 0);
+        let (mut bytes, mut garbled, mut rounds) = (0, 0, 0);
         while started.elapsed() < length {
             self.stacks[from].send_tcp();
             self.stacks[from].poll();
             self.stacks[to.0].poll();
-            bytes += self.stacks[to.0].receive_tcp() as u64;
+            let (brought, other) = self.stacks[to.0].receive_tcp();
+            (bytes, garbled) = (bytes + brought, garbled + other);
             rounds += 1;
             if rounds % ROUNDS_PER_CENSUS == 0 {
                 self.poll();
@@ -123,6 +124,6 @@ impl Stacks {
         let elapsed = started.elapsed();
         self.stacks[from].abort_tcp();
         self.stacks[to.0].abort_tcp();
-        Transfer { bytes, elapsed }
+        Transfer { bytes, garbled, elapsed }
     }
 }
