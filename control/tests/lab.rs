@@ -536,6 +536,25 @@ fn labs_in_namespaces_run_side_by_side() {
     held.assert_left_nothing();
 }
 
+#[test]
+fn a_lab_in_which_something_fails_says_what_and_ends_with_1() {
+    let Some(_turn) = turn_of_root("a_lab_in_which_something_fails_says_what_and_ends_with_1")
+    else {
+        return;
+    };
+    let mut lab = Lab::start("--netns --scenario multichannel");
+    // Long before the last of them, which is red1's.
+    lab.hear("lab: 4 transfers");
+    let unplugged = ip(&format!("-n hairpin-lab-{}-red1 link set eth0 down", lab.pid()));
+    assert!(unplugged.status.success(), "{}", String::from_utf8_lossy(&unplugged.stderr));
+    assert_eq!(lab.end(), 1, "it said:\n{}", lab.said);
+    assert!(lab.said.contains("\n  ! red1 to green1 over TCP: "), "{}", lab.said);
+    assert!(lab.said.contains(": connecting to 10.77.0.7:7000: "), "{}", lab.said);
+    assert_eq!(lab.said.matches("\n  ! ").count(), 1, "{}", lab.said);
+    assert!(lab.said.contains("\nNOT every expectation holds ("), "{}", lab.said);
+    lab.assert_left_nothing();
+}
+
 /// A process id that no process has: that of one which has ended.
 fn dead_pid() -> u32 {
     let mut ended = Command::new("true").spawn().unwrap();

@@ -1,8 +1,10 @@
 //! The site itself: two switches, a cable, VMs.
 
+use std::io;
+
 use anyhow::{Context, Result};
 use hairpin_dataplane::ledger::DropReason;
-use hairpin_dataplane::port::memory;
+use hairpin_dataplane::port::memory::{self, Endpoint};
 use hairpin_dataplane::snapshot::{Mode, ReflectiveRelay};
 use hairpin_dataplane::wire::SVid;
 use hairpin_dataplane::wire::offload::Capabilities;
@@ -57,6 +59,17 @@ impl Site {
         estate: &mut Estate,
         interrupt: &Interrupt,
     ) -> Result<Site> {
+        Site::build_on(vms, kind, estate, interrupt, Cable::plug)
+    }
+
+    /// Likewise, with a cable of the caller's between the station and the bridge.
+    pub fn build_on(
+        vms: &[VmPlan],
+        kind: Kind,
+        estate: &mut Estate,
+        interrupt: &Interrupt,
+        plug: impl FnOnce(Endpoint, Endpoint) -> io::Result<Cable>,
+    ) -> Result<Site> {
         let namespaces = match kind {
             Kind::InProcess => None,
             Kind::Namespaces => Some(Namespaces::create(vms, estate, interrupt)?),
@@ -64,7 +77,7 @@ impl Site {
         let station = start(station_config(vms, kind)).context("the station's switch")?;
         let bridge = start(bridge_config(vms, kind)).context("the adjacent bridge")?;
         let end = |switch: &Switch, link| switch.take_endpoint(link).context("the cable's end");
-        let cable = Cable::plug(end(&station, UPLINK)?, end(&bridge, STATION_FACING)?)?;
+        let cable = plug(end(&station, UPLINK)?, end(&bridge, STATION_FACING)?)?;
         let guests = match namespaces {
             Some(namespaces) => {
                 namespaces.plug(vms, interrupt)?;
@@ -130,7 +143,8 @@ fn card(vm: &VmPlan, kind: Kind) -> DeviceConfig {
     }
 }
 
-fn station_config(vms: &[VmPlan], kind: Kind) -> Config {
+/// What the station's switch is to be.
+pub(super) fn station_config(vms: &[VmPlan], kind: Kind) -> Config {
     let mut config = named("station");
     config.links.push(cable_end(UPLINK, LinkRole::Station));
     config.channels = tagged_channels(vms, UPLINK, "");
@@ -147,7 +161,8 @@ fn station_config(vms: &[VmPlan], kind: Kind) -> Config {
     config
 }
 
-fn bridge_config(vms: &[VmPlan], kind: Kind) -> Config {
+/// What the adjacent bridge is to be.
+pub(super) fn bridge_config(vms: &[VmPlan], kind: Kind) -> Config {
     let mut config = named("bridge");
     config.links.push(cable_end(STATION_FACING, LinkRole::Bridge));
     config.channels = tagged_channels(vms, STATION_FACING, "sbp0-");
