@@ -23,6 +23,8 @@ mod site;
 mod stack;
 mod stacks;
 mod strangers;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 use std::time::Instant;
