@@ -3,153 +3,18 @@
 // Helpers of tests are tests: a failure there is the message.
 #![allow(clippy::unwrap_used)]
 
+mod daemon;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Output};
 
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use daemon::{
+    Daemon, HAIRPIN, LOCAL, Place, assert_frames_pass, eventually, in_own_network, ip, is_root,
+    port, stderr, stdout,
+};
+use rustix::process::Signal;
 use serde_json::Value;
-use tempfile::TempDir;
-
-const HAIRPIN: &str = env!("CARGO_BIN_EXE_hairpin");
-/// Far longer than anything here takes, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A directory with a configuration and room for a socket.
-struct Place {
-    directory: TempDir,
-}
-
-impl Place {
-    fn new() -> Place {
-        let directory = TempDir::new().unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        Place { directory }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.directory.path().join("hairpin.toml")
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("api.sock")
-    }
-
-    /// Writes a configuration whose socket is here.
-    fn write(&self, objects: &str) {
-        let socket = self.socket();
-        let text =
-            format!("[switch]\nname = \"t\"\napi = \"unix:{}\"\n{objects}", socket.display());
-        fs::write(self.file(), text).unwrap();
-    }
-
-    fn daemon_command(&self) -> Command {
-        let mut command = Command::new(HAIRPIN);
-        command.args(["run", "--config"]).arg(self.file());
-        command
-    }
-
-    /// A client command of this place's daemon.
-    fn client(&self, words: &str) -> Output {
-        let address = format!("unix:{}", self.socket().display());
-        let words = words.split_whitespace();
-        Command::new(HAIRPIN).env("HAIRPIN_API", address).args(words).output().unwrap()
-    }
-
-    fn json(&self, words: &str) -> Value {
-        let output = self.client(&format!("{words} --json"));
-        assert!(output.status.success(), "{words}: {}", stderr(&output));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// A daemon that is ready; killed when dropped.
-struct Daemon {
-    child: Child,
-    log: Arc<Mutex<String>>,
-}
-
-impl Daemon {
-    fn start(mut command: Command) -> Daemon {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let mut lines = BufReader::new(child.stderr.take().unwrap());
-        let written = Arc::clone(&log);
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            while lines.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
-                written.lock().unwrap().push_str(&std::mem::take(&mut line));
-            }
-        });
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let daemon = Daemon { child, log };
-        assert_eq!(line, "ready\n", "{}", daemon.log());
-        daemon
-    }
-
-    fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
-    }
-
-    fn pid(&self) -> Pid {
-        Pid::from_child(&self.child)
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).unwrap();
-    }
-
-    /// Ends it and says how it ended.
-    fn end(mut self, signal: Signal) -> Option<i32> {
-        self.signal(signal);
-        self.child.wait().unwrap().code()
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // Either it ended already, or it ends now.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let patience = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < patience, "{what} does not come to pass");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Whether to run a test that needs root; where everything must run, it fails.
-fn is_root(test: &str) -> bool {
-    let root = geteuid().is_root();
-    let all = std::env::var("HAIRPIN_TESTS").is_ok_and(|tests| tests == "all");
-    assert!(root || !all, "{test} needs root, and HAIRPIN_TESTS=all forbids to skip it");
-    if !root {
-        // Not by a macro of the print family, whose output the harness keeps to itself.
-        let _ =
-            writeln!(std::io::stderr(), "skipped {test}: TAPs in a network namespace need root");
-    }
-    root
-}
-
-const LOCAL: &str = "[[link]]\nname = \"up0\"\nrole = \"station\"\n";
 
 fn example() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/two-taps.toml")
@@ -305,34 +170,11 @@ fn a_daemon_that_cannot_start_says_why() {
     assert!(said.contains("\"/nonexistent\" does not exist; create it"), "{said}");
 }
 
-/// A port on a TAP.
-fn port(name: &str, tap: &str) -> String {
-    format!(
-        "[[port]]\nname = \"{name}\"\nchannel = \"up0\"\nmode = \"veb\"\ndevice = {{ tap = {{ \
-         interface = \"{tap}\" }} }}\n"
-    )
-}
-
 /// A daemon with ports `vm1` and `vm2` on TAPs in a network namespace of its own,
 /// which goes when it ends.
 fn with_taps(place: &Place) -> Daemon {
     place.write(&format!("{LOCAL}{}{}", port("vm1", "tap1"), port("vm2", "tap2")));
     in_own_network(place, &[])
-}
-
-/// The daemon in a network namespace of its own, started by way of these words.
-fn in_own_network(place: &Place, way: &[&str]) -> Daemon {
-    let mut command = Command::new("unshare");
-    command.arg("--net").args(way).args([HAIRPIN, "run", "--config"]).arg(place.file());
-    Daemon::start(command)
-}
-
-/// Runs `ip` in the daemon's network namespace.
-fn ip(daemon: &Daemon, words: &str) -> Output {
-    let pid = daemon.pid().as_raw_nonzero().to_string();
-    let mut command = Command::new("nsenter");
-    command.args(["--target", &pid, "--net", "ip"]).args(words.split_whitespace());
-    command.output().unwrap()
 }
 
 #[test]
@@ -368,41 +210,6 @@ fn interface(daemon: &Daemon, name: &str) -> String {
 /// The number that an interface keeps for as long as it lives.
 fn number(daemon: &Daemon, name: &str) -> String {
     interface(daemon, name).split(':').next().unwrap_or_default().to_owned()
-}
-
-/// Lets the guest at a TAP send frames until these ports have received one and
-/// been sent one.
-fn assert_frames_pass(place: &Place, daemon: &Daemon, tap: &str, from: &str, to: &str) {
-    let frames = || {
-        let stats = place.json("stats");
-        let count = |port: &str, counter: &str| stats["ports"][port][counter].as_u64().unwrap();
-        (count(from, "rx_frames"), count(to, "tx_frames"))
-    };
-    let before = frames();
-    // Somebody who is not there is asked for: a broadcast.
-    ip(daemon, &format!("addr replace 10.0.0.1/24 dev {tap}"));
-    let pid = daemon.pid().as_raw_nonzero().to_string();
-    let mut ping = Command::new("nsenter");
-    ping.args(["--target", &pid, "--net", "ping", "-i", "0.2", "-I", tap, "10.0.0.77"]);
-    let mut ping = ping.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    eventually(&format!("a frame from {from} to {to}"), || {
-        let now = frames();
-        now.0 > before.0 && now.1 > before.1
-    });
-    ping.kill().unwrap();
-    ping.wait().unwrap();
-    ip(daemon, &format!("addr flush dev {tap}"));
-}
-
-impl Daemon {
-    /// Has the file applied; says what was logged of it.
-    fn reload(&self) -> String {
-        let before = self.log().len();
-        self.signal(Signal::HUP);
-        let said = || self.log()[before..].to_owned();
-        eventually("an answer to the signal", || said().contains("the configuration was"));
-        said()
-    }
 }
 
 const APPLIED: &str = "the configuration was applied";
@@ -581,7 +388,7 @@ fn others_may_read_but_not_write() {
     }
     let place = Place::new();
     let daemon = with_taps(&place);
-    let client = place.directory.path().join("client");
+    let client = place.file().with_file_name("client");
     fs::copy(HAIRPIN, &client).unwrap();
     let nobody = |words: &[&str]| {
         let mut command = Command::new("setpriv");

@@ -317,6 +317,13 @@ fn open_tap(interface: &str, mtu: Option<u32>, workers: usize) -> Result<Fresh, 
     let queues = workers.clamp(1, tap::QUEUES_MAX);
     let config = tap::Config { interface: interface.to_owned(), queues, mtu };
     let device = tap::open(&config).map_err(|error| error.to_string())?;
+    if device.receivers.len() < queues {
+        tracing::info!(
+            interface,
+            "the TAP was made with one queue, which one worker serves for all; made with \
+             `multi_queue` it would have one for each"
+        );
+    }
     let source = Source {
         config: DeviceConfig::Tap { interface: config.interface },
         mtu: Some(device.mtu),

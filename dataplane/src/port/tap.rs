@@ -45,7 +45,9 @@ const OFFLOADS_UDP: libc::c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6;
 pub struct Config {
     /// The interface's name, 1 to 15 bytes.
     pub interface: String,
-    /// Queues, 1 to [`QUEUES_MAX`]: one receiver and one transmitter each.
+    /// Queues, 1 to [`QUEUES_MAX`]: one receiver and one transmitter each. An
+    /// interface that was made beforehand without `multi_queue` has one, whatever is
+    /// asked for.
     pub queues: usize,
     /// The MTU in bytes that an interface created here gets; the kernel's default
     /// (1500) if absent. One that is there keeps its own.
@@ -177,7 +179,7 @@ pub enum TapError {
     },
     /// Neither privilege nor ownership.
     #[error(
-        "tap `{interface}`: not permitted: run with CAP_NET_ADMIN, or create the interface for this user beforehand (`ip tuntap add dev {interface} mode tap user USER vnet_hdr`)"
+        "tap `{interface}`: not permitted: run with CAP_NET_ADMIN, or create the interface for this user beforehand (`ip tuntap add dev {interface} mode tap multi_queue user USER`)"
     )]
     NotPermitted {
         /// As configured.
@@ -192,22 +194,10 @@ pub enum TapError {
         interface: String,
     },
     /// There is such an interface, but no TAP.
-    #[error(
-        "interface `{interface}` is not a TAP: choose another name, or use device `packet` or `xdp` for it"
-    )]
+    #[error("interface `{interface}` is not a TAP: choose another name, or delete that interface")]
     NotATap {
         /// As configured.
         interface: String,
-    },
-    /// A TAP without `multi_queue`.
-    #[error(
-        "tap `{interface}` has one queue only, but queues = {queues}: set queues = 1, or create it with `multi_queue`"
-    )]
-    SingleQueue {
-        /// As configured.
-        interface: String,
-        /// As configured.
-        queues: usize,
     },
     /// The interface's MTU is not ours to set.
     #[error(
@@ -249,9 +239,10 @@ pub enum TapError {
 /// [`TapError`]; nothing is left behind then.
 pub fn open(config: &Config) -> Result<TapDevice, TapError> {
     let opening = Opening::new(config)?;
-    let (first, origin, flags) = opening.first_queue()?;
+    let First { queue: first, origin, flags } = opening.first_queue()?;
     let mut queues = vec![first];
-    for _ in 1..config.queues {
+    let count = if flags & libc::IFF_MULTI_QUEUE == 0 { 1 } else { config.queues };
+    for _ in 1..count {
         let queue = opening.queue()?;
         opening.attach(&queue, flags)?;
         queues.push(queue);
@@ -267,6 +258,13 @@ pub fn open(config: &Config) -> Result<TapDevice, TapError> {
         origin,
         mtu,
     })
+}
+
+/// The first queue of an interface, and how it and the others are attached.
+struct First {
+    queue: Queue,
+    origin: Origin,
+    flags: libc::c_int,
 }
 
 /// What the steps of opening need.
@@ -308,9 +306,8 @@ impl Opening<'_> {
         Queue::open().map_err(|source| TapError::NoDriver { interface: self.interface(), source })
     }
 
-    /// The first queue: creates the interface, or attaches to the one that is
-    /// there; with the flags for the other queues.
-    fn first_queue(&self) -> Result<(Queue, Origin, libc::c_int), TapError> {
+    /// The first queue: creates the interface, or attaches to the one that is there.
+    fn first_queue(&self) -> Result<First, TapError> {
         let plain = libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
         let flags = match self.config.queues {
             1 => plain,
@@ -318,32 +315,34 @@ impl Opening<'_> {
         };
         let queue = self.queue()?;
         match queue.attach(self.name, flags | libc::IFF_TUN_EXCL) {
-            Ok(()) => return Ok((queue, Origin::Created, flags)),
+            Ok(()) => return Ok(First { queue, origin: Origin::Created, flags }),
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {}
             Err(error) => return self.step("create the interface", Err(error)),
         }
-        match queue.attach(self.name, flags) {
-            Ok(()) => {}
+        let flags = match queue.attach(self.name, flags) {
+            Ok(()) => flags,
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                self.attach_other_kind(&queue, plain)?;
+                self.attach_other_kind(&queue, flags)?
             }
             Err(error) => return Err(self.attach_error(error)),
-        }
+        };
         self.check_alone()?;
-        Ok((queue, Origin::Existing, flags))
+        Ok(First { queue, origin: Origin::Existing, flags })
     }
 
     /// The interface is no TAP, or one with `multi_queue` the other way round: one
-    /// queue of a multiqueue TAP will do.
-    fn attach_other_kind(&self, queue: &Queue, plain: libc::c_int) -> Result<(), TapError> {
+    /// queue will do, be it the only one or one of many. Says by which flags.
+    fn attach_other_kind(
+        &self,
+        queue: &Queue,
+        refused: libc::c_int,
+    ) -> Result<libc::c_int, TapError> {
         if self.interfaces.driver(self.name).ok() != Some(Driver::Tap) {
             return Err(TapError::NotATap { interface: self.interface() });
         }
-        if self.config.queues > 1 {
-            let queues = self.config.queues;
-            return Err(TapError::SingleQueue { interface: self.interface(), queues });
-        }
-        self.attach(queue, plain | libc::IFF_MULTI_QUEUE)
+        let flags = refused ^ libc::IFF_MULTI_QUEUE;
+        self.attach(queue, flags)?;
+        Ok(flags)
     }
 
     /// The kernel lets any number of programs share a multiqueue TAP.
@@ -693,6 +692,10 @@ mod tests {
             let single = tap("many");
             assert_eq!(single.origin, Origin::Existing);
             drop((one, single));
+            let fewer = open(&config("one", 3)).unwrap();
+            let queues = (fewer.receivers.len(), fewer.transmitters.len());
+            assert_eq!((fewer.origin, queues), (Origin::Existing, (1, 1)));
+            drop(fewer);
             let many = open(&config("many", 3)).unwrap();
             assert_eq!((many.origin, many.receivers.len()), (Origin::Existing, 3));
             drop(many);
@@ -779,7 +782,6 @@ mod tests {
             assert!(matches!(failed("a0", 257), TapError::QueuesInvalid { .. }));
             assert!(matches!(failed("br0", 1), TapError::NotATap { .. }));
             assert!(matches!(failed("tun", 1), TapError::NotATap { .. }));
-            assert!(matches!(failed("one", 2), TapError::SingleQueue { queues: 2, .. }));
             let _held = (tap("one"), tap("a0"), open(&config("many", 2)).unwrap());
             assert!(matches!(failed("one", 1), TapError::Taken { .. }));
             assert!(matches!(failed("a0", 1), TapError::Taken { .. }));
