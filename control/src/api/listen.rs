@@ -7,10 +7,11 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use hairpin_proto::v1::switch_server::SwitchServer;
-use tokio::sync::oneshot;
-use tokio_stream::wrappers::UnixListenerStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Server;
 
+use super::connections;
 use super::service::Service;
 use crate::switch::Switch;
 
@@ -147,7 +148,8 @@ async fn serve(
     switch: Switch,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener)?);
+    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let (accepted, incoming) = mpsc::channel(1);
     let service = SwitchServer::new(Service::new(switch))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -155,9 +157,10 @@ async fn serve(
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .add_service(service)
-        .serve_with_incoming(incoming);
+        .serve_with_incoming(ReceiverStream::new(incoming));
     tokio::select! {
         ended = server => Ok(ended?),
+        () = connections::accept(listener, accepted) => Ok(()),
         _ = stopped => Ok(()),
     }
 }

@@ -1,11 +1,13 @@
 //! The API: gRPC over a UNIX socket, in front of a [`crate::switch::Switch`].
 //!
 //! * [`listen`] — the socket: made, guarded, removed.
+//! * [`connections`] — who is connected, and how many may be.
 //! * [`peer`] — who is calling, and what they may.
 //! * [`service`] — the calls. [`views`] — what there is, as messages.
 //! * [`address`] — where the socket is.
 
 pub mod address;
+pub mod connections;
 pub mod listen;
 pub mod peer;
 pub mod service;

@@ -4,6 +4,16 @@ use tokio::net::unix::UCred;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Status};
 
+/// Whether a user may change things: root, and the user that runs the switch.
+#[must_use]
+pub fn writes(uid: u32) -> bool {
+    uid == 0 || uid == own()
+}
+
+fn own() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// Refuses a caller who is neither root nor the user that runs the switch.
 ///
 /// # Errors
@@ -14,12 +24,15 @@ pub fn may_write<T>(request: &Request<T>) -> Result<(), Status> {
         .get::<UdsConnectInfo>()
         .and_then(|connection| connection.peer_cred)
         .map(|credentials: UCred| credentials.uid());
-    let own = rustix::process::geteuid().as_raw();
     match caller {
-        Some(uid) if uid == 0 || uid == own => Ok(()),
-        Some(uid) => Err(Status::permission_denied(format!(
-            "user {uid} may read but not change; call as root or as user {own}, who runs the switch"
-        ))),
+        Some(uid) if writes(uid) => Ok(()),
+        Some(uid) => {
+            let own = own();
+            Err(Status::permission_denied(format!(
+                "user {uid} may read but not change; call as root or as user {own}, who runs the \
+                 switch"
+            )))
+        }
         None => Err(Status::permission_denied(
             "the caller is not known; call over the UNIX socket".to_owned(),
         )),

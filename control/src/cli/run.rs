@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::Context;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -51,6 +52,7 @@ impl Signals {
 /// The configuration is wrong, or something of it cannot be had.
 pub fn run(file: &Path) -> anyhow::Result<()> {
     log_to_stderr();
+    raise_descriptor_limit();
     let desired = config::load(file)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -88,6 +90,17 @@ fn reload(switch: &Switch, file: &Path) {
     match switch.apply(desired) {
         Ok(diff) => tracing::info!(%diff, "the configuration was applied"),
         Err(error) => tracing::error!(%error, "the configuration was not applied"),
+    }
+}
+
+/// Takes as many descriptors as the host lets it have: each queue of each device, and
+/// each connection, needs one, and the usual soft limit is made for programs that
+/// call select(2).
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files could not be raised; see ulimit -n");
     }
 }
 

@@ -177,6 +177,16 @@ pub enum TapError {
         /// Why.
         source: io::Error,
     },
+    /// This process, or the machine, has as many files open as it may.
+    #[error(
+        "tap `{interface}`: no file descriptor is left for it: {source}; raise the limit (`ulimit -n`, LimitNOFILE= of a service, or fs.file-max of the machine), or configure fewer ports or workers"
+    )]
+    NoDescriptor {
+        /// As configured.
+        interface: String,
+        /// Whose limit it is.
+        source: io::Error,
+    },
     /// Neither privilege nor ownership.
     #[error(
         "tap `{interface}`: not permitted: run with CAP_NET_ADMIN, or create the interface for this user beforehand (`ip tuntap add dev {interface} mode tap multi_queue user USER`)"
@@ -260,6 +270,11 @@ pub fn open(config: &Config) -> Result<TapDevice, TapError> {
     })
 }
 
+/// Whether a file was not opened because there are too many.
+fn lacks_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 /// The first queue of an interface, and how it and the others are attached.
 struct First {
     queue: Queue,
@@ -283,10 +298,11 @@ impl Opening<'_> {
             let queues = config.queues;
             return Err(TapError::QueuesInvalid { interface: interface(), queues });
         }
-        let interfaces = Interfaces::open().map_err(|source| TapError::Refused {
-            interface: interface(),
-            step: "open a socket",
-            source,
+        let interfaces = Interfaces::open().map_err(|source| {
+            if lacks_descriptors(&source) {
+                return TapError::NoDescriptor { interface: interface(), source };
+            }
+            TapError::Refused { interface: interface(), step: "open a socket", source }
         })?;
         Ok(Opening { config, name, interfaces })
     }
@@ -303,7 +319,13 @@ impl Opening<'_> {
     }
 
     fn queue(&self) -> Result<Queue, TapError> {
-        Queue::open().map_err(|source| TapError::NoDriver { interface: self.interface(), source })
+        let interface = || self.interface();
+        Queue::open().map_err(|source| {
+            if lacks_descriptors(&source) {
+                return TapError::NoDescriptor { interface: interface(), source };
+            }
+            TapError::NoDriver { interface: interface(), source }
+        })
     }
 
     /// The first queue: creates the interface, or attaches to the one that is there.

@@ -1,0 +1,196 @@
+//! The API's connections: taken in while there is room, counted until they close.
+//!
+//! Anybody on the machine may connect, so their number is bounded: a descriptor
+//! spent here is one that no device can have.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tonic::transport::server::{Connected, UdsConnectInfo};
+
+use super::peer::writes;
+
+/// Connections that may be open at a time.
+pub const CONNECTIONS_MAX: usize = 256;
+/// Of these, kept free of users who may only read: they cannot lock out the others.
+const RESERVED: usize = 32;
+/// How long no connection is taken in after one could not be: what lacks does not
+/// come back at once.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Between two lines of the log about the same.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// A connection that has a seat.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    _seat: Seat,
+}
+
+/// The right to be connected, until dropped.
+#[derive(Debug)]
+struct Seat {
+    _of_all: OwnedSemaphorePermit,
+    _of_readers: Option<OwnedSemaphorePermit>,
+}
+
+/// What is free.
+#[derive(Debug)]
+struct Seats {
+    all: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
+}
+
+impl Seats {
+    fn new() -> Seats {
+        Seats {
+            all: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            readers: Arc::new(Semaphore::new(CONNECTIONS_MAX - RESERVED)),
+        }
+    }
+
+    /// A seat for a user, if one is free; a user who is not known may only read.
+    fn take(&self, user: Option<u32>) -> Option<Seat> {
+        let free = |seats: &Arc<Semaphore>| Arc::clone(seats).try_acquire_owned().ok();
+        let of_readers = if user.is_some_and(writes) { None } else { Some(free(&self.readers)?) };
+        Some(Seat { _of_all: free(&self.all)?, _of_readers: of_readers })
+    }
+}
+
+/// Says at most one thing in [`SILENCE`], and how often it was not said.
+#[derive(Debug, Default)]
+struct Complaints {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Complaints {
+    /// How often it happened since it was said last, if it is to be said now.
+    fn due(&mut self, now: Instant) -> Option<u64> {
+        self.unsaid += 1;
+        let silent = self.last.is_some_and(|last| now.saturating_duration_since(last) < SILENCE);
+        (!silent).then(|| {
+            self.last = Some(now);
+            std::mem::take(&mut self.unsaid)
+        })
+    }
+}
+
+/// Takes connections in and hands them on, until nobody wants them any more. One that
+/// finds no seat is closed at once.
+pub async fn accept(listener: UnixListener, accepted: mpsc::Sender<io::Result<Connection>>) {
+    let seats = Seats::new();
+    let (mut crowded, mut failing) = (Complaints::default(), Complaints::default());
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                if let Some(times) = failing.due(Instant::now()) {
+                    tracing::warn!(
+                        %error,
+                        times,
+                        "API: a connection could not be taken in; see ulimit -n and fs.file-max"
+                    );
+                }
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        let user = stream.peer_cred().ok().map(|credentials| credentials.uid());
+        let Some(seat) = seats.take(user) else {
+            if let Some(times) = crowded.due(Instant::now()) {
+                tracing::warn!(
+                    user,
+                    times,
+                    "API: a connection was closed at once: too many are open; find who holds \
+                     them with `ss -xp`"
+                );
+            }
+            continue;
+        };
+        if accepted.send(Ok(Connection { stream, _seat: seat })).await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = UdsConnectInfo;
+
+    fn connect_info(&self) -> UdsConnectInfo {
+        self.stream.connect_info()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_leave_seats_to_those_who_may_write() {
+        let seats = Seats::new();
+        let nobody = Some(65534);
+        let readers: Vec<Seat> = std::iter::from_fn(|| seats.take(nobody)).collect();
+        assert_eq!(readers.len(), CONNECTIONS_MAX - RESERVED);
+        assert!(seats.take(None).is_none());
+        let writers: Vec<Seat> = std::iter::from_fn(|| seats.take(Some(0))).collect();
+        assert_eq!(writers.len(), RESERVED);
+        drop(readers);
+        assert!(seats.take(nobody).is_some());
+    }
+
+    #[test]
+    fn the_same_is_said_once_in_a_while() {
+        let (mut complaints, start) = (Complaints::default(), Instant::now());
+        assert_eq!(complaints.due(start), Some(1));
+        assert_eq!(complaints.due(start + SILENCE / 2), None);
+        assert_eq!(complaints.due(start + SILENCE), Some(2));
+        assert_eq!(complaints.due(start + SILENCE), None);
+    }
+}
