@@ -107,7 +107,11 @@ impl switch_server::Switch for Service {
             return Err(Status::not_found(said));
         }
         let wanted = totals.iter().filter(|(name, _)| names.is_empty() || names.contains(name));
-        let ports = wanted.map(|(name, totals)| (name.clone(), views::counters(totals)));
+        let device_drops = self.switch.device_drops();
+        let ports = wanted.map(|(name, totals)| {
+            let lost = device_drops.get(name).copied().unwrap_or(0);
+            (name.clone(), views::counters(totals, lost))
+        });
         Ok(Response::new(v1::StatsResponse { ports: ports.collect() }))
     }
 

@@ -227,7 +227,7 @@ pub fn vlan(vlan: &VlanConfig) -> v1::Vlan {
 
 /// One device's counters.
 #[must_use]
-pub fn counters(totals: &Totals) -> v1::Counters {
+pub fn counters(totals: &Totals, device_drops: u64) -> v1::Counters {
     v1::Counters {
         rx_frames: totals.rx_frames,
         rx_bytes: totals.rx_bytes,
@@ -238,6 +238,7 @@ pub fn counters(totals: &Totals) -> v1::Counters {
         fan_out: totals.fan_out,
         offered: totals.offered,
         segments: totals.segments,
+        device_drops,
     }
 }
 

@@ -25,9 +25,11 @@ pub fn stats(client: &mut Client, names: Vec<String>, format: Format) -> anyhow:
             counters.tx_frames.to_string(),
             counters.tx_bytes.to_string(),
             counters.drops.values().sum::<u64>().to_string(),
+            counters.device_drops.to_string(),
         ]
     };
-    let titles = ["NAME", "#RX FRAMES", "#RX BYTES", "#TX FRAMES", "#TX BYTES", "#DROPS"];
+    let titles =
+        ["NAME", "#RX FRAMES", "#RX BYTES", "#TX FRAMES", "#TX BYTES", "#DROPS", "#DEVICE DROPS"];
     Ok(table(&titles, by_name.iter().map(row)))
 }
 

@@ -152,6 +152,7 @@ pub fn stats(stats: &v1::StatsResponse) -> Value {
             "fan_out": counters.fan_out,
             "offered": counters.offered,
             "segments": counters.segments,
+            "device_drops": counters.device_drops,
         })
     };
     let ports = stats.ports.iter().map(|(name, of_port)| (name.clone(), counters(of_port)));

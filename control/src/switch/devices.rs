@@ -12,6 +12,7 @@ use hairpin_dataplane::port::{Attached, Condition, Opened, Receiver, tap};
 use hairpin_dataplane::snapshot::DeviceId;
 use hairpin_dataplane::sys::lane::{Access, Lane, TokenId};
 
+use super::drops::DeviceDrops;
 use super::topology::Plugged;
 use crate::config::{DeviceConfig, MTU_DEFAULT};
 
@@ -92,7 +93,7 @@ pub struct Source {
     /// The MTU that it was asked to have.
     asked_mtu: Option<u32>,
     /// By which it can be had once more.
-    tap: Option<tap::Share>,
+    pub(super) tap: Option<tap::Share>,
 }
 
 impl Source {
@@ -134,6 +135,8 @@ pub struct Fresh {
     opened: Opened,
     source: Source,
     way: Way,
+    /// Where the kernel's counter of dropped frames stands.
+    drops_seen: u64,
 }
 
 /// How a device came to its port or link.
@@ -173,7 +176,7 @@ pub fn open(
             })?;
             let config = DeviceConfig::Memory(*config);
             let source = Source { config, mtu: None, asked_mtu: mtu, tap: None };
-            Ok(Fresh { opened, source, way: Way::Opened })
+            Ok(Fresh { opened, source, way: Way::Opened, drops_seen: 0 })
         }
         DeviceConfig::Tap { interface } => open_tap(interface, mtu, workers),
     }
@@ -194,6 +197,8 @@ pub struct Device {
     pub reopened: u64,
     /// The last trouble with it; empty if there was none.
     pub last_error: String,
+    /// What it lost by itself.
+    pub drops: DeviceDrops,
 }
 
 /// What is being done about a device.
@@ -251,6 +256,8 @@ pub struct Ready {
     pub receivers: Vec<Receiver>,
     /// How it came here.
     pub way: Way,
+    /// Where the kernel's counter of dropped frames stood when it came.
+    pub drops_seen: u64,
 }
 
 impl Device {
@@ -264,7 +271,8 @@ impl Device {
     /// had twice.
     #[must_use]
     pub fn hand_over(&self) -> Option<Fresh> {
-        let opened = self.source.tap.as_ref()?.reuse();
+        let tap = self.source.tap.as_ref()?;
+        let (opened, drops_seen) = (tap.reuse(), drops_seen(tap));
         let condition = self.attached.condition();
         let care = match self.care {
             Care::Retry { .. } => self.care,
@@ -280,7 +288,7 @@ impl Device {
             care,
             last_error: self.last_error.clone(),
         };
-        Some(Fresh { opened, source: self.source.clone(), way })
+        Some(Fresh { opened, source: self.source.clone(), way, drops_seen })
     }
 }
 
@@ -309,7 +317,8 @@ impl Fresh {
         if let Way::HandedOver { condition, .. } = self.way {
             attached.set_condition(condition);
         }
-        Ready { source: self.source, attached: Arc::new(attached), receivers, way: self.way }
+        let (source, attached) = (self.source, Arc::new(attached));
+        Ready { source, attached, receivers, way: self.way, drops_seen: self.drops_seen }
     }
 }
 
@@ -324,11 +333,22 @@ fn open_tap(interface: &str, mtu: Option<u32>, workers: usize) -> Result<Fresh, 
              `multi_queue` it would have one for each"
         );
     }
+    let share = device.share();
+    // What was dropped before it was ours is not counted; what was made here begins at 0.
+    let drops_seen = match share.origin {
+        tap::Origin::Created => 0,
+        tap::Origin::Existing => drops_seen(&share),
+    };
     let source = Source {
         config: DeviceConfig::Tap { interface: config.interface },
         mtu: Some(device.mtu),
         asked_mtu: mtu,
-        tap: Some(device.share()),
+        tap: Some(share),
     };
-    Ok(Fresh { opened: device.into(), source, way: Way::Opened })
+    Ok(Fresh { opened: device.into(), source, way: Way::Opened, drops_seen })
+}
+
+/// Where the kernel's counter of dropped frames stands.
+fn drops_seen(tap: &tap::Share) -> u64 {
+    tap::device_drops(&[tap]).into_iter().flatten().next().unwrap_or(0)
 }

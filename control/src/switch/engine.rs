@@ -13,6 +13,7 @@ use hairpin_dataplane::worker::command::{Event, ReceiveQueue};
 
 use super::devices::{self, Care, Device, Embedder, Fresh, Outcome, Ready, Retune, Source, Way};
 use super::diff::Diff;
+use super::drops::DeviceDrops;
 use super::ids::Ids;
 use super::topology::{Devices, Plugged, topology};
 use super::workers::{Alarm, Crew, CrewError, Health};
@@ -182,13 +183,15 @@ impl Engine {
             Way::HandedOver { placement, care, last_error, .. } => {
                 (Some(placement), care, reopened, last_error)
             }
-            Way::Opened => match before {
+            Way::Opened => match &before {
                 None => (None, Care::None, 0, String::new()),
                 Some(before) => {
-                    (Some(before.placement), Care::None, reopened + 1, before.last_error)
+                    let (placement, last_error) = (&before.placement, &before.last_error);
+                    (Some(placement.clone()), Care::None, reopened + 1, last_error.clone())
                 }
             },
         };
+        let drops = DeviceDrops::new(before.map_or(0, Device::final_drops), ready.drops_seen);
         let wished = wished.filter(|placement| placement.len() == ready.receivers.len());
         let placement = wished.unwrap_or_else(|| self.crew.place(ready.receivers.len()));
         let device = ready.attached.id;
@@ -199,7 +202,7 @@ impl Engine {
             self.crew.adopt(worker, ReceiveQueue { device, attached, index, receiver });
         }
         let (source, attached) = (ready.source, ready.attached);
-        let device = Device { source, attached, placement, care, reopened, last_error };
+        let device = Device { source, attached, placement, care, reopened, last_error, drops };
         self.devices.insert(name, device);
     }
 

@@ -10,7 +10,8 @@
 //! * [`engine`] — prepare and commit; lost devices; the watchdog's reports.
 //! * [`ids`] — numbers that stay. [`topology`] — names into numbers.
 //! * [`devices`], [`workers`] — the only contact with `port` and `worker`.
-//! * [`diff`] — what an apply changes. [`view`] — what there is.
+//! * [`diff`] — what an apply changes. [`view`] — what there is. [`drops`] — what the
+//!   kernel lost.
 //!
 //! Embedding: write a [`Config`](crate::config::Config) with
 //! [`DeviceConfig::Memory`](crate::config::DeviceConfig::Memory) devices, start
@@ -35,6 +36,7 @@
 
 pub mod devices;
 pub mod diff;
+pub mod drops;
 pub mod engine;
 pub mod ids;
 pub mod topology;
@@ -259,6 +261,17 @@ impl Switch {
     #[must_use]
     pub fn totals(&self) -> BTreeMap<String, Totals> {
         self.engine().totals()
+    }
+
+    /// Frames that the devices of ports and links lost by themselves, by name, as far
+    /// as the kernel tells: what a TAP's guest sent while its queue was full. Apart
+    /// from the ledgers, which these frames never reached.
+    #[must_use]
+    pub fn device_drops(&self) -> BTreeMap<String, u64> {
+        let probes = self.engine().probes();
+        // Not under the lock: it takes system calls for each device.
+        let looks = drops::look(probes);
+        self.engine().note_drops(looks)
     }
 
     /// Learned addresses from position `from` of the table, some `most` of them, and

@@ -23,7 +23,7 @@ use super::{Arena, Armed, Departure, Opened, Received, Receiver, Transmitter};
 use crate::frame::{Batch, FRAME_BYTES_MAX, Room};
 use crate::ledger::DropReason;
 use crate::sys::memory::RegionHint;
-use crate::sys::tun::{Driver, HEADER_BYTES, InterfaceName, Interfaces, Queue};
+use crate::sys::tun::{Driver, HEADER_BYTES, InterfaceName, Interfaces, Queue, transmit_drops};
 use crate::wire::offload::{Capabilities, Support};
 use crate::wire::virtio_net;
 
@@ -133,6 +133,17 @@ impl Share {
             },
         }
     }
+}
+
+/// Frames that the guest at each TAP has sent and the kernel has dropped because its
+/// queue was full, since the netdev is there; nothing where the kernel does not tell
+/// (it was deleted, or moved to where this process may not look). System calls, and a
+/// thread where a netdev is in another network namespace: not for workers.
+#[must_use]
+pub fn device_drops(taps: &[&Share]) -> Vec<Option<u64>> {
+    let queues: Option<Vec<&Queue>> =
+        taps.iter().map(|tap| tap.queues.first().map(|queue| &**queue)).collect();
+    queues.map_or_else(|| vec![None; taps.len()], |queues| transmit_drops(&queues))
 }
 
 impl TapDevice {
@@ -785,6 +796,33 @@ mod tests {
             assert_eq!(gone.unwrap(), None);
             let others = Interfaces::open().unwrap().mtu(InterfaceName::new("a0").unwrap());
             assert_eq!(others.unwrap(), 1500);
+        });
+    }
+
+    /// Sends so many frames from the netdev, for the file side to read.
+    fn send_from(interface: &str, count: usize) {
+        let socket = PacketSocket::open(interface, Format::Ethernet).unwrap();
+        let frame = ethernet(0xb, 0xa, 60);
+        (0..count).for_each(|_| socket.send(&frame).unwrap());
+    }
+
+    #[test]
+    fn what_a_full_queue_loses_is_told_wherever_the_interface_is() {
+        in_own_network(|| {
+            let (here, there, gone) = (tap("a0"), tap("b0"), tap("c0"));
+            let shares = [&here, &there, &gone].map(TapDevice::share);
+            let drops = || device_drops(&[&shares[0], &shares[1], &shares[2]]);
+            assert_eq!(drops(), [Some(0); 3]);
+            let elsewhere = format!("hairpin-drops-{}", std::process::id());
+            ip(&format!("netns add {elsewhere}"));
+            send_from("a0", 3000);
+            send_from("b0", 3007);
+            ip(&format!("link set b0 netns {elsewhere} name a0"));
+            ip("link del c0");
+            let lost = drops();
+            ip(&format!("netns del {elsewhere}"));
+            let [Some(first), Some(second), None] = lost[..] else { panic!("{lost:?}") };
+            assert!(first > 0 && second == first + 7, "{lost:?}");
         });
     }
 

@@ -10,6 +10,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::memory::{Body, Place};
+pub use dropped::transmit_drops;
+
+mod dropped;
 
 /// Bytes of the virtio-net header in front of each frame (`struct virtio_net_hdr_v1`).
 pub const HEADER_BYTES: usize = 12;

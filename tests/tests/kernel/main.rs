@@ -23,6 +23,7 @@ mod bystanders;
 mod channels;
 mod configuration;
 mod detection;
+mod device_drops;
 mod evb;
 mod experiment;
 mod live;

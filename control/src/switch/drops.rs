@@ -1,0 +1,101 @@
+//! What devices lost by themselves: counted by the kernel, beside the ledgers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hairpin_dataplane::port::{Attached, tap};
+
+use super::devices::Device;
+use super::engine::Engine;
+
+/// What the kernel has dropped of what was sent to a port or link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DeviceDrops {
+    /// Frames, since the port or link was made.
+    count: u64,
+    /// Where the kernel's counter, which begins with the netdev, stood at the last look.
+    seen: u64,
+}
+
+impl DeviceDrops {
+    /// Goes on from `count` with a device whose counter stands at `seen`.
+    #[must_use]
+    pub fn new(count: u64, seen: u64) -> DeviceDrops {
+        DeviceDrops { count, seen }
+    }
+
+    /// Takes note of where the counter stands. One netdev's only rises: less is an
+    /// earlier look that was late.
+    fn note(&mut self, now: u64) {
+        self.count += now.saturating_sub(self.seen);
+        self.seen = now.max(self.seen);
+    }
+}
+
+impl Device {
+    /// Frames lost up to now, at a last look.
+    #[must_use]
+    pub fn final_drops(mut self) -> u64 {
+        let look = self.source.tap.as_ref().map(|tap| tap::device_drops(&[tap]));
+        look.into_iter().flatten().flatten().for_each(|now| self.drops.note(now));
+        self.drops.count
+    }
+}
+
+/// A device at whose counter somebody looks, without the engine's lock.
+#[derive(Debug)]
+pub struct Probe {
+    name: String,
+    attached: Arc<Attached>,
+    tap: tap::Share,
+}
+
+/// Looks at the kernel's counters; by device, where it stands.
+#[must_use]
+pub fn look(probes: Vec<Probe>) -> Vec<(String, Arc<Attached>, u64)> {
+    let taps: Vec<&tap::Share> = probes.iter().map(|probe| &probe.tap).collect();
+    let looks = tap::device_drops(&taps);
+    let told = probes.into_iter().zip(looks);
+    told.filter_map(|(probe, now)| Some((probe.name, probe.attached, now?))).collect()
+}
+
+impl Engine {
+    /// All devices whose losses the kernel counts.
+    pub(super) fn probes(&self) -> Vec<Probe> {
+        let probe = |(name, device): (&String, &Device)| {
+            let (attached, tap) = (Arc::clone(&device.attached), device.source.tap.clone()?);
+            Some(Probe { name: name.clone(), attached, tap })
+        };
+        self.devices.iter().filter_map(probe).collect()
+    }
+
+    /// Takes note of looks; says what each port and link has lost. A device that was
+    /// replaced meanwhile is passed over.
+    pub(super) fn note_drops(
+        &mut self,
+        looks: Vec<(String, Arc<Attached>, u64)>,
+    ) -> BTreeMap<String, u64> {
+        for (name, attached, now) in looks {
+            let device = self.devices.get_mut(&name);
+            if let Some(device) = device.filter(|it| Arc::ptr_eq(&it.attached, &attached)) {
+                device.drops.note(now);
+            }
+        }
+        let each = self.devices.iter();
+        each.map(|(name, device)| (name.clone(), device.drops.count)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_comes_after_the_beginning_counts_and_none_twice() {
+        let mut drops = DeviceDrops::new(7, 100);
+        for (now, count) in [(100, 7), (103, 10), (101, 10), (104, 11)] {
+            drops.note(now);
+            assert_eq!(drops.count, count, "at {now}");
+        }
+    }
+}
