@@ -59,7 +59,9 @@ fn idle_connections_are_bounded_and_cost_frames_nothing() {
     });
     let during = descriptors(&daemon);
     assert!(during <= before + TAKEN, "{before} descriptors before, {during} now");
-    assert!(!place.client("show").status.success(), "there is no room");
+    let refused = place.client("show");
+    assert_eq!(refused.status.code(), Some(1), "there is no room");
+    assert!(!stderr(&refused).contains("start one"), "{}", stderr(&refused));
     let log = daemon.log();
     assert_eq!(log.matches("was closed at once").count(), 1, "said once in a while: {log}");
 

@@ -1,5 +1,7 @@
 //! A connection to a running switch, for commands that wait for each answer.
 
+use std::io::ErrorKind;
+
 use anyhow::{Context, anyhow};
 use hairpin_proto::v1::switch_client::SwitchClient;
 use hairpin_proto::v1::{self};
@@ -72,6 +74,12 @@ impl Client {
         let endpoint = Endpoint::from_shared(address.to_string())
             .with_context(|| format!("{address} is not an address"))?;
         let channel = runtime.block_on(endpoint.connect()).map_err(|error| {
+            if was_closed(&error) {
+                return anyhow!(
+                    "the switch at {address} closed the connection: it has as many as it takes; \
+                     try again when others are closed (`ss -xp` says who holds them)"
+                );
+            }
             anyhow!(
                 "no switch answers at {address}: {}; start one with `hairpin run --config FILE`, \
                  or say with --api or HAIRPIN_API where it is",
@@ -89,6 +97,13 @@ fn said(status: &Status) -> anyhow::Error {
         "" => anyhow!("the switch refused: {}", status.code()),
         message => anyhow!("{message}"),
     }
+}
+
+/// Whether somebody was there, who hung up.
+fn was_closed(error: &(dyn std::error::Error + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let mut causes = causes.filter_map(|error| error.downcast_ref::<std::io::Error>());
+    causes.any(|error| matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset))
 }
 
 fn root_cause(error: &dyn std::error::Error) -> String {
