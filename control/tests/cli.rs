@@ -103,6 +103,8 @@ fn a_daemon_without_privilege_serves_what_needs_none() {
     let place = Place::new();
     place.write(LOCAL);
     let daemon = Daemon::start(place.daemon_command());
+    let forgetful = "applied states are not kept in state-dir yet";
+    eventually("a word on state-dir", || daemon.log().matches(forgetful).count() == 1);
     let show = place.json("show");
     assert_eq!((&show["name"], &show["links"][0]["state"]), (&"t".into(), &"up".into()));
     assert_eq!(show["workers"][0]["health"], "breathing");

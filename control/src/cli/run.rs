@@ -62,9 +62,15 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
     // First of all: a second daemon must fail before it opens anything.
     let bound = Bound::bind(&desired.switch().api)?;
     let (name, ports) = (desired.switch().name.clone(), desired.ports().len());
+    let state_dir = desired.switch().state_dir.clone();
     let switch = Switch::start(desired)?;
     let api = bound.serve(switch.clone())?;
     tracing::info!(name, ports, "the switch runs");
+    tracing::info!(
+        ?state_dir,
+        "applied states are not kept in state-dir yet: a live change ends with the daemon, write \
+         into the file what is to stay"
+    );
     let mut stdout = std::io::stdout();
     writeln!(stdout, "ready").and_then(|()| stdout.flush()).context("standard output is closed")?;
     while let Wish::Reload = runtime.block_on(signals.next()) {
