@@ -4,7 +4,8 @@
 // Helpers of tests are tests: a failure there is the message.
 #![allow(clippy::unwrap_used)]
 
-use hairpin::config;
+use hairpin::config::{self, VlanConfig};
+use hairpin_dataplane::wire::{SVid, VlanId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -246,6 +247,49 @@ fn wrong_links_channels_and_bridges_are_refused_precisely() {
                 .to_owned(),
             "line 24: port vm1: device: interface \"tap1\" is already that of link up1; give \
              each its own",
+        ),
+    ]);
+}
+
+#[test]
+fn whole_numbers_count_in_the_radix_they_are_written_in() {
+    let red = "[[channel]]\nname = \"red\"\nlink = \"up0\"\nsvid = 0x65\n";
+    let access = port("channel = \"red\"\nmode = \"veb\"\nvlan = { access = 0x10 }");
+    let desired = config::parse(&format!("{SITE}{red}{access}")).unwrap();
+    let svids: Vec<u16> =
+        desired.channels().iter().filter_map(|channel| channel.svid).map(SVid::get).collect();
+    assert_eq!(svids, [100, 100, 101]);
+    let id = |number| VlanId::new(number).unwrap();
+    assert_eq!(desired.config().ports[1].vlan, VlanConfig::Access(id(16)));
+
+    let trunk = "channel = \"up0\"\nmode = \"veb\"\nvlan = { trunk = [0b11, 1_0], native = 0o24 }";
+    let desired = config::parse(&format!("{SITE}{}", port(trunk))).unwrap();
+    let trunk = VlanConfig::Trunk { members: vec![id(3), id(10)], native: Some(id(20)) };
+    assert_eq!(desired.config().ports[1].vlan, trunk);
+}
+
+#[test]
+fn wrong_numbers_are_shown_as_they_are_written() {
+    assert_refused(&[
+        (
+            "[[channel]]\nname = \"red\"\nlink = \"up0\"\nsvid = 0x64".to_owned(),
+            "line 28: channel red: svid: S-VID 100 is already channel blue of this link; give \
+             each channel of a link its own S-VID",
+        ),
+        (
+            "[[channel]]\nname = \"red\"\nlink = \"up0\"\nsvid = 0xfff".to_owned(),
+            "line 28: channel red: svid: 0xfff is not an S-VID; write a number from 2 to 4094; \
+             S-VID 1 is the default channel, which exists by itself",
+        ),
+        (
+            port("channel = \"up0\"\nmode = \"veb\"\nvlan = { access = 0o7777 }"),
+            "line 30: port vm2: vlan: access: 0o7777 is not a VLAN; write a number from 1 to \
+             4094 (0 means no VLAN, 4095 is reserved)",
+        ),
+        (
+            port("channel = \"up0\"\nmode = \"veb\"\nlearn-limit = 0xffffffff"),
+            "line 30: port vm2: learn-limit: 0xffffffff is out of range; write a number from 1 \
+             to 1048576",
         ),
     ]);
 }

@@ -34,7 +34,7 @@ impl Wrong {
 fn shown(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("{text:?}"),
-        DeValue::Integer(number) => number.as_str().to_owned(),
+        DeValue::Integer(number) => number.to_string(),
         DeValue::Float(number) => number.as_str().to_owned(),
         DeValue::Boolean(truth) => truth.to_string(),
         other => format!("this {}", other.type_str()),
@@ -48,13 +48,16 @@ pub fn text<'v>(value: &'v DeValue<'_>) -> Result<&'v str, Wrong> {
         .ok_or_else(|| Wrong::new(format!("{} is not a text", shown(value)), "write it in quotes"))
 }
 
+/// A whole number, in whichever radix it is written; nothing if `T` does not hold it.
+fn whole<T: TryFrom<u64>>(value: &DeValue<'_>) -> Option<T> {
+    let number = value.as_integer()?;
+    let digits = number.as_str().replace('_', "");
+    u64::from_str_radix(&digits, number.radix()).ok()?.try_into().ok()
+}
+
 /// A whole number in bounds.
 pub fn number(value: &DeValue<'_>, least: u64, most: u64) -> Result<u64, Wrong> {
-    let parsed = value.as_integer().and_then(|number| {
-        let digits = number.as_str().replace('_', "");
-        u64::from_str_radix(&digits, number.radix()).ok()
-    });
-    parsed.filter(|number| (least..=most).contains(number)).ok_or_else(|| {
+    whole(value).filter(|number| (least..=most).contains(number)).ok_or_else(|| {
         Wrong::new(
             format!("{} is out of range", shown(value)),
             format!("write a number from {least} to {most}"),
@@ -165,8 +168,7 @@ pub fn svid(value: &DeValue<'_>) -> Result<SVid, Wrong> {
     if value.as_str() == Some("auto") {
         return Err(Wrong::new("\"auto\" comes with EVB", "write an S-VID from 2 to 4094 for now"));
     }
-    let number = value.as_integer().and_then(|number| number.as_str().parse().ok());
-    number.and_then(SVid::new).ok_or_else(|| {
+    whole(value).and_then(SVid::new).ok_or_else(|| {
         Wrong::new(
             format!("{} is not an S-VID", shown(value)),
             "write a number from 2 to 4094; S-VID 1 is the default channel, which exists by itself",
@@ -279,8 +281,7 @@ pub fn mac(value: &DeValue<'_>) -> Result<Mac, Wrong> {
 
 /// A VLAN as a number.
 fn vlan_number(value: &DeValue<'_>) -> Result<VlanId, Wrong> {
-    let number = value.as_integer().and_then(|number| number.as_str().parse().ok());
-    number.and_then(VlanId::new).ok_or_else(|| not_a_vlan(&shown(value)))
+    whole(value).and_then(VlanId::new).ok_or_else(|| not_a_vlan(&shown(value)))
 }
 
 fn not_a_vlan(shown: &str) -> Wrong {
