@@ -27,7 +27,8 @@ pub const STALL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Crew {
     members: Vec<Member>,
-    events: Receiver<Event>,
+    /// Both ends: the channel stays open when the last worker's thread has ended.
+    events: (Sender<Event>, Receiver<Event>),
 }
 
 #[derive(Debug)]
@@ -113,7 +114,7 @@ impl Crew {
         publisher: &Publisher<Snapshot>,
         fdb: &Arc<Fdb>,
     ) -> Result<Crew, CrewError> {
-        let (event_sender, events) = bounded(EVENTS_MAX);
+        let events = bounded(EVENTS_MAX);
         let shared = Shared { fdb: Arc::clone(fdb), reflections: Arc::default() };
         let cpus: Vec<Option<usize>> = match &config.workers[..] {
             [] => vec![None],
@@ -121,7 +122,7 @@ impl Crew {
         };
         let mut crew = Crew { members: Vec::with_capacity(cpus.len()), events };
         for (index, cpu) in cpus.into_iter().enumerate() {
-            let member = start_one(config, index, cpu, publisher, &shared, &event_sender);
+            let member = start_one(config, index, cpu, publisher, &shared, &crew.events.0);
             match member {
                 Ok(member) => crew.members.push(member),
                 Err(error) => {
@@ -136,7 +137,7 @@ impl Crew {
     /// Where the workers' events arrive.
     #[must_use]
     pub fn events(&self) -> Receiver<Event> {
-        self.events.clone()
+        self.events.1.clone()
     }
 
     /// How many there are.
@@ -227,23 +228,53 @@ impl Drop for Crew {
 
 impl Member {
     fn watch(&mut self, worker: usize, now: Instant) -> Option<Alarm> {
-        let breaths = self.progress.breaths.load(Ordering::Relaxed);
-        let doing = self.progress.doing();
-        let ended = self.thread.as_ref().is_none_or(JoinHandle::is_finished);
-        if breaths != self.watch.breaths || doing == Doing::Sleeping {
-            (self.watch.breaths, self.watch.since) = (breaths, now);
+        let signs = Signs {
+            breaths: self.progress.breaths.load(Ordering::Relaxed),
+            doing: self.progress.doing(),
+            thread: match &self.thread {
+                Some(thread) if !thread.is_finished() => Thread::Running,
+                _ => Thread::Ended,
+            },
+        };
+        self.watch.look(worker, signs, now)
+    }
+}
+
+/// What a worker shows of itself.
+#[derive(Clone, Copy, Debug)]
+struct Signs {
+    breaths: u64,
+    doing: Doing,
+    thread: Thread,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Thread {
+    Running,
+    Ended,
+}
+
+impl Watch {
+    fn begin(now: Instant) -> Watch {
+        Watch { breaths: 0, since: now, health: Health::Breathing }
+    }
+
+    /// Compares with what was seen before; says so if the health is another now.
+    fn look(&mut self, worker: usize, signs: Signs, now: Instant) -> Option<Alarm> {
+        if signs.breaths != self.breaths || signs.doing == Doing::Sleeping {
+            (self.breaths, self.since) = (signs.breaths, now);
         }
-        let health = if ended {
+        let health = if signs.thread == Thread::Ended {
             Health::Ended
-        } else if now.saturating_duration_since(self.watch.since) > STALL {
+        } else if now.saturating_duration_since(self.since) > STALL {
             Health::Stalled
         } else {
             Health::Breathing
         };
-        if std::mem::replace(&mut self.watch.health, health) == health {
+        if std::mem::replace(&mut self.health, health) == health {
             return None;
         }
-        let serving = match doing {
+        let serving = match signs.doing {
             Doing::Serving(device) => Some(device),
             Doing::Nothing | Doing::Sleeping => None,
         };
@@ -301,7 +332,7 @@ fn start_one(
     })?;
     let gone = |_| Err(io::Error::other("its thread ended at once").into());
     let Introduction { token, progress, commands } = introduced.recv().unwrap_or_else(gone)?;
-    let watch = Watch { breaths: 0, since: Instant::now(), health: Health::Breathing };
+    let watch = Watch::begin(Instant::now());
     Ok(Member { cpu, token, commands, progress, thread: Some(thread), queues: 0, watch })
 }
 
@@ -321,4 +352,66 @@ fn made(
         commands: worker.command_sender(command_sender),
     };
     Ok((worker, introduction))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Desired};
+    use crate::switch::Switch;
+
+    const WORKER: usize = 3;
+    const SERVING: Signs =
+        Signs { breaths: 7, doing: Doing::Serving(DeviceId(5)), thread: Thread::Running };
+
+    fn alarm(health: Health, serving: Option<DeviceId>) -> Option<Alarm> {
+        Some(Alarm { worker: WORKER, health, serving })
+    }
+
+    #[test]
+    fn a_worker_that_stays_in_one_breath_is_stalled_until_it_breathes_again() {
+        let start = Instant::now();
+        let mut watch = Watch::begin(start);
+        let mut look = |signs, after| watch.look(WORKER, signs, start + after);
+        assert_eq!(look(SERVING, Duration::ZERO), None);
+        assert_eq!(look(SERVING, STALL), None);
+        let stalled = alarm(Health::Stalled, Some(DeviceId(5)));
+        assert_eq!(look(SERVING, 2 * STALL), stalled);
+        assert_eq!(look(SERVING, 3 * STALL), None, "it is said once");
+        let breathes = Signs { breaths: 8, doing: Doing::Nothing, ..SERVING };
+        assert_eq!(look(breathes, 4 * STALL), alarm(Health::Breathing, None));
+    }
+
+    #[test]
+    fn a_worker_that_sleeps_is_well_however_long() {
+        let start = Instant::now();
+        let mut watch = Watch::begin(start);
+        let asleep = Signs { doing: Doing::Sleeping, ..SERVING };
+        for seconds in [0, 10, 20] {
+            assert_eq!(watch.look(WORKER, asleep, start + seconds * STALL), None);
+        }
+        // What counts is the time since it woke.
+        assert_eq!(watch.look(WORKER, SERVING, start + 20 * STALL + STALL / 2), None);
+    }
+
+    #[test]
+    fn a_thread_that_ended_is_no_stall() {
+        let start = Instant::now();
+        let mut watch = Watch::begin(start);
+        let ended = Signs { thread: Thread::Ended, ..SERVING };
+        let said = watch.look(WORKER, ended, start + 2 * STALL);
+        assert_eq!(said, alarm(Health::Ended, Some(DeviceId(5))));
+    }
+
+    #[test]
+    fn the_end_of_the_only_worker_is_reported() {
+        let switch = Switch::start(Desired::try_from(Config::default()).unwrap()).unwrap();
+        switch.engine().crew.members[0].commands.send(Command::Stop).unwrap();
+        let patience = Instant::now() + Duration::from_secs(20);
+        while switch.view().workers[0].health != Health::Ended {
+            assert!(Instant::now() < patience, "nobody looks after the workers any more");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        switch.stop();
+    }
 }
