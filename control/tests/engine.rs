@@ -399,6 +399,27 @@ fn learned_addresses_are_listed_until_the_port_goes_down() {
 }
 
 #[test]
+fn a_higher_learn_limit_keeps_what_was_learned() {
+    let mut config = site(2);
+    config.ports[0].macs.clear();
+    config.ports[0].learn_limit = 1;
+    let switch = started(config.clone());
+    let mut vm1 = switch.take_endpoint("vm1").unwrap();
+    let mut vm2 = switch.take_endpoint("vm2").unwrap();
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 1);
+    config.ports[0].learn_limit = 2;
+    switch.apply(desired(config)).unwrap();
+    let learned = |switch: &Switch| {
+        let mut macs: Vec<Mac> = switch.learned(0, 100).0.iter().map(|row| row.mac).collect();
+        macs.sort_unstable();
+        macs
+    };
+    assert_eq!(learned(&switch), [mac(1)]);
+    assert_reaches((9, &mut vm1), (2, &mut vm2), 2);
+    assert_eq!(learned(&switch), [mac(1), mac(9)]);
+}
+
+#[test]
 fn behind_another_device_are_other_stations() {
     let mut config = site(2);
     config.ports[0].macs.clear();

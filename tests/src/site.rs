@@ -243,13 +243,15 @@ impl Site {
     }
 
     /// A generation is raised when its port goes down, changes its domain or VLANs,
-    /// or when the slot gets a new tenant; a member's when its link goes down.
+    /// begins or ceases to learn, or when the slot gets a new tenant; a member's when
+    /// its link goes down.
     fn raise_generations(&mut self, before: &Site) {
         for slot in 0..self.ports.len() {
             let tenancy = |site: &Site| {
-                site.port(slot)
-                    .filter(|port| port.admin == Admin::Up)
-                    .map(|port| (port.seat, port.vlan.clone()))
+                site.port(slot).filter(|port| port.admin == Admin::Up).map(|port| {
+                    let learns = matches!(port.sources, Sources::Learned { .. });
+                    (port.seat, port.vlan.clone(), learns)
+                })
             };
             if tenancy(self) != tenancy(before) {
                 self.port_generations[slot] += 1;

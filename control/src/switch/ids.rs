@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use hairpin_dataplane::snapshot::{
-    Addresses, Admin, DEVICES_MAX, DeviceId, DomainId, Generation, PORTS_MAX, PortId, VlanPolicy,
+    Admin, DEVICES_MAX, DeviceId, DomainId, Generation, PORTS_MAX, PortId, VlanPolicy,
 };
 
 use crate::config::DeviceConfig;
@@ -57,8 +57,18 @@ pub struct Standing {
     pub admin: Admin,
     /// Its VLANs.
     pub vlan: VlanPolicy,
-    /// Its addresses.
-    pub addresses: Addresses,
+    /// Where its addresses come from.
+    pub sources: Sources,
+}
+
+/// Where a port's addresses come from. Which ones, and how many, is no matter: what
+/// was learned counts all the same.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sources {
+    /// From the configuration: nothing is learned, and nothing counts that was.
+    Registered,
+    /// From the frames it sends.
+    Learned,
 }
 
 /// All ids of a switch. A clone is edited while a change is prepared and takes
@@ -149,12 +159,18 @@ impl Ids {
 
 #[cfg(test)]
 mod tests {
+    use hairpin_dataplane::wire::VlanId;
+
     use super::*;
 
-    fn standing(admin: Admin) -> Standing {
-        let addresses = Addresses::Learned { limit: 1 };
-        let device = None;
-        Standing { device, domain: DomainId(0), admin, vlan: VlanPolicy::Transparent, addresses }
+    fn standing() -> Standing {
+        Standing {
+            device: None,
+            domain: DomainId(0),
+            admin: Admin::Up,
+            vlan: VlanPolicy::Transparent,
+            sources: Sources::Learned,
+        }
     }
 
     /// One change in which these ports are wanted.
@@ -162,7 +178,7 @@ mod tests {
         ids.begin();
         let tenant = |ids: &mut Ids, name: &&str| {
             let id = ids.port(name).unwrap();
-            (id, ids.generation(name, id, standing(Admin::Up)))
+            (id, ids.generation(name, id, standing()))
         };
         let tenants = names.iter().map(|name| tenant(ids, name)).collect();
         ids.end();
@@ -180,13 +196,23 @@ mod tests {
 
     #[test]
     fn a_generation_is_raised_by_what_voids_learned_addresses() {
-        let mut ids = Ids::default();
-        let id = ids.port("a").unwrap();
-        let up = ids.generation("a", id, standing(Admin::Up));
-        assert_eq!(ids.generation("a", id, standing(Admin::Up)), up);
-        let down = ids.generation("a", id, standing(Admin::Down));
-        assert_ne!(down, up);
-        assert_ne!(ids.generation("a", id, standing(Admin::Up)), down);
+        let tap = DeviceConfig::Tap { interface: "tap1".to_owned() };
+        let others = [
+            Standing { device: Some(tap), ..standing() },
+            Standing { domain: DomainId(1), ..standing() },
+            Standing { admin: Admin::Down, ..standing() },
+            Standing { vlan: VlanPolicy::Access(VlanId::new(10).unwrap()), ..standing() },
+            Standing { sources: Sources::Registered, ..standing() },
+        ];
+        for other in others {
+            let mut ids = Ids::default();
+            let id = ids.port("a").unwrap();
+            let before = ids.generation("a", id, standing());
+            assert_eq!(ids.generation("a", id, standing()), before);
+            let after = ids.generation("a", id, other.clone());
+            assert_ne!(after, before, "{other:?}");
+            assert_ne!(ids.generation("a", id, standing()), after, "back from {other:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use hairpin_dataplane::snapshot::topology::{
 };
 use hairpin_dataplane::snapshot::{Addresses, Mode, VlanPolicy};
 
-use super::ids::{Exhausted, Ids, Standing};
+use super::ids::{Exhausted, Ids, Sources, Standing};
 use crate::config::desired::{Bridge, Channel, Desired, Home, Link, Member, Port};
 use crate::config::{LinkRole, MTU_DEFAULT};
 
@@ -173,7 +173,7 @@ impl Build<'_> {
             domain: self.ids.domain(&bridge.name)?,
             admin: link.admin,
             vlan: VlanPolicy::Transparent,
-            addresses: Addresses::Learned { limit: learn_limit },
+            sources: Sources::Learned,
         };
         Ok(Some(MemberPlan {
             port,
@@ -207,7 +207,11 @@ impl Build<'_> {
             domain: self.ids.domain(home)?,
             admin: port.admin,
             vlan: port.vlan.clone(),
-            addresses: addresses.clone(),
+            // As configured: a port that is `direct` for a while keeps what it learned.
+            sources: match port.addresses {
+                Addresses::Registered(_) => Sources::Registered,
+                Addresses::Learned { .. } => Sources::Learned,
+            },
         };
         Ok(Some(VmPlan {
             port: id,
@@ -218,5 +222,62 @@ impl Build<'_> {
             vlan: port.vlan.clone(),
             attached: Arc::clone(&plugged.attached),
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hairpin_dataplane::snapshot::{Admin, DeviceId, Generation};
+    use hairpin_dataplane::wire::offload::Capabilities;
+    use hairpin_dataplane::wire::{Mac, VlanId};
+
+    use super::*;
+    use crate::config::{Config, DeviceConfig, LinkConfig, PortConfig, VlanConfig};
+
+    fn tap(interface: &str) -> DeviceConfig {
+        DeviceConfig::Tap { interface: interface.to_owned() }
+    }
+
+    /// Port vm1, which learns, on the first of two links.
+    fn site() -> Config {
+        let links = ["up0", "up1"].map(|name| LinkConfig::new(name, LinkRole::Station, None));
+        let ports = vec![PortConfig::station("vm1", "up0", Mode::Veb, tap("tap1"))];
+        Config { links: links.to_vec(), ports, ..Config::default() }
+    }
+
+    /// The generation of vm1 after one more change.
+    fn generation(ids: &mut Ids, config: Config) -> Generation {
+        let desired = Desired::try_from(config).unwrap();
+        let counters = Attached::counters(1);
+        let attached = Attached::new(DeviceId(0), "vm1", counters, Capabilities::ALL, Vec::new());
+        let plugged = Plugged { attached: Arc::new(attached), mtu: None };
+        let devices = Devices::from([("vm1".to_owned(), plugged)]);
+        ids.begin();
+        let topology = topology(&desired, &devices, ids, 1).unwrap();
+        ids.end();
+        topology.station_ports[0].port.generation
+    }
+
+    /// Whether learned addresses still count after this change to vm1.
+    fn keeps(change: fn(&mut PortConfig)) -> bool {
+        let mut ids = Ids::default();
+        let before = generation(&mut ids, site());
+        let mut config = site();
+        change(&mut config.ports[0]);
+        generation(&mut ids, config) == before
+    }
+
+    #[test]
+    fn learned_addresses_outlast_a_change_of_mode_or_of_the_limit() {
+        assert!(!keeps(|port| port.device = tap("tap2").into()), "another device");
+        assert!(!keeps(|port| port.channel = Some("up1".into())), "another domain");
+        assert!(!keeps(|port| port.admin = Admin::Down), "down");
+        assert!(!keeps(|port| port.vlan = VlanConfig::Access(VlanId::new(10).unwrap())), "VLANs");
+        assert!(!keeps(|port| port.macs.push(Mac::new([2, 0, 0, 0, 0, 1]).into())), "registered");
+        assert!(keeps(|port| port.learn_limit += 1), "a higher limit");
+        assert!(keeps(|port| port.learn_limit = 1), "a lower limit");
+        assert!(keeps(|port| port.mode = Some(Mode::Vepa.into())), "vepa");
+        assert!(keeps(|port| port.mode = Some(Mode::Private.into())), "private");
+        assert!(keeps(|port| port.mode = Some(Mode::Direct.into())), "direct");
     }
 }
