@@ -15,12 +15,12 @@ use super::devices::{self, Care, Device, Embedder, Fresh, Outcome, Ready, Retune
 use super::diff::Diff;
 use super::drops::DeviceDrops;
 use super::ids::Ids;
-use super::topology::{Devices, Plugged, topology};
+use super::topology::{Devices, Plugged, link_mtu, topology};
 use super::workers::{Alarm, Crew, CrewError, Health};
 use super::{ApplyError, Release};
 use crate::config::desired::{Desired, Home, Link};
 use crate::config::nearest::hint;
-use crate::config::{Config, DeviceConfig, MTU_DEFAULT, SwitchConfig};
+use crate::config::{Config, DeviceConfig, SwitchConfig};
 
 /// Everything that a running switch is.
 pub struct Engine {
@@ -93,6 +93,8 @@ impl Engine {
         let mut plugged = Devices::new();
         let mut retunes = Vec::new();
         for wanted in wanted_devices(desired) {
+            let mtu = wanted.mtu(desired, &plugged);
+            let asked = mtu.as_ref().map(|mtu| mtu.bytes);
             let exhausted = |_| ApplyError::exhausted(&wanted.object);
             let id = ids.device(wanted.name).map_err(exhausted)?;
             let name = wanted.name.to_owned();
@@ -100,14 +102,13 @@ impl Engine {
             let (attached, mut source) = match self.devices.get(wanted.name).filter(stays) {
                 Some(device) => (Arc::clone(&device.attached), device.source.clone()),
                 None => {
-                    let device = self.bring(&wanted, id)?;
+                    let device = self.bring(&wanted, asked, id)?;
                     let parts = (Arc::clone(&device.attached), device.source.clone());
                     ready.insert(name.clone(), device);
                     parts
                 }
             };
-            let asked = wanted.mtu.as_ref().map(|mtu| mtu.bytes);
-            retunes.extend(source.ask_mtu(asked).map(|retune| (wanted.mtu_object(), retune)));
+            retunes.extend(source.ask_mtu(asked).map(|retune| (wanted.owner_of(mtu), retune)));
             plugged.insert(name.clone(), Plugged { attached, mtu: source.mtu });
             sources.insert(name, source);
         }
@@ -122,7 +123,12 @@ impl Engine {
 
     /// A device for a port or link that does not have it yet: another's, if it is
     /// open already, else opened.
-    fn bring(&mut self, wanted: &Wanted<'_>, id: DeviceId) -> Result<Ready, ApplyError> {
+    fn bring(
+        &mut self,
+        wanted: &Wanted<'_>,
+        mtu: Option<u32>,
+        id: DeviceId,
+    ) -> Result<Ready, ApplyError> {
         let tokens = self.crew.tokens();
         let running = self.devices.get(wanted.name);
         let counters = running.map(|device| Arc::clone(&device.attached.counters));
@@ -132,7 +138,7 @@ impl Engine {
         let fresh = match open.and_then(Device::hand_over) {
             Some(fresh) => fresh,
             None => wanted
-                .open(tokens.len(), &mut *self.embedder)
+                .open(mtu, tokens.len(), &mut *self.embedder)
                 .map_err(|problem| ApplyError::Device { object: wanted.object.clone(), problem })?,
         };
         Ok(fresh.attach(id, wanted.name, counters, &tokens))
@@ -228,60 +234,68 @@ struct Wanted<'d> {
     object: String,
     name: &'d str,
     config: &'d DeviceConfig,
-    mtu: Option<Mtu<'d>>,
+    owner: Owner<'d>,
 }
 
-/// An MTU as the configuration says it, and of which link.
+/// Whose device it is.
+enum Owner<'d> {
+    Link(&'d Link),
+    Port(Home),
+}
+
+/// An MTU that a netdev is to have, and of which link it is.
 struct Mtu<'d> {
     bytes: u32,
     link: &'d str,
 }
 
-impl Wanted<'_> {
-    fn open(&self, workers: usize, embedder: &mut dyn Embedder) -> Result<Fresh, String> {
-        let mtu = self.mtu.as_ref().map(|mtu| mtu.bytes);
+impl<'d> Wanted<'d> {
+    fn open(
+        &self,
+        mtu: Option<u32>,
+        workers: usize,
+        embedder: &mut dyn Embedder,
+    ) -> Result<Fresh, String> {
         devices::open(self.name, self.config, mtu, workers, embedder)
     }
 
-    /// Whose `mtu` it is.
-    fn mtu_object(&self) -> String {
-        self.mtu.as_ref().map_or_else(|| self.object.clone(), |mtu| format!("link {}", mtu.link))
+    /// The MTU that its netdev is to have: a link's as configured, if it is; a port's
+    /// as its link has it, by its device where the configuration says nothing. What is
+    /// open already tells: links come before ports.
+    fn mtu(&self, desired: &'d Desired, open: &Devices) -> Option<Mtu<'d>> {
+        let of_link = |link: &'d Link| Mtu { bytes: link_mtu(link, open), link: &link.name };
+        let link_of = |channel| desired.link_of(desired.channel(channel));
+        match self.owner {
+            Owner::Link(link) => link.mtu.map(|bytes| Mtu { bytes, link: &link.name }),
+            Owner::Port(Home::Station { channel, .. }) => Some(of_link(link_of(channel))),
+            Owner::Port(Home::Bridge(bridge)) => {
+                let members = desired.bridge(bridge).members.iter();
+                let mtus = members.map(|member| of_link(link_of(member.channel)));
+                mtus.min_by_key(|mtu| mtu.bytes)
+            }
+        }
+    }
+
+    /// Of which object its netdev has its MTU.
+    fn owner_of(&self, mtu: Option<Mtu<'_>>) -> String {
+        mtu.map_or_else(|| self.object.clone(), |mtu| format!("link {}", mtu.link))
     }
 }
 
+/// Links first.
 fn wanted_devices(desired: &Desired) -> impl Iterator<Item = Wanted<'_>> {
     let links = desired.links().iter().filter_map(|link| {
         let config = link.device.as_ref()?;
         let object = format!("link {}", link.name);
-        Some(Wanted { object, name: &link.name, config, mtu: configured_mtu(link) })
+        Some(Wanted { object, name: &link.name, config, owner: Owner::Link(link) })
     });
     let ports = desired.ports().iter().map(|port| Wanted {
         object: format!("port {}", port.name),
         name: &port.name,
         config: &port.device,
-        mtu: port_mtu(desired, port.home),
+        owner: Owner::Port(port.home),
     });
     links.chain(ports)
-}
-
-fn configured_mtu(link: &Link) -> Option<Mtu<'_>> {
-    link.mtu.map(|bytes| Mtu { bytes, link: &link.name })
-}
-
-/// The MTU that a port's netdev gets, where the configuration says one.
-fn port_mtu(desired: &Desired, home: Home) -> Option<Mtu<'_>> {
-    match home {
-        Home::Station { channel, .. } => {
-            let link = desired.link_of(desired.channel(channel));
-            let host_local = Mtu { bytes: MTU_DEFAULT, link: &link.name };
-            configured_mtu(link).or_else(|| link.device.is_none().then_some(host_local))
-        }
-        Home::Bridge(bridge) => {
-            let members = desired.bridge(bridge).members.iter();
-            let links = members.map(|member| desired.link_of(desired.channel(member.channel)));
-            links.filter_map(configured_mtu).min_by_key(|mtu| mtu.bytes)
-        }
-    }
 }
 
 /// Sets all of them, each for an object, or none.
@@ -458,10 +472,10 @@ impl Engine {
         let device = self.devices.get(name).ok_or_else(gone)?;
         let tokens = self.crew.tokens();
         let (id, counters) = (device.attached.id, Arc::clone(&device.attached.counters));
-        let ready =
-            wanted.open(tokens.len(), &mut *self.embedder)?.attach(id, name, counters, &tokens);
-        let mut plugged: Devices =
-            self.devices.iter().map(|(name, device)| (name.clone(), device.plugged())).collect();
+        let mut plugged = self.plugged();
+        let mtu = wanted.mtu(&desired, &plugged).map(|mtu| mtu.bytes);
+        let fresh = wanted.open(mtu, tokens.len(), &mut *self.embedder)?;
+        let ready = fresh.attach(id, name, counters, &tokens);
         let (attached, mtu) = (Arc::clone(&ready.attached), ready.source.mtu);
         plugged.insert(name.to_owned(), Plugged { attached, mtu });
         let mut ids = self.ids.clone();
@@ -473,7 +487,26 @@ impl Engine {
         self.publish(Box::new(snapshot));
         let before = self.unplug(name).map(|(_, device)| device);
         self.plug(name.to_owned(), ready, before);
+        self.follow_mtus();
         Ok(())
+    }
+
+    /// Gives netdevs the MTU of their link, which may be another since the link's
+    /// device was made again.
+    fn follow_mtus(&mut self) {
+        let (desired, open) = (Arc::clone(&self.desired), self.plugged());
+        for wanted in wanted_devices(&desired) {
+            let asked = wanted.mtu(&desired, &open).map(|mtu| mtu.bytes);
+            let Some(device) = self.devices.get_mut(wanted.name) else { continue };
+            let Some(retune) = device.source.ask_mtu(asked) else { continue };
+            if let Err(problem) = retune.set() {
+                tracing::warn!(port = wanted.name, problem, "the MTU is not that of its link");
+            }
+        }
+    }
+
+    fn plugged(&self) -> Devices {
+        self.devices.iter().map(|(name, device)| (name.clone(), device.plugged())).collect()
     }
 }
 
