@@ -295,6 +295,115 @@ fn wrong_numbers_are_shown_as_they_are_written() {
 }
 
 #[test]
+fn wrong_vlans_are_refused_precisely() {
+    let vlan = |vlan: &str| port(&format!("channel = \"up0\"\nmode = \"veb\"\nvlan = {vlan}"));
+    assert_refused(&[
+        (
+            vlan("{ trunk = [0] }"),
+            "line 30: port vm2: vlan: trunk: 0 is not a VLAN; write a number from 1 to 4094 \
+             (0 means no VLAN, 4095 is reserved)",
+        ),
+        (
+            vlan("{ trunk = [\"10-4095\"] }"),
+            "line 30: port vm2: vlan: trunk: \"4095\" in \"10-4095\" is not a VLAN; write a \
+             number from 1 to 4094 (0 means no VLAN, 4095 is reserved)",
+        ),
+        (
+            vlan("{ trunk = [10], native = 0 }"),
+            "line 30: port vm2: vlan: native: 0 is not a VLAN; write a number from 1 to 4094 \
+             (0 means no VLAN, 4095 is reserved)",
+        ),
+        (
+            vlan("{ trunk = [10], native = 4095 }"),
+            "line 30: port vm2: vlan: native: 4095 is not a VLAN; write a number from 1 to 4094 \
+             (0 means no VLAN, 4095 is reserved)",
+        ),
+    ]);
+}
+
+#[test]
+fn a_second_port_in_a_direct_channel_is_refused_whichever_comes_first() {
+    let pair = |first: &str, second: &str| {
+        let third = port(&format!("channel = \"blue\"\nmode = \"{second}\"\n"));
+        let third = third.replace("vm2", "vm3").replace("tap2", "tap3");
+        port(&format!("channel = \"blue\"\nmode = \"{first}\"\n")) + &third
+    };
+    assert_refused(&[
+        (
+            pair("direct", "veb"),
+            "line 33: port vm3: channel: channel blue belongs to vm2, whose mode is direct; a \
+             direct port is the only port of its channel: use another channel, or another mode",
+        ),
+        (
+            pair("veb", "direct"),
+            "line 28: port vm2: channel: channel blue belongs to vm3, whose mode is direct; a \
+             direct port is the only port of its channel: use another channel, or another mode",
+        ),
+        (
+            pair("direct", "direct"),
+            "line 33: port vm3: channel: channel blue belongs to vm2, whose mode is direct; a \
+             direct port is the only port of its channel: use another channel, or another mode",
+        ),
+    ]);
+}
+
+#[test]
+fn a_name_is_one_object_s() {
+    let named = |name| port("channel = \"up0\"\nmode = \"veb\"\n").replace("vm2", name);
+    assert_refused(&[
+        (
+            named("blue"),
+            "line 26: port blue: name: \"blue\" is already the name of a channel in line 9; \
+             links, channels, ports and bridges share one namespace: rename one",
+        ),
+        (
+            named("vm1"),
+            "line 26: port vm1: name: \"vm1\" is already the name of a port in line 20; links, \
+             channels, ports and bridges share one namespace: rename one",
+        ),
+        (
+            "[[link]]\nname = \"br0\"\nrole = \"station\"\n".to_owned(),
+            "line 26: link br0: name: \"br0\" is already the name of a bridge in line 17; links, \
+             channels, ports and bridges share one namespace: rename one",
+        ),
+    ]);
+}
+
+#[test]
+fn an_interface_name_that_no_device_takes_is_refused() {
+    let on =
+        |interface: &str| port("channel = \"up0\"\nmode = \"veb\"\n").replace("tap2", interface);
+    let said = |interface: &str| {
+        format!(
+            "line 27: port vm2: device tap: interface: {interface:?} is not an interface name; \
+             write 1 to 15 printable ASCII characters without '/', ':', '%' or blanks"
+        )
+    };
+    for interface in ["täp2", "tap 2", "tap/2", "tap:2", "tap%d", "..", "", "sixteen-bytes-16"] {
+        assert_eq!(refusals_behind_site(&on(interface)), said(interface));
+    }
+    assert!(config::parse(&format!("{SITE}{}", on("fifteen-bytes15"))).is_ok());
+}
+
+#[test]
+fn a_rate_for_what_is_not_reflected_is_refused() {
+    let bridge = |keys: &str| {
+        format!("[[bridge]]\nname = \"br1\"\nmembers = [{{ channel = \"sbp0-blue\", {keys} }}]")
+    };
+    let said = "line 27: bridge br1: member: reflected-group-rate: nothing is reflected while \
+                reflective-relay is off; write reflective-relay = \"on\", or leave the rate out";
+    assert_refused(&[
+        (bridge("reflected-group-rate = 10"), said),
+        (bridge("reflective-relay = \"off\", reflected-group-rate = 10"), said),
+        (
+            bridge("reflective-relay = \"auto\", reflected-group-rate = 10"),
+            "line 27: bridge br1: member: reflective-relay: \"auto\" comes with EVB; write on or \
+             off for now",
+        ),
+    ]);
+}
+
+#[test]
 fn an_unreadable_object_is_not_also_said_to_be_missing() {
     let lines = "[[channel]]\nname = \"red\"\nlink = \"up0\"\nsvid = 4095\n".to_owned()
         + &port("channel = \"red\"\nmode = \"veb\"");

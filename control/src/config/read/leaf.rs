@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use hairpin_dataplane::snapshot::{Admin, Mode};
+use hairpin_dataplane::sys::tun::InterfaceName;
 use hairpin_dataplane::wire::{Mac, SVid, VlanId};
 use toml::de::DeValue;
 
@@ -81,18 +82,16 @@ pub fn name(value: &DeValue<'_>) -> Result<String, Wrong> {
     ))
 }
 
-/// The name of a netdev, as the kernel's dev_valid_name takes it.
+/// The name of a netdev, as its device takes it when it is opened.
 pub fn interface(value: &DeValue<'_>) -> Result<String, Wrong> {
     let name = text(value)?;
-    let forbidden = |c: char| c == '/' || c == ':' || c == '%' || c.is_whitespace();
-    let bad = name.is_empty() || name.len() > 15 || matches!(name, "." | "..");
-    if bad || name.contains(forbidden) || name.contains('\0') {
-        return Err(Wrong::new(
-            format!("{name:?} is not an interface name"),
-            "write 1 to 15 bytes without '/', ':', '%' or blanks",
-        ));
+    if InterfaceName::new(name).is_some() {
+        return Ok(name.to_owned());
     }
-    Ok(name.to_owned())
+    Err(Wrong::new(
+        format!("{name:?} is not an interface name"),
+        "write 1 to 15 printable ASCII characters without '/', ':', '%' or blanks",
+    ))
 }
 
 /// One of some words.

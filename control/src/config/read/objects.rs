@@ -259,8 +259,7 @@ fn member(
     fields.refuse_unknown(reading, known);
     let link = fields.optional(reading, "link", leaf::name);
     let channel = fields.optional(reading, "channel", leaf::name);
-    let reflection = fields.optional(reading, "reflective-relay", leaf::reflective_relay);
-    let rate = fields.optional(reading, "reflected-group-rate", leaf::rate);
+    let reflective_relay = reflective_relay(reading, &fields);
     let named = match (link, channel) {
         (Some(link), None) => Some((link, NamedBy::Link)),
         (None, Some(channel)) => Some((channel, NamedBy::Channel)),
@@ -276,11 +275,6 @@ fn member(
             None
         }
     };
-    let group_rate = value_or(rate, REFLECTED_GROUP_RATE);
-    let reflective_relay = match value_or(reflection, Reflection::Off) {
-        Reflection::Off => ReflectiveRelay::Off,
-        Reflection::On => ReflectiveRelay::On { group_rate },
-    };
     let read =
         named.map(|(channel, named_by)| MemberConfig { channel, named_by, reflective_relay });
     let read = fields.unless_refused(read);
@@ -288,4 +282,22 @@ fn member(
         bridge.note_refusal();
     }
     read
+}
+
+/// `reflective-relay`, and the rate that is of use beside it only.
+fn reflective_relay(reading: &mut Reading, member: &Fields<'_, '_>) -> ReflectiveRelay {
+    let reflection = member.optional(reading, "reflective-relay", leaf::reflective_relay);
+    let rate = member.optional(reading, "reflected-group-rate", leaf::rate);
+    let is_unread = reflection.is_none() && member.get("reflective-relay").is_some();
+    match value_or(reflection, Reflection::Off) {
+        Reflection::On => ReflectiveRelay::On { group_rate: value_or(rate, REFLECTED_GROUP_RATE) },
+        Reflection::Off => {
+            if rate.is_some() && !is_unread {
+                let problem = "nothing is reflected while reflective-relay is off";
+                let remedy = "write reflective-relay = \"on\", or leave the rate out";
+                member.refuse(reading, "reflected-group-rate", problem, remedy);
+            }
+            ReflectiveRelay::Off
+        }
+    }
 }
