@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use hairpin::config::{
-    At, Config, Desired, DeviceConfig, LinkConfig, LinkRole, PortConfig, SwitchConfig, VlanConfig,
+    At, BridgeConfig, Config, Desired, DeviceConfig, LinkConfig, LinkRole, PortConfig,
+    SwitchConfig, VlanConfig,
 };
 use hairpin::switch::devices::{Embedder, Endpoints, Outcome};
 use hairpin::switch::diff::{Change, Diff, What};
@@ -306,6 +307,104 @@ fn a_port_is_changed_live() {
     switch.set_port("vm2", up).unwrap();
     assert_eq!(switch.view().status["vm2"].state, State::Up);
     assert_reaches((2, &mut vm2), (1, &mut vm1), 4);
+}
+
+/// Two host-local networks and a bridge.
+fn wide_site(ports: u8) -> Config {
+    let links = ["up0", "up1"].map(|name| LinkConfig::new(name, LinkRole::Station, None)).to_vec();
+    let bridges = vec![BridgeConfig { name: "br0".into(), members: Vec::new() }];
+    Config { links, bridges, ..site(ports) }
+}
+
+#[test]
+fn a_port_moves_live_to_another_channel_and_to_a_bridge() {
+    let switch = started(wide_site(3));
+    let [mut vm1, mut vm2, mut vm3] =
+        ["vm1", "vm2", "vm3"].map(|name| switch.take_endpoint(name).unwrap());
+    let to_channel = |name: &str| PortChange {
+        home: Some(HomeChange::Channel(name.to_owned())),
+        mode: Some(Mode::Veb),
+        ..PortChange::default()
+    };
+    let to_bridge =
+        || PortChange { home: Some(HomeChange::Bridge("br0".to_owned())), ..PortChange::default() };
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 1);
+    let unknown = || switch.totals()["vm1"].dropped(DropReason::UnknownUnicast);
+    let moves = [to_channel("up1"), to_bridge(), to_channel("up0")];
+    for (turn, change) in (1..).zip(moves) {
+        let number = 10 * turn;
+        let diff = switch.set_port("vm1", change.clone()).unwrap();
+        assert_eq!(diff.0.len(), 1, "{diff}");
+        // It has left the others, who notice nothing.
+        send(&mut vm1, &frame(1, 2, number));
+        eventually("a frame to nobody", || unknown() == u64::from(turn));
+        assert_reaches((2, &mut vm2), (3, &mut vm3), number + 1);
+        // They follow.
+        switch.set_port("vm2", change.clone()).unwrap();
+        switch.set_port("vm3", change).unwrap();
+        assert_reaches((1, &mut vm1), (2, &mut vm2), number + 2);
+        assert_reaches((3, &mut vm3), (1, &mut vm1), number + 3);
+    }
+    assert_eq!(switch.view().desired.config(), &wide_site(3), "as before, all in all");
+}
+
+#[test]
+fn a_port_changes_its_vlans_live() {
+    let switch = started(site(2));
+    let mut vm1 = switch.take_endpoint("vm1").unwrap();
+    let mut vm2 = switch.take_endpoint("vm2").unwrap();
+    let access = |number| PortChange {
+        vlan: Some(VlanConfig::Access(VlanId::new(number).unwrap())),
+        ..PortChange::default()
+    };
+    switch.set_port("vm1", access(10)).unwrap();
+    switch.set_port("vm2", access(11)).unwrap();
+    send(&mut vm1, &frame(1, 2, 1));
+    let unknown = || switch.totals()["vm1"].dropped(DropReason::UnknownUnicast);
+    eventually("a frame to nobody", || unknown() == 1);
+    switch.set_port("vm2", access(10)).unwrap();
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 2);
+    let transparent = VlanConfig::Transparent;
+    let transparent = PortChange { vlan: Some(transparent), ..PortChange::default() };
+    switch.set_port("vm1", transparent.clone()).unwrap();
+    switch.set_port("vm2", transparent).unwrap();
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 3);
+}
+
+#[test]
+fn what_is_refused_leaves_everything_as_it_was() {
+    let mut config = wide_site(2);
+    config.ports[0].macs.clear();
+    let switch = started(config.clone());
+    let mut vm1 = switch.take_endpoint("vm1").unwrap();
+    let mut vm2 = switch.take_endpoint("vm2").unwrap();
+    assert_reaches((1, &mut vm1), (2, &mut vm2), 0);
+    let standing = || {
+        let view = switch.view();
+        let learned: Vec<_> =
+            switch.learned(0, 10).0.into_iter().map(|row| (row.mac, row.port)).collect();
+        (view.revision, view.desired, view.status, learned)
+    };
+    let before = standing();
+
+    let to = |home: HomeChange| PortChange { home: Some(home), ..PortChange::default() };
+    let mode = |mode: Mode| PortChange { mode: Some(mode), ..PortChange::default() };
+    let to_bridge = PortChange { mode: Some(Mode::Veb), ..to(HomeChange::Bridge("br0".into())) };
+    let mut restarts = config;
+    restarts.ports[1].admin = Admin::Down;
+    restarts.switch.fdb.capacity += 1;
+    let mut refused = |number, change: &dyn Fn() -> Result<Diff, ApplyError>| {
+        assert!(change().is_err(), "the change {number} is applied");
+        assert_eq!(standing(), before, "after the change {number}");
+        assert_reaches((1, &mut vm1), (2, &mut vm2), number);
+        assert_reaches((2, &mut vm2), (1, &mut vm1), number);
+    };
+    refused(1, &|| switch.set_port("vm1", mode(Mode::Direct)));
+    refused(2, &|| switch.set_port("vm1", to(HomeChange::Channel("up2".to_owned()))));
+    refused(3, &|| switch.set_port("vm1", to(HomeChange::Bridge("br1".to_owned()))));
+    refused(4, &|| switch.set_port("vm1", to_bridge.clone()));
+    refused(5, &|| switch.set_port("vm3", mode(Mode::Vepa)));
+    refused(6, &|| switch.apply(desired(restarts.clone())));
 }
 
 #[test]

@@ -16,16 +16,17 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use hairpin::config::{
-    Config, Desired, DeviceConfig, LinkConfig, LinkRole, PortConfig, SwitchConfig,
+    BridgeConfig, Config, Desired, DeviceConfig, LinkConfig, LinkRole, PortConfig, SwitchConfig,
+    VlanConfig,
 };
-use hairpin::switch::{PortChange, Switch};
+use hairpin::switch::{HomeChange, PortChange, Switch};
 use hairpin_dataplane::ledger::{DropReason, Side, Totals};
 use hairpin_dataplane::port::memory::{
     self, Endpoint, EndpointReceiver, EndpointSender, SendError,
 };
 use hairpin_dataplane::snapshot::{Admin, Mode};
-use hairpin_dataplane::wire::Mac;
 use hairpin_dataplane::wire::offload::Offload;
+use hairpin_dataplane::wire::{Mac, VlanId};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -63,9 +64,10 @@ fn port(number: u8) -> PortConfig {
 
 fn config(ports: impl IntoIterator<Item = PortConfig>) -> Desired {
     let switch = SwitchConfig { workers: vec![0, 1], ..SwitchConfig::default() };
-    let links = vec![LinkConfig::new("up0", LinkRole::Station, None)];
+    let links = ["up0", "up1"].map(|name| LinkConfig::new(name, LinkRole::Station, None)).to_vec();
+    let bridges = vec![BridgeConfig { name: "br0".into(), members: Vec::new() }];
     let ports = ports.into_iter().collect();
-    Desired::try_from(Config { switch, links, ports, ..Config::default() }).unwrap()
+    Desired::try_from(Config { switch, links, bridges, ports, ..Config::default() }).unwrap()
 }
 
 /// A frame of the flow between two ports: who, and which.
@@ -126,6 +128,14 @@ fn send_all(
     sender
 }
 
+/// Takes away the tag that a frame has from an access port's VLAN, where its receiver
+/// is a member of all.
+fn untag(frame: &mut Vec<u8>) {
+    if frame[12..14] == [0x81, 0x00] {
+        frame.drain(12..16);
+    }
+}
+
 /// Receives until told to stop or the device is gone; checks order on the way.
 fn receive_all(
     mut receiver: EndpointReceiver,
@@ -144,6 +154,7 @@ fn receive_all(
             receiver.wait(Duration::from_millis(5));
             continue;
         }
+        untag(&mut bytes);
         let from = bytes[14];
         let number = u32::from_be_bytes(bytes[15..19].try_into().unwrap());
         assert_eq!(bytes, frame(from, to, number), "at port {to}");
@@ -196,17 +207,52 @@ impl Guest {
 enum Change {
     Mode(u8, Mode),
     Admin(u8, Admin),
+    Home(u8, Home),
+    /// Transparent, or access to one.
+    Vlan(u8, Option<u16>),
     /// Goes if it is there, comes if it is not.
     Toggle(u8),
 }
 
+/// Where a port can be.
+#[derive(Clone, Copy, Debug)]
+enum Home {
+    Channel(&'static str),
+    Bridge(&'static str),
+}
+
+impl Home {
+    /// The change that brings a port there.
+    fn change(self) -> PortChange {
+        match self {
+            Home::Channel(name) => PortChange {
+                home: Some(HomeChange::Channel(name.to_owned())),
+                mode: Some(Mode::Veb),
+                ..PortChange::default()
+            },
+            Home::Bridge(name) => PortChange {
+                home: Some(HomeChange::Bridge(name.to_owned())),
+                ..PortChange::default()
+            },
+        }
+    }
+}
+
+fn vlan(access: Option<u16>) -> VlanConfig {
+    access.and_then(VlanId::new).map_or(VlanConfig::Transparent, VlanConfig::Access)
+}
+
 fn change() -> impl Strategy<Value = Change> {
     let modes = select(vec![Mode::Veb, Mode::Vepa, Mode::Private]);
+    let homes = select(vec![Home::Channel("up0"), Home::Channel("up1"), Home::Bridge("br0")]);
+    let vlans = select(vec![None, None, Some(10), Some(20)]);
     let unsteady = || STEADY + 1..=STEADY + UNSTEADY;
     prop_oneof![
         3 => (unsteady(), modes).prop_map(|(port, mode)| Change::Mode(port, mode)),
         3 => (unsteady(), select(vec![Admin::Up, Admin::Down]))
             .prop_map(|(port, admin)| Change::Admin(port, admin)),
+        3 => (unsteady(), homes).prop_map(|(port, home)| Change::Home(port, home)),
+        3 => (unsteady(), vlans).prop_map(|(port, vlan)| Change::Vlan(port, vlan)),
         2 => unsteady().prop_map(Change::Toggle),
     ]
 }
@@ -252,15 +298,18 @@ impl Swarm {
 
     fn make(&mut self, change: Change) {
         match change {
-            Change::Mode(port, mode) if self.unsteady.contains_key(&port) => {
-                let change = PortChange { mode: Some(mode), ..PortChange::default() };
-                self.switch.set_port(&name(port), change).unwrap();
+            // On a bridge a port has no mode.
+            Change::Mode(port, mode) if self.is_on_channel(port) => {
+                self.set(port, PortChange { mode: Some(mode), ..PortChange::default() });
             }
-            Change::Admin(port, admin) if self.unsteady.contains_key(&port) => {
-                let change = PortChange { admin: Some(admin), ..PortChange::default() };
-                self.switch.set_port(&name(port), change).unwrap();
+            Change::Mode(..) => {}
+            Change::Admin(port, admin) => {
+                self.set(port, PortChange { admin: Some(admin), ..PortChange::default() });
             }
-            Change::Mode(..) | Change::Admin(..) => {}
+            Change::Home(port, home) => self.set(port, home.change()),
+            Change::Vlan(port, access) => {
+                self.set(port, PortChange { vlan: Some(vlan(access)), ..PortChange::default() });
+            }
             Change::Toggle(number) => match self.unsteady.remove(&number) {
                 Some(guest) => {
                     self.apply(|ports| ports.retain(|port| port.name.value != name(number)));
@@ -274,6 +323,19 @@ impl Swarm {
             },
         }
         self.forgive();
+    }
+
+    /// Changes a port, if it is there.
+    fn set(&self, port: u8, change: PortChange) {
+        if self.unsteady.contains_key(&port) {
+            self.switch.set_port(&name(port), change).unwrap();
+        }
+    }
+
+    fn is_on_channel(&self, port: u8) -> bool {
+        let desired = self.switch.view().desired;
+        let found = desired.config().ports.iter().find(|found| found.name.value == name(port));
+        found.is_some_and(|port| port.channel.is_some())
     }
 
     fn apply(&self, change: impl FnOnce(&mut Vec<PortConfig>)) {
