@@ -80,6 +80,8 @@ pub struct WorkerStatus {
     pub cpu: Option<usize>,
     /// Breaths so far.
     pub breaths: u64,
+    /// Sleeps so far.
+    pub sleeps: u64,
     /// How it is.
     pub health: Health,
 }
@@ -203,6 +205,7 @@ impl Crew {
         let status = |member: &Member| WorkerStatus {
             cpu: member.cpu,
             breaths: member.progress.breaths.load(Ordering::Relaxed),
+            sleeps: member.progress.sleeps.load(Ordering::Relaxed),
             health: member.watch.health,
         };
         self.members.iter().map(status).collect()
