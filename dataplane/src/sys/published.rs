@@ -227,39 +227,143 @@ mod tests {
 
 #[cfg(all(test, loom))]
 mod loom_tests {
+    use super::super::sync::TrackedCell;
     use super::*;
+    use loom::thread::spawn;
 
-    /// A value that says when it has been freed.
-    struct Tracked(u32, Arc<AtomicBool>);
+    /// A value that loom sees being read and freed: freeing it writes to its cell,
+    /// which no reader may still be looking into, nor look into later.
+    struct Value {
+        number: TrackedCell<u32>,
+        freed: Arc<AtomicBool>,
+    }
 
-    impl Drop for Tracked {
-        fn drop(&mut self) {
-            self.1.store(true, Ordering::SeqCst);
+    // SAFETY: as `number` and `drop` say, and as loom checks.
+    unsafe impl Sync for Value {}
+
+    impl Value {
+        fn new(number: u32) -> Box<Value> {
+            Value::telling(number, &Arc::new(AtomicBool::new(false)))
         }
+
+        /// One that says when it has been freed.
+        fn telling(number: u32, freed: &Arc<AtomicBool>) -> Box<Value> {
+            Box::new(Value { number: TrackedCell::new(number), freed: Arc::clone(freed) })
+        }
+
+        fn number(&self) -> u32 {
+            // SAFETY: the cell is written only when the value is freed; a reader that
+            // comes here later than that is what loom looks for.
+            self.number.with(|number| unsafe { *number })
+        }
+    }
+
+    impl Drop for Value {
+        fn drop(&mut self) {
+            // SAFETY: the value is being dropped; whoever still reads it is found here.
+            self.number.with_mut(|number| unsafe { *number = 0 });
+            self.freed.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Spends a breath that does not end outside; says which value it saw.
+    fn breathe(reader: &mut Reader<Value>) -> u32 {
+        reader.enter().number()
     }
 
     #[test]
     fn no_reader_sees_a_freed_value() {
         loom::model(|| {
             let freed = Arc::new(AtomicBool::new(false));
-            let first = Tracked(1, Arc::clone(&freed));
-            let mut publisher = Publisher::new(Box::new(first), 1);
+            let mut publisher = Publisher::new(Value::telling(1, &freed), 1);
             let mut reader = publisher.reader().expect("one slot");
-            let seen = Arc::clone(&freed);
-            let worker = loom::thread::spawn(move || {
+            let worker = spawn(move || {
                 for _ in 0..2 {
                     let pinned = reader.enter();
-                    if pinned.0 == 1 {
-                        assert!(!seen.load(Ordering::SeqCst));
+                    if pinned.number() == 1 {
+                        assert!(!freed.load(Ordering::SeqCst));
                     }
                     drop(pinned);
                     reader.leave();
                 }
             });
-            publisher.publish(Box::new(Tracked(2, Arc::new(AtomicBool::new(false)))));
+            publisher.publish(Value::new(2));
             publisher.collect();
             worker.join().expect("the worker ends");
             assert!(publisher.collect());
+        });
+    }
+
+    #[test]
+    fn a_busy_reader_goes_from_one_value_to_the_next() {
+        loom::model(|| {
+            let mut publisher = Publisher::new(Value::new(1), 1);
+            let mut reader = publisher.reader().expect("one slot");
+            assert_eq!(breathe(&mut reader), 1);
+            let worker = spawn(move || {
+                // By what it cached, or by what it finds: never back to an older one.
+                let seen = [breathe(&mut reader), breathe(&mut reader)];
+                assert!(matches!(seen, [1..=3, 1..=3]) && seen[0] <= seen[1], "{seen:?}");
+                reader
+            });
+            for number in [2, 3] {
+                publisher.publish(Value::new(number));
+                publisher.collect();
+            }
+            let mut reader = worker.join().expect("the worker ends");
+            assert_eq!(breathe(&mut reader), 3);
+            assert!(publisher.collect(), "it holds the current value alone");
+        });
+    }
+
+    #[test]
+    fn a_sleeper_is_not_waited_for_and_wakes_to_a_live_value() {
+        loom::model(|| {
+            let mut publisher = Publisher::new(Value::new(1), 2);
+            let mut awake = publisher.reader().expect("two slots");
+            let mut sleeper = publisher.reader().expect("two slots");
+            assert_eq!((breathe(&mut awake), breathe(&mut sleeper)), (1, 1));
+            sleeper.leave();
+            let waking = spawn(move || {
+                let seen = breathe(&mut sleeper);
+                sleeper.leave();
+                (seen, sleeper)
+            });
+            let working = spawn(move || (breathe(&mut awake), awake));
+            publisher.publish(Value::new(2));
+            publisher.collect();
+            let (seen, _sleeper) = waking.join().expect("the sleeper ends");
+            let (last, mut awake) = working.join().expect("the worker ends");
+            assert!(matches!((seen, last), (1..=2, 1..=2)), "{seen}, {last}");
+            assert_eq!(breathe(&mut awake), 2);
+            assert!(publisher.collect(), "one is outside, the other has moved on");
+        });
+    }
+
+    #[test]
+    fn a_slot_s_next_reader_is_not_undone_by_its_last() {
+        loom::model(|| {
+            let freed = Arc::new(AtomicBool::new(false));
+            let mut publisher = Publisher::new(Value::telling(1, &freed), 1);
+            let mut last = publisher.reader().expect("one slot");
+            assert_eq!(breathe(&mut last), 1);
+            let worker = spawn(move || {
+                breathe(&mut last);
+                drop(last);
+            });
+            if let Some(mut next) = publisher.reader() {
+                let pinned = next.enter();
+                publisher.publish(Value::new(2));
+                assert!(!publisher.collect(), "the value is held");
+                assert!(!freed.load(Ordering::SeqCst));
+                assert_eq!(pinned.number(), 1);
+            } else {
+                publisher.publish(Value::new(2));
+                publisher.collect();
+            }
+            worker.join().expect("the worker ends");
+            assert!(publisher.collect());
+            assert!(publisher.reader().is_some(), "the slot is free again");
         });
     }
 }
