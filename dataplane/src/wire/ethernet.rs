@@ -273,7 +273,48 @@ mod tests {
         assert_eq!(parsed(&completed[0]), (vec![300, 10], specimen.payload));
     }
 
+    /// The tag at `at` by the letters of the standard's figures, two octets a time.
+    fn spelled(bytes: &[u8], at: usize) -> Outer {
+        match bytes.get(at..).unwrap_or_default() {
+            &[0x81, 0x00, high, low, _, _, ..] => {
+                Outer::C(Tci::from_bits(u16::from_be_bytes([high, low])))
+            }
+            &[0x88, 0xa8, high, low, _, _, ..] => {
+                Outer::S(Tci::from_bits(u16::from_be_bytes([high, low])))
+            }
+            [0x81, 0x00, ..] | [0x88, 0xa8, ..] => Outer::Truncated,
+            [0x89, 0x3f | 0x26, ..] => Outer::Extension,
+            _ => Outer::Untagged,
+        }
+    }
+
+    /// Bytes that are a stack of tags, most of them, cut somewhere.
+    fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let tpid =
+            prop::sample::select(vec![TPID_C, TPID_S, TPID_C, TPID_S, TPID_E, TPID_VN, 0x0800]);
+        let tag = prop_oneof![
+            8 => (tpid, any::<u16>()).prop_map(|(tpid, tci)| [tpid.to_be_bytes(), tci.to_be_bytes()].concat()),
+            1 => proptest::collection::vec(any::<u8>(), 0..5),
+        ];
+        let stack = proptest::collection::vec(tag, 0..8).prop_map(|tags| frame(&tags.concat()));
+        let cut = (stack, 0..40_usize).prop_map(|(mut bytes, length)| {
+            bytes.truncate(length);
+            bytes
+        });
+        prop_oneof![3 => cut, 1 => proptest::collection::vec(any::<u8>(), 0..60)]
+    }
+
     proptest! {
+        #[test]
+        fn a_stack_of_tags_is_walked_tag_by_tag(
+            bytes in any_bytes(), at in 0..44_usize, tags_max in 0..6_usize
+        ) {
+            prop_assert_eq!(outer(&bytes, at), spelled(&bytes, at));
+            let is_tag = |&tag: &usize| matches!(spelled(&bytes, 12 + 4 * tag), Outer::C(_) | Outer::S(_));
+            let tags = (0..tags_max).take_while(is_tag).count();
+            prop_assert_eq!(network_offset(&bytes, tags_max), 14 + 4 * tags);
+        }
+
         #[test]
         fn what_was_pushed_is_found_and_stripped(
             rest in proptest::collection::vec(any::<u8>(), 2..116), bits: u16, vid in 2..4095_u16

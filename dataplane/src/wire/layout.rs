@@ -265,3 +265,77 @@ impl<'b> Window<'b> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::specimen::any_specimen;
+    use super::*;
+    use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// Where `etherparse` finds the headers, wherever that is.
+    fn parsed_layout(frame: &[u8]) -> Option<Layout> {
+        let at = |part: &[u8]| part.as_ptr().addr() - frame.as_ptr().addr();
+        let packet = LaxSlicedPacket::from_ethernet(frame).ok()?;
+        let (network_protocol, network) = match packet.net.as_ref()? {
+            LaxNetSlice::Ipv4(ip) => (Network::Ipv4, at(ip.header().slice())),
+            LaxNetSlice::Ipv6(ip) => (Network::Ipv6, at(ip.header().slice())),
+            LaxNetSlice::Arp(_) => return None,
+        };
+        let (transport_protocol, transport, payload) = match packet.transport.as_ref()? {
+            TransportSlice::Tcp(tcp) => (Transport::Tcp, at(tcp.slice()), at(tcp.payload())),
+            TransportSlice::Udp(udp) => (Transport::Udp, at(udp.slice()), at(udp.payload())),
+            _ => return None,
+        };
+        Some(Layout { network_protocol, transport_protocol, network, transport, payload })
+    }
+
+    proptest! {
+        #[test]
+        fn the_headers_of_a_frame_are_where_they_are(
+            specimen in any_specimen(), tail in vec(any::<u8>(), 0..64), visible in 22..200_usize
+        ) {
+            // Behind the packet there may be padding of any kind.
+            let frame = [specimen.frame(), tail].concat();
+            let header = &frame[..visible.min(frame.len())];
+            let cut = specimen.offload().segmentation.cut().unwrap();
+            let layout = parsed_layout(&frame).unwrap();
+            prop_assert_eq!(layout.transport, specimen.start());
+            let found = locate(header, frame.len(), &cut, specimen.start(), 2);
+            let in_sight = layout.payload <= header.len();
+            let expected = if in_sight { Headers::Visible(layout) } else { Headers::Deep };
+            prop_assert_eq!(found, Ok(expected));
+            let elsewhere = locate(header, frame.len(), &cut, specimen.start() + 8, 2);
+            prop_assert!(matches!(elsewhere, Err(_) | Ok(Headers::Deep)));
+        }
+
+        #[test]
+        fn a_frame_that_goes_wrong_midway_is_not_read_differently(
+            specimen in any_specimen(),
+            kept in 0..120_usize,
+            tail in vec(any::<u8>(), 0..120),
+            visible in 0..200_usize,
+        ) {
+            let mut frame = specimen.frame();
+            frame.truncate(kept);
+            frame.extend(tail);
+            let header = &frame[..visible.min(frame.len())];
+            let (cut, start) = (specimen.offload().segmentation.cut().unwrap(), specimen.start());
+            let parsed = parsed_layout(&frame).filter(|layout| {
+                layout.transport == start && layout.transport_protocol == cut.transport
+            });
+            match (locate(header, frame.len(), &cut, start, 2), parsed) {
+                (Ok(Headers::Visible(layout)), Some(parsed)) => prop_assert_eq!(layout, parsed),
+                (Ok(Headers::Deep), Some(parsed)) => prop_assert!(parsed.payload > header.len()),
+                // What is not in sight is not believed; nor is IPv6 with extension headers
+                // that are not walked.
+                (Err(error), Some(parsed)) => {
+                    let unseen = header.len() < parsed.network;
+                    prop_assert!(unseen || parsed.network_protocol == Network::Ipv6, "{}", error);
+                }
+                (_, None) => {}
+            }
+        }
+    }
+}

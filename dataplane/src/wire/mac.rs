@@ -108,6 +108,7 @@ impl FromStr for Mac {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn an_address_reads_as_it_is_written() {
@@ -126,5 +127,39 @@ mod tests {
         assert_eq!(Mac::new([1, 0x80, 0xc2, 0, 0, 0xe]).reserved(), Some(0xe));
         assert_eq!(Mac::new([1, 0x80, 0xc2, 0, 0, 0x10]).reserved(), None);
         assert!(Mac::BROADCAST.is_group() && !Mac::ZERO.is_station());
+    }
+
+    /// Texts of which some are addresses and most are nearly so.
+    fn any_text() -> impl Strategy<Value = String> {
+        prop_oneof![
+            any::<String>(),
+            "[0-9a-fA-F:+-]{0,20}",
+            "([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}",
+            "([0-9a-fA-F+]{1,3}[:.-]){4,6}[0-9a-fA-Fg\u{e9}]{1,2}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(number: u64) {
+            let mac = Mac::from_u64(number);
+            prop_assert_eq!(mac.to_string().parse(), Ok(mac));
+            prop_assert_eq!(Mac::new(mac.octets()), mac);
+        }
+
+        #[test]
+        fn six_pairs_of_digits_are_an_address_and_nothing_else_is(text in any_text()) {
+            let parts: Vec<&str> = text.split([':', '-']).collect();
+            let digits = parts.concat();
+            let is_pair = |part: &&str| {
+                part.len() == 2 && part.chars().all(|digit| digit.is_ascii_hexdigit())
+            };
+            let expected = if parts.len() == 6 && parts.iter().all(is_pair) {
+                Ok(Mac::from_u64(u64::from_str_radix(&digits, 16).unwrap()))
+            } else {
+                Err(MacError(text.clone()))
+            };
+            prop_assert_eq!(text.parse::<Mac>(), expected);
+        }
     }
 }

@@ -165,3 +165,69 @@ impl fmt::Debug for VidSet {
         f.debug_set().entries((0..=4094).filter(|&id| self.contains(Vid(id)))).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::btree_set;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_type_takes_the_numbers_of_its_range() {
+        for id in 0..=u16::MAX {
+            let within = |first: u16, last: u16| (first <= id && id <= last).then_some(id);
+            assert_eq!(VlanId::new(id).map(VlanId::get), within(1, 4094));
+            assert_eq!(SVid::new(id).map(SVid::get), within(2, 4094));
+            assert_eq!(Vid::new(id).map(Vid::get), within(0, 4094));
+            assert_eq!(VlanId::new(id).map(|id| Vid::from(id).get()), within(1, 4094));
+            assert_eq!(
+                VlanId::new(id).map(|id| id.to_string()),
+                within(1, 4094).map(|id| id.to_string())
+            );
+            assert_eq!(
+                SVid::new(id).map(|id| id.to_string()),
+                within(2, 4094).map(|id| id.to_string())
+            );
+        }
+    }
+
+    fn set_of(ids: &BTreeSet<u16>) -> VidSet {
+        let mut set = VidSet::new();
+        ids.iter().for_each(|&id| set.insert(Vid::new(id).unwrap()));
+        set
+    }
+
+    /// A few VIDs, and those at the ends of the words that hold them.
+    fn any_ids() -> impl Strategy<Value = BTreeSet<u16>> {
+        let id =
+            prop_oneof![0..=4094_u16, prop::sample::select(vec![0, 1, 63, 64, 4031, 4032, 4094])];
+        btree_set(id, 0..40)
+    }
+
+    proptest! {
+        #[test]
+        fn a_set_holds_what_was_put_in(one in any_ids(), other in any_ids()) {
+            let (set, others) = (set_of(&one), set_of(&other));
+            for id in 0..=4094 {
+                prop_assert_eq!(set.contains(Vid::new(id).unwrap()), one.contains(&id), "{}", id);
+            }
+            prop_assert_eq!(set.intersects(&others), !one.is_disjoint(&other));
+            prop_assert_eq!(set == others, one == other);
+            prop_assert_eq!(format!("{set:?}"), format!("{one:?}"));
+            let named: BTreeSet<u16> = one.into_iter().filter(|&id| id > 0).collect();
+            let collected: VidSet = named.iter().filter_map(|&id| VlanId::new(id)).collect();
+            prop_assert_eq!(collected, set_of(&named));
+        }
+
+        #[test]
+        fn a_tag_keeps_its_priority_whatever_its_vid(bits: u16, vid: u16) {
+            let tci = Tci::from_bits(bits);
+            prop_assert_eq!(tci.bits(), bits);
+            prop_assert_eq!(tci.vid_bits(), bits % 4096);
+            let other = tci.with_vid(vid);
+            prop_assert_eq!((other.bits() / 4096, other.vid_bits()), (bits / 4096, vid % 4096));
+            prop_assert_eq!(other.with_vid(tci.vid_bits()), tci);
+        }
+    }
+}
