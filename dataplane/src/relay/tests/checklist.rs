@@ -2,8 +2,10 @@
 
 use super::site::*;
 use crate::ledger::DropReason::{self, *};
-use crate::snapshot::{Mode, VlanPolicy};
+use crate::relay::{Admitted, Frame};
+use crate::snapshot::{DeviceId, Mode, VlanPolicy};
 use crate::wire::Mac;
+use crate::wire::offload::{Checksum, Ecn, Offload, Segmentation};
 
 fn reserved(last: u8) -> Mac {
     Mac::new([1, 0x80, 0xc2, 0, 0, last])
@@ -158,4 +160,98 @@ fn each_check_of_a_link_s_frame_has_its_reason() {
     }
     assert_eq!(unused.send(LINK, &good()), Err(ChannelUnused));
     assert_eq!(unused.send(LINK, &good().s(1)), Err(ChannelUnused));
+}
+
+/// A frame in a thousand tags of one kind: 4,046 bytes are behind the addresses and
+/// the EtherType, all but two tags' of them payload.
+fn nested(tpid: u16, outermost: u16) -> Bytes {
+    let inside = (0..999).fold(frame(mac(2), mac(1)), |bytes, _| bytes.tag(tpid, 7));
+    inside.tag(tpid, outermost)
+}
+
+/// Ports 1 and 2 (in VLAN 5) on the default channel, port 3 alone on channel 300.
+fn site_of_mtu(mtu: u32) -> Site {
+    let mut topology = one_channel(vec![
+        station(0, Mode::Veb, registered(1)),
+        station(0, Mode::Veb, in_vlan(access(5), vm(2))),
+        station(1, Mode::Direct, vm(3)),
+    ]);
+    topology.links = vec![link(&[300])];
+    topology.channels = vec![channel(0, 0), channel(1, 300)];
+    topology.links[0].mtu = mtu;
+    topology.channels.iter_mut().for_each(|channel| channel.mtu = mtu);
+    Site::new(&topology)
+}
+
+/// What becomes of a frame whose sender left something to do.
+fn admit(
+    site: &Site,
+    device: u16,
+    bytes: &Bytes,
+    offload: Offload,
+) -> Result<Admitted, DropReason> {
+    let relay = site.relay();
+    let entrance = relay.entrance(DeviceId(device)).expect("the device is planned");
+    relay.admit(entrance, &Frame { offload, ..bytes.view() }).map(|arrival| arrival.admitted)
+}
+
+#[test]
+fn a_thousand_c_tags_are_one_tag_and_payload() {
+    let bytes = nested(0x8100, 5);
+    assert_eq!(site_of_mtu(1500).send(1, &bytes), Err(Giant));
+    assert_eq!(site_of_mtu(4037).send(1, &bytes), Err(Giant));
+    assert_eq!(site_of_mtu(4038).send(1, &bytes), Ok(vec![2, LINK]));
+    let site = site_of_mtu(9000);
+    let admitted = site.arrive(1, &bytes).unwrap().admitted;
+    assert_eq!(admitted.vid.get(), 5);
+    // The access port's copy loses the one tag that was looked at.
+    let inside = [&bytes.0[..12], &bytes.0[16..]].concat();
+    assert_eq!(site.copy(&admitted, 2, &bytes).unwrap().0, inside);
+    assert_eq!(site.copy(&admitted, LINK, &bytes).unwrap().0, bytes.0);
+}
+
+#[test]
+fn what_is_left_to_do_behind_a_thousand_tags_is_not_searched_for() {
+    let site = site_of_mtu(9000);
+    let transport = 14 + 4 * 1000 + 20;
+    let partial = |start| Checksum::Partial { start, offset: 16 };
+    let tcp4 = Segmentation::Tcp4 { size: 1000, ecn: Ecn::Without };
+    let tcp6 = Segmentation::Tcp6 { size: 1000, ecn: Ecn::Without };
+    let udp = Segmentation::Udp { size: 1000 };
+    let (none, visible) = (Segmentation::None, 14 + 4 * 2);
+    let rows = [
+        // The sum may begin anywhere behind the two tags that are walked.
+        (partial(visible - 1), none, Err(OffloadInvalid)),
+        (partial(visible), none, Ok(())),
+        (partial(transport), none, Ok(())),
+        (partial(transport + 9), none, Err(OffloadInvalid)),
+        (partial(transport), tcp4, Err(OffloadInvalid)),
+        (partial(transport), tcp6, Err(OffloadInvalid)),
+        (Checksum::Partial { start: transport, offset: 6 }, udp, Err(OffloadInvalid)),
+        (partial(visible + 20), tcp4, Err(OffloadInvalid)),
+        (Checksum::Unknown, tcp4, Err(OffloadInvalid)),
+    ];
+    for (checksum, segmentation, expected) in rows {
+        let offload = Offload { checksum, segmentation };
+        let from_vm = admit(&site, 1, &nested(0x8100, 5), offload).map(drop);
+        assert_eq!(from_vm, expected, "{offload:?}");
+        let from_link = admit(&site, LINK, &nested(0x88a8, 300), offload).map(drop);
+        assert_eq!(from_link, expected, "{offload:?} from the link");
+    }
+}
+
+#[test]
+fn of_a_thousand_s_tags_the_first_names_the_channel_and_goes() {
+    let site = site_of_mtu(9000);
+    assert_eq!(site.send(1, &nested(0x88a8, 300)), Err(TagNotAllowed));
+    assert_eq!(site_of_mtu(1500).send(1, &nested(0x88a8, 300)), Err(Giant));
+    assert_eq!(site_of_mtu(1500).send(LINK, &nested(0x88a8, 300)), Err(Giant));
+    assert_eq!(site.send(LINK, &nested(0x88a8, 400)), Err(UnknownSvid));
+    for (svid, receiver) in [(300, 3), (1, 1)] {
+        let bytes = nested(0x88a8, svid);
+        let arrival = site.arrive(LINK, &bytes).unwrap();
+        assert_eq!(arrival.admitted.vid.get(), 0, "what is behind is opaque");
+        let inside = [&bytes.0[..12], &bytes.0[16..]].concat();
+        assert_eq!(site.copy(&arrival.admitted, receiver, &bytes).unwrap().0, inside);
+    }
 }
