@@ -533,5 +533,7 @@ impl std::fmt::Debug for Fdb {
     }
 }
 
+#[cfg(all(test, loom))]
+mod loom_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
