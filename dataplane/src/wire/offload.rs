@@ -494,10 +494,10 @@ mod tests {
         // One that is not cut fits if it is short enough itself.
         let single = Specimen::tcp(1448, 9000);
         assert_eq!(judge(&single, &single.offload()), Ok(()));
-        let many = Specimen::tcp(1281, 10);
-        let error = OffloadError::TooManySegments { segments: 129 };
+        let many = Specimen::tcp(2561, 10);
+        let error = OffloadError::TooManySegments { segments: 257 };
         assert_eq!(judge(&many, &many.offload()), Err(error));
-        let enough = Specimen::tcp(1280, 10);
+        let enough = Specimen::tcp(2560, 10);
         assert_eq!(judge(&enough, &enough.offload()), Ok(()));
         let (frame, offload) = (specimen.frame(), specimen.offload());
         let error = OffloadError::TooLong { length: 65_537 };
@@ -517,7 +517,7 @@ mod tests {
         let large = deep(3000, 1345);
         let error = OffloadError::SegmentTooLarge { length: 1501, mtu: 1500 };
         assert_eq!(judge(&large, &large.offload()), Err(error));
-        let many = deep(2000, 10);
+        let many = deep(3000, 10);
         assert!(matches!(judge(&many, &many.offload()), Err(OffloadError::TooManySegments { .. })));
     }
 

@@ -78,7 +78,7 @@ pub struct Parts {
 }
 
 /// A worker's signs of life, for the watchdog and for `hairpin workers`.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Progress {
     /// Breaths so far.
     pub breaths: AtomicU64,
@@ -96,6 +96,14 @@ pub enum Doing {
     Serving(DeviceId),
     /// Asleep, or ended.
     Sleeping,
+}
+
+impl Default for Progress {
+    /// Of a worker that has not begun.
+    fn default() -> Progress {
+        let serving = AtomicU32::new(Progress::NOTHING);
+        Progress { breaths: AtomicU64::new(0), sleeps: AtomicU64::new(0), serving }
+    }
 }
 
 impl Progress {
