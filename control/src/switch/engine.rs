@@ -365,6 +365,10 @@ impl Engine {
             Event::Lost(device) => self.note_lost(device),
             Event::Quarantined { device, cause } => {
                 let Some((name, device)) = self.device_mut(device) else { return };
+                // What is told late may be of a device that was replaced, or released.
+                if device.attached.condition() != Condition::Quarantined {
+                    return;
+                }
                 device.last_error = format!("serving it failed: {cause}");
                 tracing::error!(
                     port = name,

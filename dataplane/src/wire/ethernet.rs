@@ -292,8 +292,9 @@ mod tests {
     fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
         let tpid =
             prop::sample::select(vec![TPID_C, TPID_S, TPID_C, TPID_S, TPID_E, TPID_VN, 0x0800]);
+        let whole = |(tpid, tci): (u16, u16)| [tpid.to_be_bytes(), tci.to_be_bytes()].concat();
         let tag = prop_oneof![
-            8 => (tpid, any::<u16>()).prop_map(|(tpid, tci)| [tpid.to_be_bytes(), tci.to_be_bytes()].concat()),
+            8 => (tpid, any::<u16>()).prop_map(whole),
             1 => proptest::collection::vec(any::<u8>(), 0..5),
         ];
         let stack = proptest::collection::vec(tag, 0..8).prop_map(|tags| frame(&tags.concat()));
@@ -310,7 +311,9 @@ mod tests {
             bytes in any_bytes(), at in 0..44_usize, tags_max in 0..6_usize
         ) {
             prop_assert_eq!(outer(&bytes, at), spelled(&bytes, at));
-            let is_tag = |&tag: &usize| matches!(spelled(&bytes, 12 + 4 * tag), Outer::C(_) | Outer::S(_));
+            let is_tag = |&tag: &usize| {
+                matches!(spelled(&bytes, 12 + 4 * tag), Outer::C(_) | Outer::S(_))
+            };
             let tags = (0..tags_max).take_while(is_tag).count();
             prop_assert_eq!(network_offset(&bytes, tags_max), 14 + 4 * tags);
         }
