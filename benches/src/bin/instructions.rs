@@ -30,7 +30,7 @@ const COUNTED: [Counted; 5] = [
         scope: Scope::Program,
         frames: 128_000,
         what: "relay: admit, decide, egress; registered unicast",
-        instructions_max: 310.0,
+        instructions_max: 302.0,
     },
     Counted {
         program: "learned_count",
@@ -38,7 +38,7 @@ const COUNTED: [Counted; 5] = [
         scope: Scope::Function("*switch_once*"),
         frames: 128_000,
         what: "the same to one of 1,000 learned addresses",
-        instructions_max: 400.0,
+        instructions_max: 440.0,
     },
     Counted {
         program: "learned_count",
@@ -46,7 +46,7 @@ const COUNTED: [Counted; 5] = [
         scope: Scope::Function("*switch_once*"),
         frames: 128_000,
         what: "the same to one of 1,000,000 learned addresses",
-        instructions_max: 400.0,
+        instructions_max: 440.0,
     },
     Counted {
         program: "breath_count",
@@ -62,7 +62,7 @@ const COUNTED: [Counted; 5] = [
         scope: Scope::Function("*breathe_once*"),
         frames: 100,
         what: "whole breath, a 64 KiB frame cut into 45 segments and summed",
-        instructions_max: 400_000.0,
+        instructions_max: 440.000.0,
     },
 ];
 
