@@ -4,15 +4,17 @@
 #![allow(clippy::unwrap_used)]
 
 mod daemon;
+mod means;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 
 use daemon::{
-    Daemon, HAIRPIN, LOCAL, Place, assert_frames_pass, eventually, in_own_network, ip, is_root,
-    port, stderr, stdout,
+    Daemon, HAIRPIN, LOCAL, Place, assert_frames_pass, eventually, in_own_network, ip, port,
+    stderr, stdout,
 };
+use means::has_means;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -181,7 +183,7 @@ fn with_taps(place: &Place) -> Daemon {
 
 #[test]
 fn ports_on_taps_are_shown_and_set() {
-    if !is_root("ports_on_taps_are_shown_and_set") {
+    if !has_means("ports_on_taps_are_shown_and_set") {
         return;
     }
     let place = Place::new();
@@ -218,7 +220,7 @@ const APPLIED: &str = "the configuration was applied";
 
 #[test]
 fn taps_are_swapped_and_renamed_in_one_apply_without_being_opened_anew() {
-    if !is_root("taps_are_swapped_and_renamed_in_one_apply_without_being_opened_anew") {
+    if !has_means("taps_are_swapped_and_renamed_in_one_apply_without_being_opened_anew") {
         return;
     }
     for workers in ["", "workers = [0, 1]\n"] {
@@ -267,7 +269,7 @@ fn taps_are_swapped_and_renamed_in_one_apply_without_being_opened_anew() {
 
 #[test]
 fn a_swap_beside_a_device_that_cannot_be_opened_changes_nothing() {
-    if !is_root("a_swap_beside_a_device_that_cannot_be_opened_changes_nothing") {
+    if !has_means("a_swap_beside_a_device_that_cannot_be_opened_changes_nothing") {
         return;
     }
     let place = Place::new();
@@ -326,7 +328,7 @@ fn write_mtu(place: &Place, mtu: &str) {
 
 #[test]
 fn a_changed_mtu_reaches_the_netdevs_wherever_they_are() {
-    if !is_root("a_changed_mtu_reaches_the_netdevs_wherever_they_are") {
+    if !has_means("a_changed_mtu_reaches_the_netdevs_wherever_they_are") {
         return;
     }
     let place = Place::new();
@@ -350,7 +352,7 @@ fn a_changed_mtu_reaches_the_netdevs_wherever_they_are() {
 
 #[test]
 fn an_mtu_that_cannot_be_set_is_refused_and_others_are_set_back() {
-    if !is_root("an_mtu_that_cannot_be_set_is_refused_and_others_are_set_back") {
+    if !has_means("an_mtu_that_cannot_be_set_is_refused_and_others_are_set_back") {
         return;
     }
     let place = Place::new();
@@ -369,7 +371,7 @@ fn an_mtu_that_cannot_be_set_is_refused_and_others_are_set_back() {
 
 #[test]
 fn a_deleted_tap_is_made_again() {
-    if !is_root("a_deleted_tap_is_made_again") {
+    if !has_means("a_deleted_tap_is_made_again") {
         return;
     }
     let place = Place::new();
@@ -385,7 +387,7 @@ fn a_deleted_tap_is_made_again() {
 
 #[test]
 fn others_may_read_but_not_write() {
-    if !is_root("others_may_read_but_not_write") {
+    if !has_means("others_may_read_but_not_write") {
         return;
     }
     let place = Place::new();

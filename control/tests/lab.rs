@@ -3,8 +3,10 @@
 // Helpers of tests are tests: a failure there is the message.
 #![allow(clippy::unwrap_used)]
 
+mod means;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use means::has_means;
 use rustix::process::{Pid, Signal, geteuid, kill_process, kill_process_group};
 use serde_json::Value;
 
@@ -34,14 +37,7 @@ fn turn() -> MutexGuard<'static, ()> {
 
 /// A turn for a test that needs root; where everything must run, it fails without.
 fn turn_of_root(test: &str) -> Option<MutexGuard<'static, ()>> {
-    let all = std::env::var("HAIRPIN_TESTS").is_ok_and(|tests| tests == "all");
-    if geteuid().is_root() {
-        return Some(turn());
-    }
-    assert!(!all, "{test} needs root, and HAIRPIN_TESTS=all forbids to skip it");
-    // Not by a macro of the print family, whose output the harness keeps to itself.
-    let _ = writeln!(std::io::stderr(), "skipped {test}: network namespaces and TAPs need root");
-    None
+    has_means(test).then(turn)
 }
 
 /// A lab in a process group of its own, as a shell would start it; its group is killed

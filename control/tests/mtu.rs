@@ -4,6 +4,8 @@
 // Helpers of tests are tests: a failure there is the message.
 #![allow(clippy::unwrap_used)]
 
+mod means;
+
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::process::Command;
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use hairpin::config::{self, Desired};
 use hairpin::switch::Switch;
+use means::has_means;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Far longer than anything here takes, however busy the machine is.
@@ -55,12 +58,9 @@ device = { tap = { interface = "tap3" } }
 struct Network(String);
 
 impl Network {
-    /// Nothing, with the reason printed, for an ordinary user.
-    fn new() -> Option<Network> {
-        if !rustix::process::geteuid().is_root() {
-            let all = std::env::var("HAIRPIN_TESTS").is_ok_and(|value| value == "all");
-            assert!(!all, "HAIRPIN_TESTS=all, but network namespaces need root");
-            println!("skipped: network namespaces need root");
+    /// Nothing, with the reason told, where that is not to be had.
+    fn new(test: &str) -> Option<Network> {
+        if !has_means(test) {
             return None;
         }
         let name = format!("hp-{}-mtu", std::process::id());
@@ -105,7 +105,9 @@ fn with_link_mtu(bytes: u32) -> Desired {
 
 #[test]
 fn ports_have_the_mtu_of_the_netdev_that_their_link_is() {
-    let Some(network) = Network::new() else { return };
+    let Some(network) = Network::new("ports_have_the_mtu_of_the_netdev_that_their_link_is") else {
+        return;
+    };
     network.enter();
     for (interface, bytes) in [("up0", 9000), ("far0", 4000)] {
         ip(&format!("tuntap add dev {interface} mode tap vnet_hdr"));

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod daemon;
+mod means;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -11,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
-use daemon::{HAIRPIN, PATIENCE, is_root};
+use daemon::{HAIRPIN, PATIENCE};
+use means::has_means;
 use tempfile::TempDir;
 
 /// Ends the output of each command.
@@ -137,7 +139,7 @@ fn lasting(command: &str, output: &[String]) -> Vec<String> {
 
 #[test]
 fn the_readmes_session_with_the_daemon_is_true() {
-    if !is_root("the_readmes_session_with_the_daemon_is_true") {
+    if !has_means("the_readmes_session_with_the_daemon_is_true") {
         return;
     }
     let steps = session();

@@ -4,13 +4,15 @@
 #![allow(clippy::unwrap_used)]
 
 mod daemon;
+mod means;
 
-use daemon::{LOCAL, Place, assert_frames_pass, in_own_network, is_root, port};
+use daemon::{LOCAL, Place, assert_frames_pass, in_own_network, port};
+use means::has_means;
 use rustix::process::Signal;
 
 #[test]
 fn taps_made_before_serve_one_and_two_workers() {
-    if !is_root("taps_made_before_serve_one_and_two_workers") {
+    if !has_means("taps_made_before_serve_one_and_two_workers") {
         return;
     }
     // One queue, as `ip tuntap add` has it unless asked for more; several; not there.

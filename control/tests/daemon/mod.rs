@@ -4,14 +4,14 @@
 #![allow(dead_code)]
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, geteuid, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -134,19 +134,6 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < patience, "{what} does not come to pass");
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// Whether to run a test that needs root; where everything must run, it fails.
-pub fn is_root(test: &str) -> bool {
-    let root = geteuid().is_root();
-    let all = std::env::var("HAIRPIN_TESTS").is_ok_and(|tests| tests == "all");
-    assert!(root || !all, "{test} needs root, and HAIRPIN_TESTS=all forbids to skip it");
-    if !root {
-        // Not by a macro of the print family, whose output the harness keeps to itself.
-        let _ =
-            writeln!(std::io::stderr(), "skipped {test}: TAPs in a network namespace need root");
-    }
-    root
 }
 
 /// A host-local link.

@@ -9,13 +9,13 @@ use rustix::thread::UnshareFlags;
 /// leaves there goes with it. Skips it, saying so, without root – but fails
 /// where `HAIRPIN_TESTS=all` asks for every test.
 pub(crate) fn in_own_network(test: impl FnOnce() + Send + 'static) {
-    if !rustix::process::geteuid().is_root() {
+    if let Some(lacking) = lacking() {
         let demanded = std::env::var_os("HAIRPIN_TESTS").is_some_and(|value| value == "all");
-        assert!(!demanded, "HAIRPIN_TESTS=all, but network namespaces need root");
+        assert!(!demanded, "HAIRPIN_TESTS=all, but {lacking}");
         let current = std::thread::current();
         let test = current.name().unwrap_or("a test");
         // What the printing macros write is shown for tests that fail only.
-        let _ = writeln!(std::io::stderr(), "skipped {test}: network namespaces need root");
+        let _ = writeln!(std::io::stderr(), "skipped {test}: {lacking}");
         return;
     }
     let thread = std::thread::spawn(|| {
@@ -29,6 +29,15 @@ pub(crate) fn in_own_network(test: impl FnOnce() + Send + 'static) {
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
     }
+}
+
+/// What a network of its own needs and this process has not.
+fn lacking() -> Option<&'static str> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("network namespaces need root");
+    }
+    let ip = Command::new("ip").arg("-V").output();
+    ip.is_err().then_some("network namespaces need `ip` (Debian package iproute2)")
 }
 
 /// Runs `ip` with these words in this thread's namespace.

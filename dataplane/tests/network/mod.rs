@@ -22,6 +22,9 @@ pub fn in_own_network(test: impl FnOnce() + Send + 'static) {
     if !rustix::process::geteuid().is_root() {
         return skip("network namespaces need root");
     }
+    if Command::new("ip").arg("-V").output().is_err() {
+        return skip("network namespaces need `ip` (Debian package iproute2)");
+    }
     // The bed sweeps namespaces of such names whose process is gone.
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let name = format!("hp-{}-breath{number}", std::process::id());
