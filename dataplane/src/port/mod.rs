@@ -7,14 +7,17 @@
 //!
 //! * [`memory`] — in-process, for tests, the lab and embedding.
 //! * [`tap`] — a TAP whose file side is ours and whose netdev is the guest's.
+//! * [`packet`] — a netdev that somebody else owns.
 //! * [`vhost_user`] — a VM's virtqueues; so far the queues, which the measuring wire uses.
 //! * [`fault`], [`pcap`] — middlewares around a memory port; [`pcapng`] is the
 //!   format of what the latter writes.
 //! * [`software`] — what an egress device lacks, done in software.
 
+mod failures;
 pub mod fault;
 mod frame_ring;
 pub mod memory;
+pub mod packet;
 pub mod pcap;
 pub mod pcapng;
 pub mod software;
@@ -130,6 +133,8 @@ pub enum Receiver {
     Memory(memory::MemoryReceiver),
     /// A queue of a TAP.
     Tap(tap::TapReceiver),
+    /// A queue of somebody else's netdev.
+    Packet(packet::PacketReceiver),
     /// In-process, with faults.
     Fault(Box<fault::FaultReceiver>),
     /// In-process, recorded.
@@ -141,6 +146,7 @@ macro_rules! each_receiver {
         match $self {
             Receiver::Memory($receiver) => $body,
             Receiver::Tap($receiver) => $body,
+            Receiver::Packet($receiver) => $body,
             Receiver::Fault($receiver) => $body,
             Receiver::Pcap($receiver) => $body,
         }
@@ -186,6 +192,8 @@ pub enum Transmitter {
     Memory(memory::MemoryTransmitter),
     /// A queue of a TAP.
     Tap(tap::TapTransmitter),
+    /// A queue of somebody else's netdev.
+    Packet(packet::PacketTransmitter),
     /// In-process, with faults.
     Fault(Box<fault::FaultTransmitter>),
     /// In-process, recorded.
@@ -197,6 +205,7 @@ macro_rules! each_transmitter {
         match $self {
             Transmitter::Memory($transmitter) => $body,
             Transmitter::Tap($transmitter) => $body,
+            Transmitter::Packet($transmitter) => $body,
             Transmitter::Fault($transmitter) => $body,
             Transmitter::Pcap($transmitter) => $body,
         }

@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::failures::Failures;
 use super::{Arena, Armed, Departure, Opened, Received, Receiver, Transmitter};
 use crate::frame::{Batch, FRAME_BYTES_MAX, Room};
 use crate::ledger::DropReason;
@@ -33,8 +34,6 @@ pub const QUEUES_MAX: usize = 256;
 const ALIGNMENT_BYTES: usize = 64;
 /// One byte more than a frame may have, so that a longer one is noticed.
 const READ_BYTES: usize = FRAME_BYTES_MAX + 1;
-/// Reads that fail in a row, one each breath, before the queue is left alone.
-const FAILURES_MAX: u32 = 64;
 
 const OFFLOADS: libc::c_uint =
     libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
@@ -215,7 +214,9 @@ pub enum TapError {
         interface: String,
     },
     /// There is such an interface, but no TAP.
-    #[error("interface `{interface}` is not a TAP: choose another name, or delete that interface")]
+    #[error(
+        "interface `{interface}` is not a TAP: choose another name, or use device `packet` for it"
+    )]
     NotATap {
         /// As configured.
         interface: String,
@@ -426,8 +427,7 @@ impl Opening<'_> {
 pub struct TapReceiver {
     queue: Arc<Queue>,
     hint: RegionHint,
-    /// Reads that failed since the last one that did not.
-    failures: u32,
+    failures: Failures,
 }
 
 /// What became of one read.
@@ -440,7 +440,11 @@ enum Read {
 
 impl TapReceiver {
     fn new(queue: &Arc<Queue>) -> TapReceiver {
-        TapReceiver { queue: Arc::clone(queue), hint: RegionHint::default(), failures: 0 }
+        TapReceiver {
+            queue: Arc::clone(queue),
+            hint: RegionHint::default(),
+            failures: Failures::default(),
+        }
     }
 
     /// See [`Receiver::receive`]. Frames lie one behind the other in the arena.
@@ -450,32 +454,19 @@ impl TapReceiver {
         while batch.room() == Room::More && start + READ_BYTES <= arena.bytes {
             match self.read(arena, batch, start) {
                 Read::Frame { bytes } => {
-                    self.failures = 0;
+                    self.failures.end();
                     start += bytes.next_multiple_of(ALIGNMENT_BYTES);
                 }
                 Read::Nothing => {
-                    self.failures = 0;
+                    self.failures.end();
                     return Received::Drained;
                 }
-                Read::Failed => return self.note_failure(batch),
+                Read::Failed => return self.failures.note(batch),
                 Read::Gone if start > 0 => return Received::Drained,
                 Read::Gone => return Received::Lost,
             }
         }
         Received::More
-    }
-
-    /// The kernel lets go of a frame that it cannot hand over: it is counted, and
-    /// reading goes on in the next breath.
-    #[cold]
-    fn note_failure(&mut self, batch: &mut Batch) -> Received {
-        batch.reject(DropReason::ReadError);
-        self.failures += 1;
-        if self.failures < FAILURES_MAX {
-            return Received::Drained;
-        }
-        self.failures = 0;
-        Received::Failing
     }
 
     /// Reads one frame to `start` in the arena.
@@ -557,6 +548,7 @@ impl TapTransmitter {
 
 #[cfg(test)]
 mod tests {
+    use super::super::failures::FAILURES_MAX;
     use super::super::testing::{depart, ethernet, frames};
     use super::*;
     use crate::sys::netns::{in_own_network, ip};

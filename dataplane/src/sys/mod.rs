@@ -6,17 +6,22 @@
 //! * [`virtqueue`] — the device's half of split and packed rings.
 //! * [`published`] — one pointer, read by workers, replaced by control (QSBR).
 //! * [`lane`] — a transmitter that one worker owns, or several share.
-//! * [`packet_socket`] — frames as one netdev sees them (AF_PACKET).
+//! * [`packet_socket`], [`packet_queue`] — frames as one netdev sees them (AF_PACKET): to
+//!   watch it, and to have it as a port.
+//! * [`bpf`], [`netdev`] — programs on netdevs, and what the kernel says of these.
 //! * [`spsc`] — a ring of values from one thread to another.
 //! * [`prefetch`], [`huge`] — cache lines asked for early, large tables on huge pages.
 //! * [`tun`] — the kernel's TUN/TAP driver.
 
 #![allow(unsafe_code)]
 
+pub mod bpf;
 mod copy;
 pub mod huge;
 pub mod lane;
 pub mod memory;
+pub mod netdev;
+pub mod packet_queue;
 pub mod packet_socket;
 pub mod prefetch;
 pub mod published;

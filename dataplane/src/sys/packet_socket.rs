@@ -14,7 +14,7 @@ pub const VIRTIO_NET_HEADER_BYTES: usize = 10;
 /// What may queue up in the kernel before a reader comes, in bytes.
 const RECEIVE_QUEUE_BYTES: usize = 16 << 20;
 /// Room for the one control message asked for.
-const CONTROL_BYTES: usize = 64;
+pub(super) const CONTROL_BYTES: usize = 64;
 
 /// What stands before each frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,10 +129,10 @@ impl AsFd for PacketSocket {
 
 /// Control messages begin with a `cmsghdr`, whose alignment this has.
 #[repr(align(8))]
-struct Control([u8; CONTROL_BYTES]);
+pub(super) struct Control(pub(super) [u8; CONTROL_BYTES]);
 
 /// The tag in the auxiliary data of a received message.
-fn stripped_tag(message: &libc::msghdr) -> Option<(u16, u16)> {
+pub(super) fn stripped_tag(message: &libc::msghdr) -> Option<(u16, u16)> {
     // SAFETY: `message` is as recvmsg(2) left it: its control buffer lives, is aligned, and
     // msg_controllen says how much of it is filled.
     let header = unsafe { libc::CMSG_FIRSTHDR(message).as_ref() }?;
@@ -154,7 +154,7 @@ fn stripped_tag(message: &libc::msghdr) -> Option<(u16, u16)> {
     Some((tpid, data.tp_vlan_tci))
 }
 
-fn set_option(fd: &OwnedFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+pub(super) fn set_option(fd: &OwnedFd, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     // SAFETY: the kernel reads a c_int at the pointer, which is to one that lives.
     let status = unsafe {
         libc::setsockopt(
@@ -169,7 +169,7 @@ fn set_option(fd: &OwnedFd, option: libc::c_int, value: libc::c_int) -> io::Resu
 }
 
 /// Binds to all protocols of the netdev of that index.
-fn bind(fd: &OwnedFd, index: u32) -> io::Result<()> {
+pub(super) fn bind(fd: &OwnedFd, index: u32) -> io::Result<()> {
     let address = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
         sll_protocol: (libc::ETH_P_ALL as u16).to_be(),

@@ -49,6 +49,12 @@ impl InterfaceName {
         sound.then_some(InterfaceName(bytes))
     }
 
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.0.split(|&byte| byte == 0).next().unwrap_or_default()
+    }
+
     fn request(self, value: &[u8]) -> Request {
         let mut request = Request { name: self.0, value: [0; 24] };
         request.value[..value.len()].copy_from_slice(value);

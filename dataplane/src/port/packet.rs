@@ -1,0 +1,785 @@
+//! A netdev that somebody else owns: libvirt's vnetN, Xen's vifD.N, a container's veth.
+//!
+//! Frames come and go by packet sockets with a virtio-net header, one system call each,
+//! into the worker's [`Arena`] and out of the sender's memory directly. What the netdev
+//! receives must not reach the host's own stack as well: a tc program behind the sockets
+//! drops it, and goes when we go.
+//!
+//! When the netdev is deleted, or moved to another network namespace, its sockets are
+//! bound to nothing: [`Received::Lost`]. When it is merely down, receiving finds nothing
+//! and sending fails: [`DropReason::DeviceError`].
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::io::Errno;
+
+use super::failures::Failures;
+use super::{Arena, Armed, Departure, Opened, Received, Receiver, Transmitter};
+use crate::frame::{Batch, FRAME_BYTES_MAX, Room};
+use crate::ledger::DropReason;
+use crate::sys::bpf::{Link, Program};
+use crate::sys::memory::RegionHint;
+use crate::sys::netdev::{self, Admin, Description};
+use crate::sys::packet_queue::{HEADER_BYTES, Message, Queue};
+use crate::sys::tun::InterfaceName;
+use crate::wire::ethernet::{ADDRESSES_BYTES, TAG_BYTES};
+use crate::wire::offload::{Capabilities, Offload};
+use crate::wire::virtio_net;
+
+/// Frames are laid into the arena on cache lines.
+const ALIGNMENT_BYTES: usize = 64;
+/// One byte more than a frame may have, so that a longer one is noticed.
+const READ_BYTES: usize = FRAME_BYTES_MAX + 1;
+/// Queues a group of packet sockets can have (`PACKET_FANOUT_MAX` is more).
+pub const QUEUES_MAX: usize = 256;
+
+/// What is to be opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// The interface's name, 1 to 15 bytes.
+    pub interface: String,
+    /// Queues, 1 to [`QUEUES_MAX`]: one receiver and one transmitter each.
+    pub queues: usize,
+    /// What to do with an interface that the host itself uses.
+    pub hosts_own: HostsOwn,
+}
+
+/// What to do with an interface that carries addresses of the host's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HostsOwn {
+    /// It is refused: the host would lose them.
+    #[default]
+    Refuse,
+    /// It is taken over.
+    TakeOver,
+}
+
+/// An opened netdev.
+#[derive(Debug)]
+pub struct PacketDevice {
+    /// One per queue.
+    pub receivers: Vec<PacketReceiver>,
+    /// One per queue, in the same order, on the same socket.
+    pub transmitters: Vec<PacketTransmitter>,
+    /// What the kernel takes: everything.
+    pub capabilities: Capabilities,
+    /// The interface's MTU in bytes when it was opened.
+    pub mtu: u32,
+    index: u32,
+}
+
+impl From<PacketDevice> for Opened {
+    fn from(device: PacketDevice) -> Opened {
+        Opened {
+            receivers: device.receivers.into_iter().map(Receiver::Packet).collect(),
+            transmitters: device.transmitters.into_iter().map(Transmitter::Packet).collect(),
+            capabilities: device.capabilities,
+        }
+    }
+}
+
+/// A share of an opened netdev: its sockets, and the program behind them, stay as long as
+/// a share or a queue of it is left.
+#[derive(Clone, Debug)]
+pub struct Share {
+    sockets: Vec<Arc<Socket>>,
+    index: u32,
+}
+
+impl Share {
+    /// The device once more, on the same sockets, for another owner: nothing is closed or
+    /// lost on the way. Each frame is received by one of the owners only, so the former
+    /// one must no longer be served.
+    #[must_use]
+    pub fn reuse(&self) -> Opened {
+        let sockets = self.sockets.iter();
+        let receivers = sockets.clone().map(PacketReceiver::new).map(Receiver::Packet).collect();
+        let transmitter = |socket| PacketTransmitter { socket: Arc::clone(socket) };
+        let transmitters = sockets.map(transmitter).map(Transmitter::Packet).collect();
+        Opened { receivers, transmitters, capabilities: Capabilities::ALL }
+    }
+
+    /// Whether the netdev is still there. Its receivers say so too, but for one whose
+    /// transmitter was told first: the kernel tells a socket once.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.sockets.iter().all(|socket| socket.queue.is_bound())
+    }
+
+    /// The interface's MTU in bytes, whatever its name is now; nothing if it is gone.
+    #[must_use]
+    pub fn mtu(&self) -> Option<u32> {
+        netdev::describe_index(self.index).ok().map(|found| found.mtu)
+    }
+
+    /// Frames that found a socket's receive queue full since it was opened.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.sockets.iter().map(|socket| socket.lost()).sum()
+    }
+}
+
+impl PacketDevice {
+    /// A share of it.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        let sockets = self.receivers.iter().map(|receiver| Arc::clone(&receiver.socket)).collect();
+        Share { sockets, index: self.index }
+    }
+}
+
+/// Why a netdev could not be opened. Each names the interface and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum PacketError {
+    /// Not a name for an interface.
+    #[error(
+        "packet.interface `{interface}` is no interface name: give 1 to 15 printable ASCII characters without space, `/`, `:` and `%`"
+    )]
+    NameInvalid {
+        /// As configured.
+        interface: String,
+    },
+    /// A number of queues that no device has.
+    #[error("packet `{interface}`: queues = {queues} is not in 1..={QUEUES_MAX}: correct it")]
+    QueuesInvalid {
+        /// As configured.
+        interface: String,
+        /// As configured.
+        queues: usize,
+    },
+    /// There is no such interface yet.
+    #[error("interface `{interface}` is not there: it is taken as soon as it appears")]
+    Absent {
+        /// As configured.
+        interface: String,
+    },
+    /// It is down.
+    #[error(
+        "interface `{interface}` is down: it is taken as soon as its owner brings it up (`ip link set {interface} up`)"
+    )]
+    Down {
+        /// As configured.
+        interface: String,
+    },
+    /// A privilege is missing.
+    #[error(
+        "packet `{interface}`: not permitted to {step}: run with CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF"
+    )]
+    NotPermitted {
+        /// As configured.
+        interface: String,
+        /// What was to be done.
+        step: &'static str,
+    },
+    /// It is the host's own.
+    #[error(
+        "interface `{interface}` carries {address}, which the host would lose: remove its addresses, or set take-over = true"
+    )]
+    HostsOwn {
+        /// As configured.
+        interface: String,
+        /// One of its addresses.
+        address: std::net::IpAddr,
+    },
+    /// It is a port of something else.
+    #[error(
+        "interface `{interface}` is a port of another, of index {master}: take it out (`ip link set {interface} nomaster`)"
+    )]
+    Enslaved {
+        /// As configured.
+        interface: String,
+        /// The index of the bridge, bond or other interface whose it is.
+        master: u32,
+    },
+    /// A setting was refused.
+    #[error("packet `{interface}`: cannot {step}: {source}; correct the configuration or the host")]
+    Refused {
+        /// As configured.
+        interface: String,
+        /// What was to be done.
+        step: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl PacketError {
+    /// Whether the netdev's owner may still bring it: the port waits.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, PacketError::Absent { .. } | PacketError::Down { .. })
+    }
+}
+
+/// Opens a netdev as [`Config`] says, in this thread's network namespace.
+///
+/// # Errors
+/// [`PacketError`]; nothing is left behind then.
+pub fn open(config: &Config) -> Result<PacketDevice, PacketError> {
+    let opening = Opening::new(config)?;
+    let Description { index, mtu, .. } = opening.describe()?;
+    let queues = opening.queues(index)?;
+    // Last: from here on the host's stack gets nothing more of the netdev.
+    let curtain = Arc::new(opening.draw_curtain(index)?);
+    let socket = |queue| {
+        let curtain = Arc::clone(&curtain);
+        Arc::new(Socket { queue, lost: AtomicU64::new(0), _curtain: curtain })
+    };
+    let sockets: Vec<Arc<Socket>> = queues.into_iter().map(socket).collect();
+    Ok(PacketDevice {
+        receivers: sockets.iter().map(PacketReceiver::new).collect(),
+        transmitters: sockets.into_iter().map(|socket| PacketTransmitter { socket }).collect(),
+        capabilities: Capabilities::ALL,
+        mtu,
+        index,
+    })
+}
+
+/// What the steps of opening need.
+struct Opening<'c> {
+    config: &'c Config,
+    name: InterfaceName,
+}
+
+impl Opening<'_> {
+    fn new(config: &Config) -> Result<Opening<'_>, PacketError> {
+        let interface = || config.interface.clone();
+        let name = InterfaceName::new(&config.interface)
+            .ok_or_else(|| PacketError::NameInvalid { interface: interface() })?;
+        if !(1..=QUEUES_MAX).contains(&config.queues) {
+            let queues = config.queues;
+            return Err(PacketError::QueuesInvalid { interface: interface(), queues });
+        }
+        Ok(Opening { config, name })
+    }
+
+    fn interface(&self) -> String {
+        self.config.interface.clone()
+    }
+
+    fn step<T>(&self, step: &'static str, result: io::Result<T>) -> Result<T, PacketError> {
+        let interface = || self.interface();
+        result.map_err(|source| match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => {
+                PacketError::NotPermitted { interface: interface(), step }
+            }
+            Some(libc::ENODEV | libc::ENXIO) => PacketError::Absent { interface: interface() },
+            _ => PacketError::Refused { interface: interface(), step, source },
+        })
+    }
+
+    /// The interface, if it is there, up, and free: neither the host's own stack nor a
+    /// bridge or bond has it.
+    fn describe(&self) -> Result<Description, PacketError> {
+        let found = self.step("find it", netdev::describe(self.name))?;
+        let interface = || self.interface();
+        if found.admin == Admin::Down {
+            return Err(PacketError::Down { interface: interface() });
+        }
+        if let Some(master) = found.master {
+            return Err(PacketError::Enslaved { interface: interface(), master });
+        }
+        let addresses = netdev::global_addresses(&self.config.interface);
+        let addresses = self.step("read its addresses", addresses)?;
+        match (addresses.first(), self.config.hosts_own) {
+            (Some(&address), HostsOwn::Refuse) => {
+                Err(PacketError::HostsOwn { interface: interface(), address })
+            }
+            _ => Ok(found),
+        }
+    }
+
+    /// The sockets, each flow of the netdev's frames to one of them.
+    fn queues(&self, index: u32) -> Result<Vec<Queue>, PacketError> {
+        let mut queues: Vec<Queue> = Vec::with_capacity(self.config.queues);
+        let mut group = None;
+        for _ in 0..self.config.queues {
+            let queue = self.step("open a packet socket", Queue::open())?;
+            self.step("bind a packet socket", queue.bind(index))?;
+            if self.config.queues > 1 {
+                let step = "share its frames among packet sockets";
+                match group {
+                    None => group = Some(self.step(step, queue.found_group())?),
+                    Some(group) => self.step(step, queue.join(group))?,
+                }
+            }
+            queues.push(queue);
+        }
+        Ok(queues)
+    }
+
+    /// The program that keeps frames from the host's own stack.
+    fn draw_curtain(&self, index: u32) -> Result<Link, PacketError> {
+        let program = self.step("load a program that drops frames", Program::drop_all())?;
+        let link = Link::tcx_ingress(&program, index);
+        self.step("attach a program to its ingress (Linux 6.6 or newer)", link)
+    }
+}
+
+/// A socket, and the program that keeps what it receives from the host's own stack.
+#[derive(Debug)]
+struct Socket {
+    queue: Queue,
+    /// Frames that found its receive queue full, as far as the kernel was asked.
+    lost: AtomicU64,
+    _curtain: Arc<Link>,
+}
+
+impl Socket {
+    /// The kernel counts from one question to the next.
+    fn lost(&self) -> u64 {
+        let more = self.queue.take_lost().unwrap_or(0).into();
+        self.lost.fetch_add(more, Ordering::Relaxed) + more
+    }
+}
+
+/// What the netdev receives.
+#[derive(Debug)]
+pub struct PacketReceiver {
+    socket: Arc<Socket>,
+    hint: RegionHint,
+    failures: Failures,
+}
+
+/// What became of one read.
+enum Read {
+    Frame {
+        bytes: usize,
+    },
+    Nothing,
+    /// The kernel could not hand a frame over.
+    Failed,
+    /// The netdev is gone.
+    Gone,
+}
+
+impl PacketReceiver {
+    fn new(socket: &Arc<Socket>) -> PacketReceiver {
+        let (hint, failures) = (RegionHint::default(), Failures::default());
+        PacketReceiver { socket: Arc::clone(socket), hint, failures }
+    }
+
+    /// See [`Receiver::receive`]. Frames lie one behind the other in the arena.
+    pub fn receive(&mut self, arena: &mut Arena, batch: &mut Batch) -> Received {
+        batch.begin(&arena.memory);
+        let mut start = 0;
+        while batch.room() == Room::More && start + TAG_BYTES + READ_BYTES <= arena.bytes {
+            match self.read(arena, batch, start) {
+                Read::Frame { bytes } => {
+                    self.failures.end();
+                    start += bytes.next_multiple_of(ALIGNMENT_BYTES);
+                }
+                Read::Nothing => {
+                    self.failures.end();
+                    return Received::Drained;
+                }
+                Read::Failed => return self.failures.note(batch),
+                // Told once only, so at once, whatever came before it.
+                Read::Gone => return Received::Lost,
+            }
+        }
+        Received::More
+    }
+
+    /// Reads one frame to `start` in the arena, behind room for a tag.
+    #[inline]
+    fn read(&mut self, arena: &Arena, batch: &mut Batch, start: usize) -> Read {
+        let mut header = [0; HEADER_BYTES];
+        let address = (start + TAG_BYTES) as u64;
+        let Some(place) = arena.memory.place(&mut self.hint, address, READ_BYTES as u32) else {
+            return Read::Nothing;
+        };
+        let message = match self.socket.queue.receive(&mut header, place) {
+            Ok(message) => message,
+            Err(Errno::AGAIN | Errno::INTR) => return Read::Nothing,
+            Err(error) => return self.failed(error),
+        };
+        match virtio_net::decode_legacy(&header) {
+            _ if message.bytes > FRAME_BYTES_MAX => batch.reject(DropReason::Giant),
+            Ok(offload) => self.push(arena, batch, start, message, offload),
+            Err(_) => batch.reject(DropReason::OffloadInvalid),
+        }
+        Read::Frame { bytes: TAG_BYTES + message.bytes.max(1) }
+    }
+
+    /// Adds a frame, with the tag that the kernel took out of it.
+    #[inline]
+    fn push(
+        &mut self,
+        arena: &Arena,
+        batch: &mut Batch,
+        start: usize,
+        message: Message,
+        offload: Offload,
+    ) {
+        let bytes = message.bytes as u32;
+        let Some(tag) = message.tag.filter(|_| message.bytes >= ADDRESSES_BYTES) else {
+            return batch.push(&mut self.hint, &[((start + TAG_BYTES) as u64, bytes)], offload);
+        };
+        self.insert_tag(arena, start, tag);
+        let piece = (start as u64, bytes + TAG_BYTES as u32);
+        batch.push(&mut self.hint, &[piece], offload.shifted(TAG_BYTES as i16));
+    }
+
+    /// Moves a frame's addresses into the room before them, and writes the tag behind.
+    fn insert_tag(&mut self, arena: &Arena, start: usize, (tpid, tci): (u16, u16)) {
+        let bytes = (ADDRESSES_BYTES + TAG_BYTES) as u32;
+        let Some(place) = arena.memory.place(&mut self.hint, start as u64, bytes) else { return };
+        let mut head = [0; ADDRESSES_BYTES + TAG_BYTES];
+        let (_, addresses) = place.split(TAG_BYTES);
+        addresses.read(&mut head[..ADDRESSES_BYTES]);
+        head[ADDRESSES_BYTES..ADDRESSES_BYTES + 2].copy_from_slice(&tpid.to_be_bytes());
+        head[ADDRESSES_BYTES + 2..].copy_from_slice(&tci.to_be_bytes());
+        place.write(&head);
+    }
+
+    /// What an error means: a netdev that went down comes up again by itself, one that
+    /// was deleted or moved away does not.
+    #[cold]
+    fn failed(&self, error: Errno) -> Read {
+        match error {
+            _ if !self.socket.queue.is_bound() => Read::Gone,
+            Errno::NETDOWN => Read::Nothing,
+            _ => Read::Failed,
+        }
+    }
+
+    /// See [`Receiver::release`].
+    pub fn release(&mut self, batch: &mut Batch) {
+        batch.end();
+    }
+
+    /// See [`Receiver::arm`]: the socket is readable as long as frames wait, so waiting
+    /// for it (level-triggered) is looking again.
+    pub fn arm(&mut self) -> Armed {
+        Armed::Asleep
+    }
+
+    /// See [`Receiver::disarm`].
+    pub fn disarm(&mut self) {}
+
+    /// See [`Receiver::wake_fd`].
+    #[must_use]
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.socket.queue.as_fd()
+    }
+}
+
+/// What the netdev sends.
+#[derive(Debug)]
+pub struct PacketTransmitter {
+    socket: Arc<Socket>,
+}
+
+impl PacketTransmitter {
+    /// See [`Transmitter::transmit`]. The one copy is the kernel's.
+    pub fn transmit(&mut self, departures: &mut [Departure<'_>]) {
+        for departure in departures.iter_mut().filter(|departure| departure.fate.is_ok()) {
+            departure.fate = self.send(departure);
+        }
+    }
+
+    #[inline]
+    fn send(&self, departure: &Departure<'_>) -> Result<(), DropReason> {
+        let offload = match departure.offload {
+            Offload::NONE => [0; HEADER_BYTES],
+            offload => virtio_net::encode_legacy(&offload, departure.header),
+        };
+        match self.socket.queue.send(&offload, departure.header, departure.body) {
+            Ok(()) => Ok(()),
+            Err(Errno::AGAIN | Errno::NOBUFS) => Err(DropReason::RxRingFull),
+            Err(Errno::MSGSIZE) => Err(DropReason::MtuExceeded),
+            Err(_) => Err(DropReason::DeviceError),
+        }
+    }
+
+    /// See [`Transmitter::room`]: the kernel does not tell.
+    #[must_use]
+    pub fn room(&mut self, wanted: usize, _: usize) -> usize {
+        wanted
+    }
+
+    /// See [`Transmitter::ring`]: sending is the doorbell.
+    pub fn ring(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec};
+
+    use super::super::testing::{depart, ethernet, frames};
+    use super::*;
+    use crate::sys::netns::{in_own_network, ip};
+    use crate::sys::packet_socket::{Direction, Format, PacketSocket};
+    use crate::wire::offload::{Checksum, Ecn, Segmentation};
+
+    fn config(interface: &str, queues: usize) -> Config {
+        Config { interface: interface.to_owned(), queues, hosts_own: HostsOwn::Refuse }
+    }
+
+    /// A veth pair: `a0` is the port's, `b0` the guest's.
+    fn pair() -> PacketDevice {
+        pair_of(1)
+    }
+
+    fn pair_of(queues: usize) -> PacketDevice {
+        ip("link add a0 type veth peer name b0");
+        ip("link set a0 up");
+        ip("link set b0 up");
+        open(&config("a0", queues)).unwrap()
+    }
+
+    fn guest() -> PacketSocket {
+        let socket = PacketSocket::open("b0", Format::VirtioNet).unwrap();
+        socket.set_patience(Some(std::time::Duration::from_secs(10))).unwrap();
+        socket
+    }
+
+    fn transmit(
+        device: &mut PacketDevice,
+        frame: &[u8],
+        offload: Offload,
+    ) -> Result<(), DropReason> {
+        let transmitter = &mut device.transmitters[0];
+        depart(&[frame.to_vec()], offload, |departures| transmitter.transmit(departures))[0]
+    }
+
+    /// Waits for frames of the tests' stations on any queue, then receives from all.
+    fn receive(device: &mut PacketDevice) -> Vec<(Vec<u8>, Offload)> {
+        let (mut arena, mut batch) = (Arena::new().unwrap(), Batch::new());
+        let mut all = Vec::new();
+        while all.is_empty() {
+            let fds = device.receivers.iter().map(PacketReceiver::wake_fd);
+            let mut fds: Vec<PollFd<'_>> =
+                fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+            let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+            assert!(rustix::event::poll(&mut fds, Some(&limit)).unwrap() > 0, "nothing came");
+            for receiver in &mut device.receivers {
+                receiver.receive(&mut arena, &mut batch);
+                let offloads = (0..batch.count()).map(|index| batch.offload(index));
+                let ours = frames(&batch).into_iter().zip(offloads);
+                all.extend(ours.filter(|(frame, _)| frame[6..11] == [2, 0, 0, 0, 0]));
+                receiver.release(&mut batch);
+            }
+        }
+        all
+    }
+
+    fn receive_once(device: &mut PacketDevice) -> (Received, usize) {
+        let (mut arena, mut batch) = (Arena::new().unwrap(), Batch::new());
+        let received = device.receivers[0].receive(&mut arena, &mut batch);
+        (received, batch.count())
+    }
+
+    /// A frame as the guest's socket takes it: nothing left to do.
+    fn plain(frame: &[u8]) -> Vec<u8> {
+        [&[0; HEADER_BYTES][..], frame].concat()
+    }
+
+    /// The next frame of the tests' stations that comes to the guest.
+    fn arrive(guest: &PacketSocket) -> Vec<u8> {
+        let mut buffer = vec![0; 70_000];
+        loop {
+            let received = guest.receive(&mut buffer).unwrap();
+            let frame = &buffer[HEADER_BYTES..received.length];
+            if received.direction == Direction::Incoming && frame[6..11] == [2, 0, 0, 0, 0] {
+                return frame.to_vec();
+            }
+        }
+    }
+
+    #[test]
+    fn frames_cross_both_ways_unchanged() {
+        in_own_network(|| {
+            let (mut device, guest) = (pair(), guest());
+            for length in [60, 127, 128, 129, 1000, 1514] {
+                let frame = ethernet(0xb, 0xa, length);
+                assert_eq!(transmit(&mut device, &frame, Offload::NONE), Ok(()));
+                assert!(arrive(&guest) == frame, "{length} bytes to the guest");
+                let frame = ethernet(0xa, 0xb, length);
+                guest.send(&plain(&frame)).unwrap();
+                assert_eq!(receive(&mut device), [(frame, Offload::NONE)]);
+            }
+            assert_eq!(receive_once(&mut device).1, 0, "nothing of what it sent comes back");
+        });
+    }
+
+    #[test]
+    fn tags_that_the_kernel_takes_out_are_put_back() {
+        in_own_network(|| {
+            let (mut device, guest) = (pair(), guest());
+            for tags in [&[0x8100_u16, 0x2005][..], &[0x88a8, 0xa064], &[0x88a8, 100, 0x8100, 7]] {
+                let mut frame = ethernet(0xa, 0xb, 100);
+                let bytes: Vec<u8> = tags.iter().flat_map(|word| word.to_be_bytes()).collect();
+                frame.splice(12..12, bytes);
+                guest.send(&plain(&frame)).unwrap();
+                assert_eq!(receive(&mut device), [(frame, Offload::NONE)], "{tags:x?}");
+            }
+        });
+    }
+
+    /// A TSO frame with `payload` bytes behind Ethernet, IPv4 and TCP headers.
+    fn tso(destination: u8, source: u8, payload: usize) -> (Vec<u8>, Offload) {
+        let mut frame = ethernet(destination, source, 14 + 20 + 20 + payload);
+        frame[12..14].copy_from_slice(&[0x08, 0x00]);
+        let [high, low] = ((40 + payload) as u16).to_be_bytes();
+        let header = [0x45, 0, high, low, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        frame[14..34].copy_from_slice(&header);
+        let sum = !crate::wire::checksum::Sum::of(&frame[14..34]).word();
+        frame[24..26].copy_from_slice(&sum.to_be_bytes());
+        frame[34..54].copy_from_slice(&[
+            0x12, 0x34, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0,
+        ]);
+        let offload = Offload {
+            checksum: Checksum::Partial { start: 34, offset: 16 },
+            segmentation: Segmentation::Tcp4 { size: 1448, ecn: Ecn::Without },
+        };
+        (frame, offload)
+    }
+
+    #[test]
+    fn a_tso_frame_crosses_in_one_piece_both_ways() {
+        in_own_network(|| {
+            let (mut device, guest) = (pair(), guest());
+            for payload in [2000, 14_480, 65_481] {
+                let (frame, offload) = tso(0xb, 0xa, payload);
+                assert_eq!(transmit(&mut device, &frame, offload), Ok(()));
+                assert!(arrive(&guest) == frame, "{payload} bytes to the guest");
+                let (frame, offload) = tso(0xa, 0xb, payload);
+                let header = virtio_net::encode_legacy(&offload, &frame);
+                guest.send(&[&header[..], &frame].concat()).unwrap();
+                let got = receive(&mut device);
+                assert_eq!((got.len(), got[0].1), (1, offload));
+                assert!(got[0].0 == frame, "{payload} bytes from the guest");
+            }
+        });
+    }
+
+    #[test]
+    fn the_host_s_own_stack_gets_nothing_until_the_port_goes() {
+        in_own_network(|| {
+            let device = pair();
+            let guest = guest();
+            // What would answer it, were it to get there.
+            ip("addr add 192.0.2.1/24 dev a0");
+            let mut ask = ethernet(0, 0xb, 42);
+            ask[..6].fill(0xff);
+            ask[12..14].copy_from_slice(&[0x08, 0x06]);
+            ask[14..22].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, 1]);
+            let sender = [2, 0, 0, 0, 0, 0xb, 192, 0, 2, 2];
+            ask[22..32].copy_from_slice(&sender);
+            ask[32..42].copy_from_slice(&[0, 0, 0, 0, 0, 0, 192, 0, 2, 1]);
+            let answered = || {
+                guest.set_patience(Some(std::time::Duration::from_millis(300))).unwrap();
+                guest.send(&plain(&ask)).unwrap();
+                let mut buffer = vec![0; 2000];
+                std::iter::from_fn(|| {
+                    guest.receive(&mut buffer).ok().map(|it| (it, buffer.clone()))
+                })
+                .any(|(it, bytes)| {
+                    it.direction == Direction::Incoming
+                        && bytes[HEADER_BYTES..][12..14] == [0x08, 0x06]
+                })
+            };
+            assert!(!answered());
+            drop(device);
+            assert!(answered(), "the interface is the host's again");
+        });
+    }
+
+    #[test]
+    fn a_netdev_that_is_deleted_or_moved_is_lost_and_one_that_is_down_is_not() {
+        in_own_network(|| {
+            let mut device = pair();
+            let frame = ethernet(0xb, 0xa, 60);
+            ip("link set a0 down");
+            assert_eq!(transmit(&mut device, &frame, Offload::NONE), Err(DropReason::DeviceError));
+            assert_eq!(receive_once(&mut device), (Received::Drained, 0));
+            ip("link set a0 up");
+            let guest = guest();
+            assert_eq!(transmit(&mut device, &frame, Offload::NONE), Ok(()));
+            assert_eq!(arrive(&guest), frame);
+            let frame = ethernet(0xa, 0xb, 60);
+            guest.send(&plain(&frame)).unwrap();
+            assert_eq!(receive(&mut device), [(frame.clone(), Offload::NONE)]);
+            ip("link del a0");
+            let mut fds = [PollFd::from_borrowed_fd(device.receivers[0].wake_fd(), PollFlags::IN)];
+            let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+            assert_eq!(rustix::event::poll(&mut fds, Some(&limit)), Ok(1), "the loss wakes");
+            assert_eq!(receive_once(&mut device), (Received::Lost, 0));
+            assert_eq!(transmit(&mut device, &frame, Offload::NONE), Err(DropReason::DeviceError));
+        });
+    }
+
+    #[test]
+    fn several_queues_share_the_frames_and_each_sends() {
+        in_own_network(|| {
+            let (mut device, guest) = (pair_of(4), guest());
+            for source in 32..64 {
+                let frame = ethernet(0xa, source, 100);
+                guest.send(&plain(&frame)).unwrap();
+                assert_eq!(receive(&mut device), [(frame, Offload::NONE)], "once, on one queue");
+            }
+            for queue in 0..4 {
+                let frame = ethernet(0xb, 0xa, 60 + queue);
+                let transmitter = &mut device.transmitters[queue];
+                let fates = depart(std::slice::from_ref(&frame), Offload::NONE, |departures| {
+                    transmitter.transmit(departures);
+                });
+                assert_eq!(fates, [Ok(())]);
+                assert_eq!(arrive(&guest), frame);
+            }
+        });
+    }
+
+    #[test]
+    fn what_is_too_long_for_the_cable_is_dropped_by_name() {
+        in_own_network(|| {
+            let mut device = pair();
+            let frame = ethernet(0xb, 0xa, 1519);
+            assert_eq!(transmit(&mut device, &frame, Offload::NONE), Err(DropReason::MtuExceeded));
+        });
+    }
+
+    #[test]
+    fn every_error_of_opening_names_interface_and_remedy() {
+        in_own_network(|| {
+            let failed = |interface: &str, queues| {
+                let error = open(&config(interface, queues)).unwrap_err();
+                assert!(error.to_string().contains(&format!("`{interface}`")), "{error}");
+                error
+            };
+            assert!(matches!(failed("a/b", 1), PacketError::NameInvalid { .. }));
+            assert!(matches!(failed("a0", 0), PacketError::QueuesInvalid { .. }));
+            assert!(matches!(failed("a0", 1), PacketError::Absent { .. }));
+            ip("link add a0 type veth peer name b0");
+            assert!(matches!(failed("a0", 1), PacketError::Down { .. }));
+            assert!(failed("a0", 1).may_pass());
+            ip("link set a0 up");
+            ip("addr add 192.0.2.1/24 dev a0");
+            assert!(matches!(failed("a0", 1), PacketError::HostsOwn { .. }));
+            open(&Config { hosts_own: HostsOwn::TakeOver, ..config("a0", 1) }).unwrap();
+            ip("addr flush dev a0");
+            ip("link add br0 type bridge");
+            ip("link set a0 master br0");
+            assert!(matches!(failed("a0", 1), PacketError::Enslaved { .. }));
+        });
+    }
+
+    #[test]
+    fn without_privilege_opening_is_refused_with_the_remedy() {
+        in_own_network(|| {
+            use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+            ip("link add a0 type veth peer name b0");
+            ip("link set a0 up");
+            let mut sets = capabilities(None).unwrap();
+            sets.effective = CapabilitySet::empty();
+            set_capabilities(None, sets).unwrap();
+            let error = open(&config("a0", 1)).unwrap_err();
+            assert!(matches!(&error, PacketError::NotPermitted { .. }), "{error}");
+        });
+    }
+}

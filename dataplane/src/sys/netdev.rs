@@ -1,0 +1,304 @@
+//! What the kernel says of netdevs besides [`super::tun::Interfaces`]: what one is, whom
+//! it belongs to, its addresses, and when any of them changes (rtnetlink(7)).
+
+use std::ffi::CStr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+use std::ptr::NonNull;
+
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+
+use super::tun::InterfaceName;
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+const NLMSG_ERROR: u16 = 2;
+const NLM_F_REQUEST: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
+/// `RTMGRP_LINK`.
+const GROUP_LINK: u32 = 1;
+/// `struct nlmsghdr` and `struct ifinfomsg`.
+const HEADER_BYTES: usize = 16;
+const INFO_BYTES: usize = 16;
+/// Room for an answer: a link with many attributes takes some 2 KiB.
+const ANSWER_BYTES: usize = 32 * 1024;
+
+/// A netdev as the kernel describes it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Description {
+    /// Its index in this network namespace.
+    pub index: u32,
+    /// Whether it is up, as its owner wants it.
+    pub admin: Admin,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// The index of the bridge, bond or other netdev that it is a port of.
+    pub master: Option<u32>,
+}
+
+/// What a netdev's owner wants it to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admin {
+    /// Up.
+    Up,
+    /// Down.
+    Down,
+}
+
+/// Asks for a netdev of the calling thread's network namespace.
+///
+/// # Errors
+/// `ENODEV`: there is none of this name.
+pub fn describe(name: InterfaceName) -> io::Result<Description> {
+    ask(&request(0, name.bytes()))
+}
+
+/// The same by its index, whatever its name is now.
+///
+/// # Errors
+/// `ENODEV`: there is none of this index.
+pub fn describe_index(index: u32) -> io::Result<Description> {
+    ask(&request(index, &[]))
+}
+
+fn ask(request: &[u8]) -> io::Result<Description> {
+    let socket = rustix::net::socket_with(
+        AddressFamily::NETLINK,
+        SocketType::RAW,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    rustix::net::send(&socket, request, SendFlags::empty())?;
+    let mut answer = vec![0; ANSWER_BYTES];
+    let (length, _) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())?;
+    understand(&answer[..length])
+}
+
+/// `RTM_GETLINK` by index, or by name if that is 0.
+fn request(index: u32, name: &[u8]) -> Vec<u8> {
+    let attribute_bytes = if name.is_empty() { 0 } else { 4 + name.len() + 1 };
+    let length = HEADER_BYTES + INFO_BYTES + attribute_bytes.next_multiple_of(4);
+    let mut message = Vec::with_capacity(length);
+    message.extend((length as u32).to_ne_bytes());
+    message.extend(RTM_GETLINK.to_ne_bytes());
+    message.extend(NLM_F_REQUEST.to_ne_bytes());
+    message.resize(HEADER_BYTES + 4, 0);
+    message.extend(index.to_ne_bytes());
+    message.resize(HEADER_BYTES + INFO_BYTES, 0);
+    if !name.is_empty() {
+        message.extend((attribute_bytes as u16).to_ne_bytes());
+        message.extend(IFLA_IFNAME.to_ne_bytes());
+        message.extend(name);
+    }
+    message.resize(length, 0);
+    message
+}
+
+/// The first message of an answer.
+fn understand(answer: &[u8]) -> io::Result<Description> {
+    let cut = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    let kind = answer.get(4..6).ok_or_else(cut)?;
+    let word = |at: usize| word_at(answer, at).ok_or_else(cut);
+    match u16::from_ne_bytes([kind[0], kind[1]]) {
+        RTM_NEWLINK => {}
+        NLMSG_ERROR => {
+            let error = word(HEADER_BYTES)?.cast_signed();
+            return Err(io::Error::from_raw_os_error(-error));
+        }
+        other => return Err(io::Error::other(format!("message {other} in place of a link"))),
+    }
+    let length = (word(0)? as usize).min(answer.len());
+    let up = word(HEADER_BYTES + 8)? & libc::IFF_UP as u32 != 0;
+    let attributes = answer.get(HEADER_BYTES + INFO_BYTES..length).ok_or_else(cut)?;
+    let find = |wanted| attributes_of(attributes).find(|(kind, _)| *kind == wanted);
+    let number = |wanted| find(wanted).and_then(|(_, value)| word_at(value, 0));
+    Ok(Description {
+        index: word(HEADER_BYTES + 4)?,
+        admin: if up { Admin::Up } else { Admin::Down },
+        mtu: number(IFLA_MTU).ok_or_else(cut)?,
+        master: number(IFLA_MASTER),
+    })
+}
+
+fn word_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// The attributes (kind, value) that lie one behind the other.
+fn attributes_of(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let head = bytes.get(..4)?;
+        let length = usize::from(u16::from_ne_bytes([head[0], head[1]]));
+        let kind = u16::from_ne_bytes([head[2], head[3]]);
+        let value = bytes.get(4..length)?;
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some((kind, value))
+    })
+}
+
+/// Hears of every change to netdevs of the network namespace in which it was opened.
+#[derive(Debug)]
+pub struct Changes(OwnedFd);
+
+impl Changes {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// Those of socket(2) and bind(2).
+    pub fn open() -> io::Result<Changes> {
+        let flags = SocketFlags::CLOEXEC;
+        let socket =
+            rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+        rustix::net::bind(&socket, &SocketAddrNetlink::new(0, GROUP_LINK))?;
+        Ok(Changes(socket))
+    }
+
+    /// Whether anything has changed since the last call; what, is asked of [`describe`].
+    /// Does not wait. However many changes there were, they are one; so are those that
+    /// came too fast to be told one by one (`ENOBUFS`).
+    #[must_use]
+    pub fn take(&self) -> News {
+        let mut message = [0; 1024];
+        let mut news = News::None;
+        loop {
+            match rustix::net::recv(&self.0, &mut message[..], RecvFlags::DONTWAIT) {
+                Ok(_) | Err(rustix::io::Errno::NOBUFS) => news = News::Changed,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(_) => return news,
+            }
+        }
+    }
+}
+
+/// What [`Changes`] tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum News {
+    /// Nothing has changed.
+    None,
+    /// Something has.
+    Changed,
+}
+
+/// The addresses of a netdev of the calling thread's network namespace, link-local ones
+/// left out: with these it is in use by the host's own stack.
+///
+/// # Errors
+/// Those of getifaddrs(3).
+pub fn global_addresses(interface: &str) -> io::Result<Vec<IpAddr>> {
+    let list = AddressList::new()?;
+    let ours = list.iter().filter(|entry| name(entry) == interface.as_bytes());
+    Ok(ours.filter_map(address).filter(|address| !is_link_local(address)).collect())
+}
+
+fn is_link_local(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+/// The list that getifaddrs(3) makes.
+struct AddressList(Option<NonNull<libc::ifaddrs>>);
+
+impl AddressList {
+    fn new() -> io::Result<AddressList> {
+        let mut first = std::ptr::null_mut();
+        // SAFETY: the call writes one pointer, to a list that is ours until freed.
+        match unsafe { libc::getifaddrs(&raw mut first) } {
+            0 => Ok(AddressList(NonNull::new(first))),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &libc::ifaddrs> {
+        let mut next = self.0;
+        std::iter::from_fn(move || {
+            // SAFETY: every element of the list lives, unchanged, until `self` is dropped.
+            let entry = unsafe { next?.as_ref() };
+            next = NonNull::new(entry.ifa_next);
+            Some(entry)
+        })
+    }
+}
+
+impl Drop for AddressList {
+    fn drop(&mut self) {
+        if let Some(first) = self.0 {
+            // SAFETY: the list is getifaddrs's, and no reference into it is left.
+            unsafe { libc::freeifaddrs(first.as_ptr()) };
+        }
+    }
+}
+
+fn name(entry: &libc::ifaddrs) -> &[u8] {
+    // SAFETY: the list's names end with a zero and live as long as the entry.
+    unsafe { CStr::from_ptr(entry.ifa_name) }.to_bytes()
+}
+
+fn address(entry: &libc::ifaddrs) -> Option<IpAddr> {
+    let socket = NonNull::new(entry.ifa_addr)?;
+    // SAFETY: a sockaddr of the list begins with its family.
+    match i32::from(unsafe { socket.as_ref() }.sa_family) {
+        libc::AF_INET => {
+            // SAFETY: a sockaddr of this family is a whole sockaddr_in.
+            let address = unsafe { socket.cast::<libc::sockaddr_in>().read_unaligned() };
+            Some(Ipv4Addr::from_bits(u32::from_be(address.sin_addr.s_addr)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: a sockaddr of this family is a whole sockaddr_in6.
+            let address = unsafe { socket.cast::<libc::sockaddr_in6>().read_unaligned() };
+            Some(Ipv6Addr::from(address.sin6_addr.s6_addr).into())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::netns::{in_own_network, ip};
+
+    #[test]
+    fn a_netdev_is_described_and_its_changes_are_heard_of() {
+        in_own_network(|| {
+            let name = |text| InterfaceName::new(text).unwrap();
+            let missing = describe(name("a0")).unwrap_err();
+            assert_eq!(missing.raw_os_error(), Some(libc::ENODEV));
+            let changes = Changes::open().unwrap();
+            assert_eq!(changes.take(), News::None);
+            ip("link add a0 mtu 1400 type veth peer name b0");
+            assert_eq!(changes.take(), News::Changed);
+            assert_eq!(changes.take(), News::None);
+            let a0 = describe(name("a0")).unwrap();
+            assert_eq!((a0.admin, a0.mtu, a0.master), (Admin::Down, 1400, None));
+            ip("link add br0 type bridge");
+            ip("link set a0 master br0 up");
+            let a0 = describe(name("a0")).unwrap();
+            let br0 = describe(name("br0")).unwrap();
+            assert_eq!((a0.admin, a0.master), (Admin::Up, Some(br0.index)));
+        });
+    }
+
+    #[test]
+    fn link_local_addresses_do_not_count() {
+        in_own_network(|| {
+            ip("link add a0 type veth peer name b0");
+            std::fs::write("/proc/sys/net/ipv6/conf/a0/disable_ipv6", "0").unwrap();
+            ip("addr add fe80::7/64 dev a0");
+            ip("link set a0 up");
+            assert_eq!(global_addresses("a0").unwrap(), Vec::<IpAddr>::new());
+            ip("addr add 192.0.2.7/24 dev a0");
+            ip("addr add 2001:db8::7/64 dev a0 nodad");
+            let mut found = global_addresses("a0").unwrap();
+            found.sort();
+            let wanted: [IpAddr; 2] =
+                [Ipv4Addr::new(192, 0, 2, 7).into(), "2001:db8::7".parse().unwrap()];
+            assert_eq!(found, wanted);
+            assert!(global_addresses("b0").unwrap().is_empty());
+        });
+    }
+}
