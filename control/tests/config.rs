@@ -4,7 +4,8 @@
 // Helpers of tests are tests: a failure there is the message.
 #![allow(clippy::unwrap_used)]
 
-use hairpin::config::{self, VlanConfig};
+use hairpin::config::{self, DeviceConfig, VlanConfig};
+use hairpin_dataplane::port::packet::HostsOwn;
 use hairpin_dataplane::wire::{SVid, VlanId};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -67,6 +68,37 @@ fn the_example_is_right() {
 }
 
 #[test]
+fn somebody_else_s_interface_is_named_and_perhaps_taken_over() {
+    let port = |device: &str| {
+        format!(
+            "[[link]]\nname = \"up0\"\nrole = \"station\"\n[[port]]\nname = \"vm1\"\n\
+             channel = \"up0\"\nmode = \"veb\"\ndevice = {{ packet = {device} }}\n"
+        )
+    };
+    let read = |device| config::parse(&port(device)).unwrap().ports()[0].device.clone();
+    let wanted = |hosts_own| DeviceConfig::Packet { interface: "vnet3".to_owned(), hosts_own };
+    assert_eq!(read("{ interface = \"vnet3\" }"), wanted(HostsOwn::Refuse));
+    assert_eq!(read("{ interface = \"vnet3\", take-over = true }"), wanted(HostsOwn::TakeOver));
+    for (device, refusal) in [
+        ("7", "device: packet is not a table"),
+        ("{}", "device packet: interface: it is missing; write interface = \"vnet3\""),
+        ("{ interface = \"vnet3\", mode = \"auto\" }", "mode: unknown key"),
+        (
+            "{ interface = \"vnet3\", take-over = 1 }",
+            "take-over: 1 is neither; write true or false",
+        ),
+        ("{ interface = \"a/b\" }", "interface: \"a/b\" is not an interface name"),
+    ] {
+        let refused = refusals(&port(device));
+        assert!(refused.starts_with("line 8: port vm1") && refused.contains(refusal), "{refused}");
+    }
+    let twice = port("{ interface = \"vnet3\" }")
+        + "[[port]]\nname = \"vm2\"\nchannel = \"up0\"\nmode = \"veb\"\n\
+           device = { tap = { interface = \"vnet3\" } }\n";
+    assert!(refusals(&twice).contains("interface \"vnet3\" is already that of port vm1"));
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let errors = config::load("/nonexistent/hairpin.toml".as_ref()).unwrap_err().to_string();
     assert_eq!(
@@ -109,7 +141,7 @@ line 9: link up0: role: "statoin" is not a role (did you mean station?); write s
 line 10: link up0: mtu: 20 is out of range; write a number from 68 to 65521
 line 13: port vm1: chanel: unknown key (did you mean channel?); known keys are name, channel, bridge, mode, device, mac, vlan, learn-limit, admin
 line 14: port vm1: mode: "vebb" is not a mode (did you mean veb?); write veb, vepa, private or direct
-line 15: port vm1: device: vhost-user is not supported by this version; supported now: { tap = { interface = "tap1" } }
+line 15: port vm1: device: vhost-user is not supported by this version; supported now: { tap = { interface = "tap1" } } and { packet = { interface = "vnet3" } }
 line 16: port vm1: vlan: access: 4095 is not a VLAN; write a number from 1 to 4094 (0 means no VLAN, 4095 is reserved)
 line 17: port vm1: mac: 01:00:5e:00:00:01 is a group address; write an address with an even first octet: stations own no group address
 line 17: port vm1: mac: "zero" is not a MAC address; write six octets as "52:54:00:00:00:01"

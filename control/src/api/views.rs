@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use hairpin_dataplane::ledger::{DropReason, Side, Totals};
+use hairpin_dataplane::port::packet::HostsOwn;
 use hairpin_dataplane::snapshot::{Addresses, Admin, Mode, ReflectiveRelay};
 use hairpin_proto::v1;
 
@@ -201,6 +202,10 @@ fn device(device: &DeviceConfig) -> v1::Device {
     let kind = match device {
         DeviceConfig::Tap { interface } => {
             v1::device::Kind::Tap(v1::Tap { interface: interface.clone() })
+        }
+        DeviceConfig::Packet { interface, hosts_own } => {
+            let take_over = *hosts_own == HostsOwn::TakeOver;
+            v1::device::Kind::Packet(v1::Packet { interface: interface.clone(), take_over })
         }
         DeviceConfig::Memory(_) => v1::device::Kind::Memory(v1::Memory {}),
     };

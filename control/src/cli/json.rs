@@ -108,6 +108,9 @@ fn device(device: Option<&v1::Device>) -> Value {
     match device.and_then(|device| device.kind.as_ref()) {
         None => Value::Null,
         Some(v1::device::Kind::Tap(tap)) => json!({ "tap": { "interface": tap.interface } }),
+        Some(v1::device::Kind::Packet(packet)) => json!({
+            "packet": { "interface": packet.interface, "take_over": packet.take_over },
+        }),
         Some(v1::device::Kind::Memory(_)) => json!({ "memory": {} }),
     }
 }

@@ -62,6 +62,7 @@ pub fn device(device: Option<&v1::Device>) -> String {
     match device.and_then(|device| device.kind.as_ref()) {
         None => "-".to_owned(),
         Some(v1::device::Kind::Tap(tap)) => format!("tap {}", tap.interface),
+        Some(v1::device::Kind::Packet(packet)) => format!("packet {}", packet.interface),
         Some(v1::device::Kind::Memory(_)) => "memory".to_owned(),
     }
 }

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hairpin_dataplane::port::memory;
+use hairpin_dataplane::port::packet::HostsOwn;
 use hairpin_dataplane::snapshot::{Admin, Mode, ReflectiveRelay};
 use hairpin_dataplane::wire::{Mac, SVid, VlanId};
 
@@ -197,8 +198,28 @@ pub enum DeviceConfig {
         /// The netdev's name, 1 to 15 bytes.
         interface: String,
     },
+    /// A netdev that somebody else owns.
+    Packet {
+        /// Its name, 1 to 15 bytes.
+        interface: String,
+        /// Whether it may carry addresses of the host's.
+        hosts_own: HostsOwn,
+    },
     /// In-process: for embedding only, never from a file.
     Memory(memory::Config),
+}
+
+impl DeviceConfig {
+    /// The netdev's name, if it has one.
+    #[must_use]
+    pub fn interface(&self) -> Option<&str> {
+        match self {
+            DeviceConfig::Tap { interface } | DeviceConfig::Packet { interface, .. } => {
+                Some(interface)
+            }
+            DeviceConfig::Memory(_) => None,
+        }
+    }
 }
 
 /// A tagged channel.

@@ -11,8 +11,8 @@ use super::desired::{
 };
 use super::nearest::hint;
 use super::{
-    At, BridgeConfig, ChannelConfig, Config, ConfigError, ConfigErrors, DeviceConfig, LinkRole,
-    MTU_MAX, MTU_MIN, MemberConfig, NamedBy, PortConfig,
+    At, BridgeConfig, ChannelConfig, Config, ConfigError, ConfigErrors, LinkRole, MTU_MAX, MTU_MIN,
+    MemberConfig, NamedBy, PortConfig,
 };
 
 /// Checks a configuration as a whole. References to objects in `unread` are not
@@ -129,8 +129,8 @@ impl Check<'_> {
             config.ports.iter().map(|port| (format!("port {}", port.name.value), &port.device));
         let mut seen: BTreeMap<&str, String> = BTreeMap::new();
         for (object, device) in links.chain(ports) {
-            let DeviceConfig::Tap { interface } = &device.value else { continue };
-            if let Some(first) = seen.get(interface.as_str()) {
+            let Some(interface) = device.value.interface() else { continue };
+            if let Some(first) = seen.get(interface) {
                 let problem = format!("interface {interface:?} is already that of {first}");
                 self.refuse(&object, "device", device.line, &problem, "give each its own");
             } else {

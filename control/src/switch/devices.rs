@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use hairpin_dataplane::ledger::Counters;
 use hairpin_dataplane::port::memory::{self, Endpoint};
+use hairpin_dataplane::port::packet::{self, HostsOwn};
 use hairpin_dataplane::port::{Attached, Condition, Opened, Receiver, tap};
 use hairpin_dataplane::snapshot::DeviceId;
 use hairpin_dataplane::sys::lane::{Access, Lane, TokenId};
+use hairpin_dataplane::wire::offload::Capabilities;
 
 use super::drops::DeviceDrops;
 use super::topology::Plugged;
@@ -93,7 +95,42 @@ pub struct Source {
     /// The MTU that it was asked to have.
     asked_mtu: Option<u32>,
     /// By which it can be had once more.
-    pub(super) tap: Option<tap::Share>,
+    pub(super) share: Option<Share>,
+}
+
+/// A share of an open device.
+#[derive(Clone, Debug)]
+pub enum Share {
+    /// Of a TAP.
+    Tap(tap::Share),
+    /// Of somebody else's netdev.
+    Packet(packet::Share),
+}
+
+impl Share {
+    /// A TAP's.
+    #[must_use]
+    pub fn tap(&self) -> Option<&tap::Share> {
+        match self {
+            Share::Tap(tap) => Some(tap),
+            Share::Packet(_) => None,
+        }
+    }
+
+    fn reuse(&self) -> Opened {
+        match self {
+            Share::Tap(tap) => tap.reuse(),
+            Share::Packet(packet) => packet.reuse(),
+        }
+    }
+
+    /// Where the kernel's counter of dropped frames stands.
+    fn drops_seen(&self) -> u64 {
+        match self {
+            Share::Tap(tap) => drops_seen(tap),
+            Share::Packet(packet) => packet.lost(),
+        }
+    }
 }
 
 impl Source {
@@ -104,11 +141,40 @@ impl Source {
             return None;
         }
         self.asked_mtu = wanted;
-        let tap = self.tap.as_ref().filter(|tap| tap.origin == tap::Origin::Created)?;
+        let tap = self.share.as_ref().and_then(Share::tap)?;
+        if tap.origin != tap::Origin::Created {
+            return None;
+        }
         let mtu = wanted.unwrap_or(MTU_DEFAULT);
         let before = self.mtu.replace(mtu);
         (before != Some(mtu)).then(|| Retune { tap: tap.clone(), mtu })
     }
+
+    /// Whether it is a netdev of somebody else's that went away.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(&self.share, Some(Share::Packet(packet)) if !packet.is_there())
+    }
+
+    /// Takes note of the MTU that somebody else's netdev has by now; says whether that is
+    /// another than before.
+    pub fn follow_mtu(&mut self) -> Followed {
+        let Some(Share::Packet(packet)) = &self.share else { return Followed::Same };
+        let now = packet.mtu();
+        match now.is_some() && std::mem::replace(&mut self.mtu, now) != now {
+            true => Followed::Another,
+            false => Followed::Same,
+        }
+    }
+}
+
+/// Whether a netdev's MTU changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Followed {
+    /// It did not.
+    Same,
+    /// It did.
+    Another,
 }
 
 /// An MTU that a netdev is to get.
@@ -144,6 +210,11 @@ pub struct Fresh {
 pub enum Way {
     /// It was opened.
     Opened,
+    /// It is not there yet.
+    Waiting {
+        /// For what, in a sentence.
+        problem: String,
+    },
     /// It was another's, and nothing was closed or lost on the way.
     HandedOver {
         /// As the other had it.
@@ -175,10 +246,13 @@ pub fn open(
                 format!("its memory could not be made: {error}; see ulimit and free memory")
             })?;
             let config = DeviceConfig::Memory(*config);
-            let source = Source { config, mtu: None, asked_mtu: mtu, tap: None };
+            let source = Source { config, mtu: None, asked_mtu: mtu, share: None };
             Ok(Fresh { opened, source, way: Way::Opened, drops_seen: 0 })
         }
         DeviceConfig::Tap { interface } => open_tap(interface, mtu, workers),
+        DeviceConfig::Packet { interface, hosts_own } => {
+            open_packet(interface, *hosts_own, mtu, workers)
+        }
     }
 }
 
@@ -271,8 +345,8 @@ impl Device {
     /// had twice.
     #[must_use]
     pub fn hand_over(&self) -> Option<Fresh> {
-        let tap = self.source.tap.as_ref()?;
-        let (opened, drops_seen) = (tap.reuse(), drops_seen(tap));
+        let share = self.source.share.as_ref()?;
+        let (opened, drops_seen) = (share.reuse(), share.drops_seen());
         let condition = self.attached.condition();
         let care = match self.care {
             Care::Retry { .. } => self.care,
@@ -293,6 +367,17 @@ impl Device {
 }
 
 impl Fresh {
+    /// The device, if it is there.
+    ///
+    /// # Errors
+    /// What it waits for.
+    pub fn there(self) -> Result<Fresh, String> {
+        match self.way {
+            Way::Waiting { problem } => Err(problem),
+            Way::Opened | Way::HandedOver { .. } => Ok(self),
+        }
+    }
+
     /// Gives it an id, counters, and a lane for each transmitter: a lane of its own
     /// for each worker where there are enough.
     #[must_use]
@@ -314,8 +399,10 @@ impl Fresh {
         let lanes = accesses.into_iter().zip(transmitters);
         let lanes = lanes.map(|(access, transmitter)| Lane::new(access, transmitter)).collect();
         let attached = Attached::new(id, name, counters, capabilities, lanes);
-        if let Way::HandedOver { condition, .. } = self.way {
-            attached.set_condition(condition);
+        match self.way {
+            Way::Opened => {}
+            Way::Waiting { .. } => attached.set_condition(Condition::Lost),
+            Way::HandedOver { condition, .. } => attached.set_condition(condition),
         }
         let (source, attached) = (self.source, Arc::new(attached));
         Ready { source, attached, receivers, way: self.way, drops_seen: self.drops_seen }
@@ -343,9 +430,39 @@ fn open_tap(interface: &str, mtu: Option<u32>, workers: usize) -> Result<Fresh, 
         config: DeviceConfig::Tap { interface: config.interface },
         mtu: Some(device.mtu),
         asked_mtu: mtu,
-        tap: Some(share),
+        share: Some(Share::Tap(share)),
     };
     Ok(Fresh { opened: device.into(), source, way: Way::Opened, drops_seen })
+}
+
+/// Somebody else's netdev may still come, or come up: until then its port waits.
+fn open_packet(
+    interface: &str,
+    hosts_own: HostsOwn,
+    mtu: Option<u32>,
+    workers: usize,
+) -> Result<Fresh, String> {
+    let queues = workers.clamp(1, packet::QUEUES_MAX);
+    let device_config = DeviceConfig::Packet { interface: interface.to_owned(), hosts_own };
+    let source = |mtu_now, share| Source {
+        config: device_config.clone(),
+        mtu: mtu_now,
+        asked_mtu: mtu,
+        share,
+    };
+    match packet::open(&packet::Config { interface: interface.to_owned(), queues, hosts_own }) {
+        Ok(device) => {
+            let source = source(Some(device.mtu), Some(Share::Packet(device.share())));
+            Ok(Fresh { opened: device.into(), source, way: Way::Opened, drops_seen: 0 })
+        }
+        Err(error) if error.may_pass() => {
+            let (receivers, transmitters) = (Vec::new(), Vec::new());
+            let opened = Opened { receivers, transmitters, capabilities: Capabilities::ALL };
+            let way = Way::Waiting { problem: error.to_string() };
+            Ok(Fresh { opened, source: source(None, None), way, drops_seen: 0 })
+        }
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Where the kernel's counter of dropped frames stands.

@@ -117,8 +117,8 @@ impl Diff {
     #[must_use]
     pub fn between(old: &Config, new: &Config) -> Diff {
         let mut changes = Vec::new();
-        let open_before = open_taps(old);
-        let mut open = open_taps(new);
+        let open_before = open_netdevs(old);
+        let mut open = open_netdevs(new);
         open.retain(|device| open_before.contains(device));
         let fields = changed_switch(&old.switch, &new.switch);
         if !fields.is_empty() {
@@ -156,10 +156,10 @@ fn changed_switch(old: &SwitchConfig, new: &SwitchConfig) -> Vec<&'static str> {
 }
 
 /// Devices that are handed over where another port or link wants them.
-fn open_taps(config: &Config) -> Vec<&DeviceConfig> {
+fn open_netdevs(config: &Config) -> Vec<&DeviceConfig> {
     let links = config.links.iter().filter_map(Object::device);
     let ports = config.ports.iter().filter_map(Object::device);
-    links.chain(ports).filter(|device| matches!(device, DeviceConfig::Tap { .. })).collect()
+    links.chain(ports).filter(|device| device.interface().is_some()).collect()
 }
 
 fn compare<T: Object>(old: &[T], new: &[T], open: &[&DeviceConfig], changes: &mut Vec<Change>) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hairpin_dataplane::port::{Attached, tap};
 
-use super::devices::Device;
+use super::devices::{Device, Share};
 use super::engine::Engine;
 
 /// What the kernel has dropped of what was sent to a port or link.
@@ -36,8 +36,12 @@ impl Device {
     /// Frames lost up to now, at a last look.
     #[must_use]
     pub fn final_drops(mut self) -> u64 {
-        let look = self.source.tap.as_ref().map(|tap| tap::device_drops(&[tap]));
-        look.into_iter().flatten().flatten().for_each(|now| self.drops.note(now));
+        let look = match &self.source.share {
+            Some(Share::Tap(tap)) => tap::device_drops(&[tap]).into_iter().flatten().next(),
+            Some(Share::Packet(packet)) => Some(packet.lost()),
+            None => None,
+        };
+        look.into_iter().for_each(|now| self.drops.note(now));
         self.drops.count
     }
 }
@@ -47,14 +51,22 @@ impl Device {
 pub struct Probe {
     name: String,
     attached: Arc<Attached>,
-    tap: tap::Share,
+    share: Share,
 }
 
 /// Looks at the kernel's counters; by device, where it stands.
 #[must_use]
 pub fn look(probes: Vec<Probe>) -> Vec<(String, Arc<Attached>, u64)> {
-    let taps: Vec<&tap::Share> = probes.iter().map(|probe| &probe.tap).collect();
-    let looks = tap::device_drops(&taps);
+    let taps: Vec<&tap::Share> = probes.iter().filter_map(|probe| probe.share.tap()).collect();
+    // One look for all TAPs: they may be in many namespaces.
+    let mut of_taps = tap::device_drops(&taps).into_iter();
+    let looks: Vec<Option<u64>> = probes
+        .iter()
+        .map(|probe| match &probe.share {
+            Share::Tap(_) => of_taps.next().flatten(),
+            Share::Packet(packet) => Some(packet.lost()),
+        })
+        .collect();
     let told = probes.into_iter().zip(looks);
     told.filter_map(|(probe, now)| Some((probe.name, probe.attached, now?))).collect()
 }
@@ -63,8 +75,8 @@ impl Engine {
     /// All devices whose losses the kernel counts.
     pub(super) fn probes(&self) -> Vec<Probe> {
         let probe = |(name, device): (&String, &Device)| {
-            let (attached, tap) = (Arc::clone(&device.attached), device.source.tap.clone()?);
-            Some(Probe { name: name.clone(), attached, tap })
+            let (attached, share) = (Arc::clone(&device.attached), device.source.share.clone()?);
+            Some(Probe { name: name.clone(), attached, share })
         };
         self.devices.iter().filter_map(probe).collect()
     }

@@ -1,6 +1,7 @@
 //! The one place where the switch changes: prepare, commit, or leave it alone.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,10 +9,13 @@ use hairpin_dataplane::port::{Attached, Condition};
 use hairpin_dataplane::relay::fdb::Fdb;
 use hairpin_dataplane::snapshot::topology::Topology;
 use hairpin_dataplane::snapshot::{DeviceId, Snapshot, compile};
+use hairpin_dataplane::sys::netdev::{Changes, News};
 use hairpin_dataplane::sys::published::Publisher;
 use hairpin_dataplane::worker::command::{Event, ReceiveQueue};
 
-use super::devices::{self, Care, Device, Embedder, Fresh, Outcome, Ready, Retune, Source, Way};
+use super::devices::{
+    self, Care, Device, Embedder, Followed, Fresh, Outcome, Ready, Retune, Source, Way,
+};
 use super::diff::Diff;
 use super::drops::DeviceDrops;
 use super::ids::Ids;
@@ -32,6 +36,8 @@ pub struct Engine {
     pub(super) ids: Ids,
     publisher: Publisher<Snapshot>,
     embedder: Box<dyn Embedder>,
+    /// Tells of changes to netdevs; nothing where the kernel does not.
+    netdevs: Option<Changes>,
 }
 
 /// A change that is ready: nothing can go wrong with it any more.
@@ -61,6 +67,7 @@ impl Engine {
             ids: Ids::default(),
             publisher,
             embedder,
+            netdevs: hear_of_netdevs(),
         })
     }
 
@@ -189,6 +196,7 @@ impl Engine {
             Way::HandedOver { placement, care, last_error, .. } => {
                 (Some(placement), care, reopened, last_error)
             }
+            Way::Waiting { problem } => (None, Care::at_once(Instant::now()), reopened, problem),
             Way::Opened => match &before {
                 None => (None, Care::None, 0, String::new()),
                 Some(before) => {
@@ -222,6 +230,15 @@ impl Engine {
         self.publisher.publish(Box::new(nothing()));
         self.publisher.collect();
     }
+}
+
+/// Without it, devices that are waited for are looked for now and then.
+fn hear_of_netdevs() -> Option<Changes> {
+    let opened = Changes::open();
+    let refused = |error: &io::Error| {
+        tracing::warn!(%error, "changes to interfaces are not heard of, only looked for");
+    };
+    opened.inspect_err(refused).ok()
 }
 
 /// The policy of a switch without ports.
@@ -418,6 +435,12 @@ impl Engine {
                 device.care = Care::at_once(Instant::now());
                 self.retry(Instant::now());
             }
+            DeviceConfig::Packet { interface, .. } => {
+                device.last_error = format!("interface {interface} is gone");
+                tracing::warn!(port = name, interface, "the interface is gone: it is waited for");
+                device.care = Care::at_once(Instant::now());
+                self.retry(Instant::now());
+            }
             DeviceConfig::Memory(_) => {
                 device.last_error = "its other end was dropped".to_owned();
                 tracing::warn!(port = name, "the memory device's other end was dropped");
@@ -428,6 +451,9 @@ impl Engine {
     /// What is due from time to time.
     pub fn tick(&mut self, now: Instant) {
         self.publisher.collect();
+        if self.netdevs.as_ref().is_some_and(|netdevs| netdevs.take() == News::Changed) {
+            self.follow_netdevs(now);
+        }
         self.retry(now);
         for alarm in self.crew.watch(now) {
             self.raise(alarm);
@@ -478,21 +504,56 @@ impl Engine {
         let (id, counters) = (device.attached.id, Arc::clone(&device.attached.counters));
         let mut plugged = self.plugged();
         let mtu = wanted.mtu(&desired, &plugged).map(|mtu| mtu.bytes);
-        let fresh = wanted.open(mtu, tokens.len(), &mut *self.embedder)?;
+        let fresh = wanted.open(mtu, tokens.len(), &mut *self.embedder)?.there()?;
         let ready = fresh.attach(id, name, counters, &tokens);
         let (attached, mtu) = (Arc::clone(&ready.attached), ready.source.mtu);
         plugged.insert(name.to_owned(), Plugged { attached, mtu });
-        let mut ids = self.ids.clone();
-        ids.begin();
-        let topology = topology(&desired, &plugged, &mut ids, self.revision + 1)
-            .map_err(|_| "there are no ids left".to_owned())?;
-        let snapshot = compile::compile(&topology).map_err(|error| error.to_string())?;
+        let snapshot = self.compile_with(&plugged)?;
         // commit
-        self.publish(Box::new(snapshot));
+        self.publish(snapshot);
         let before = self.unplug(name).map(|(_, device)| device);
         self.plug(name.to_owned(), ready, before);
         self.follow_mtus();
         Ok(())
+    }
+
+    /// The running policy with these devices.
+    fn compile_with(&self, plugged: &Devices) -> Result<Box<Snapshot>, String> {
+        let mut ids = self.ids.clone();
+        ids.begin();
+        let topology = topology(&self.desired, plugged, &mut ids, self.revision + 1)
+            .map_err(|_| "there are no ids left".to_owned())?;
+        Ok(Box::new(compile::compile(&topology).map_err(|error| error.to_string())?))
+    }
+
+    /// Something about netdevs has changed: those that are waited for may be there, and
+    /// those of others may be gone, or have another MTU.
+    fn follow_netdevs(&mut self, now: Instant) {
+        let gone = |device: &&Device| {
+            device.attached.condition() == Condition::Working && device.source.is_gone()
+        };
+        let gone: Vec<_> =
+            self.devices.values().filter(gone).map(|it| Arc::clone(&it.attached)).collect();
+        for attached in gone {
+            attached.set_condition(Condition::Lost);
+            self.note_lost(attached.id);
+        }
+        let mut followed = Followed::Same;
+        for device in self.devices.values_mut() {
+            let awaited = matches!(device.source.config, DeviceConfig::Packet { .. });
+            if awaited && matches!(device.care, Care::Retry { .. }) {
+                device.care = Care::at_once(now);
+            } else if device.source.follow_mtu() == Followed::Another {
+                followed = Followed::Another;
+            }
+        }
+        if followed == Followed::Another {
+            match self.compile_with(&self.plugged()) {
+                Ok(snapshot) => self.publish(snapshot),
+                Err(problem) => tracing::error!(problem, "a changed MTU could not be followed"),
+            }
+            self.follow_mtus();
+        }
     }
 
     /// Gives netdevs the MTU of their link, which may be another since the link's

@@ -27,6 +27,7 @@ mod device_drops;
 mod evb;
 mod experiment;
 mod live;
+mod packet;
 mod segmentation;
 mod site;
 mod veb;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use hairpin_dataplane::port::packet::HostsOwn;
 use hairpin_dataplane::snapshot::{Admin, Mode};
 use hairpin_dataplane::sys::tun::InterfaceName;
 use hairpin_dataplane::wire::{Mac, SVid, VlanId};
@@ -138,6 +139,15 @@ pub fn role(value: &DeValue<'_>) -> Result<LinkRole, Wrong> {
 /// Up or down.
 pub fn admin(value: &DeValue<'_>) -> Result<Admin, Wrong> {
     word(value, "a state", &[("up", Admin::Up), ("down", Admin::Down)])
+}
+
+/// Whether a netdev is taken over that the host itself uses.
+pub fn take_over(value: &DeValue<'_>) -> Result<HostsOwn, Wrong> {
+    match value.as_bool() {
+        Some(true) => Ok(HostsOwn::TakeOver),
+        Some(false) => Ok(HostsOwn::Refuse),
+        None => Err(Wrong::new(format!("{} is neither", shown(value)), "write true or false")),
+    }
 }
 
 /// A poll policy.

@@ -1,5 +1,6 @@
 //! The objects of a configuration, each from its table.
 
+use hairpin_dataplane::port::packet::HostsOwn;
 use hairpin_dataplane::snapshot::{Admin, ReflectiveRelay};
 use hairpin_dataplane::wire::Mac;
 use toml::Spanned;
@@ -187,8 +188,11 @@ fn device(reading: &mut Reading, fields: &Fields<'_, '_>) -> Option<At<DeviceCon
     };
     match (kind.get_ref().as_ref(), settings.get_ref().as_table()) {
         ("tap", Some(table)) => tap(reading, fields, table, line).map(|value| At { value, line }),
-        ("tap", None) => {
-            fields.refuse(reading, "device", "tap is not a table", FORM);
+        ("packet", Some(table)) => {
+            packet(reading, fields, table, line).map(|value| At { value, line })
+        }
+        (kind @ ("tap" | "packet"), None) => {
+            fields.refuse(reading, "device", &format!("{kind} is not a table"), FORM);
             None
         }
         (kind, _) => {
@@ -200,11 +204,11 @@ fn device(reading: &mut Reading, fields: &Fields<'_, '_>) -> Option<At<DeviceCon
 
 fn refuse_kind(reading: &mut Reading, fields: &Fields<'_, '_>, kind: &str) {
     let problem = match kind {
-        "vhost-user" | "packet" | "xdp" => format!("{kind} is not supported by this version"),
+        "vhost-user" | "xdp" => format!("{kind} is not supported by this version"),
         "memory" => "memory devices are for programs that embed the switch".to_owned(),
         _ => format!("{kind:?} is not a kind of device"),
     };
-    let remedy = "supported now: { tap = { interface = \"tap1\" } }";
+    let remedy = "supported now: { tap = { interface = \"tap1\" } } and { packet = { interface = \"vnet3\" } }";
     fields.refuse(reading, "device", &problem, remedy);
 }
 
@@ -223,6 +227,24 @@ fn tap(
         owner.note_refusal();
     }
     read.map(|interface| DeviceConfig::Tap { interface: interface.value })
+}
+
+fn packet(
+    reading: &mut Reading,
+    owner: &Fields<'_, '_>,
+    table: &DeTable<'_>,
+    line: Option<u32>,
+) -> Option<DeviceConfig> {
+    let fields = Fields::new(&format!("{}: device packet", owner.object()), table, line);
+    fields.refuse_unknown(reading, &["interface", "take-over"]);
+    let interface = fields.required(reading, "interface", leaf::interface, "\"vnet3\"");
+    let hosts_own =
+        value_or(fields.optional(reading, "take-over", leaf::take_over), HostsOwn::Refuse);
+    let read = fields.unless_refused(interface);
+    if read.is_none() {
+        owner.note_refusal();
+    }
+    read.map(|interface| DeviceConfig::Packet { interface: interface.value, hosts_own })
 }
 
 /// `[[bridge]]`.

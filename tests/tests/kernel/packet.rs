@@ -1,0 +1,167 @@
+//! Netdevs that somebody else owns: ports and links by packet sockets.
+
+use hairpin_tests::bed::{
+    Daemon, Family, Flooding, Host, KernelBridge, Reflection, Result, Stream, Workers, eventually,
+    mac_text, root, transfer,
+};
+
+use crate::bystanders::Bystanders;
+use crate::experiment::{BROADCAST, arrivals, frame};
+use crate::site::{assert_apart, assert_reach, local_link};
+
+const MEGABYTE: u64 = 1 << 20;
+
+/// A port `vmN` on `ifN`, somebody else's, with host N's address registered.
+fn packet_port(number: u8, mode: &str) -> String {
+    format!(
+        "[[port]]\nname = \"vm{number}\"\nchannel = \"up0\"\nmode = \"{mode}\"\n\
+         device = {{ packet = {{ interface = \"if{number}\" }} }}\nmac = \"{}\"\n",
+        mac_text(number)
+    )
+}
+
+fn ports(numbers: &[u8], mode: &str) -> String {
+    numbers.iter().map(|&number| packet_port(number, mode)).collect()
+}
+
+/// Makes host N and the veth pair that its owner gives it: `ifN` stays with the daemon.
+fn plug(daemon: &Daemon, number: u8) -> Result<Host> {
+    lay(daemon, number)?;
+    Host::plug(daemon.namespace(), &format!("tap{number}"), number)
+}
+
+fn lay(daemon: &Daemon, number: u8) -> Result<()> {
+    let (ours, theirs) = (format!("if{number}"), format!("tap{number}"));
+    daemon.namespace().ip(&format!("link add {ours} type veth peer name {theirs}"))?;
+    daemon.namespace().ip(&format!("link set {ours} up")).map(drop)
+}
+
+fn state(daemon: &Daemon, port: &str) -> String {
+    let port = daemon.hairpin(&format!("port show {port}")).unwrap();
+    port["state"].as_str().unwrap_or_default().to_owned()
+}
+
+#[track_caller]
+fn await_state(daemon: &Daemon, port: &str, wanted: &str) {
+    eventually(&format!("{port} {wanted}"), || state(daemon, port) == wanted).unwrap();
+}
+
+with_one_and_two_workers! {
+    hosts_that_come_later_reach_each_other_and_segmentation_travels
+    an_interface_that_goes_costs_its_port_alone_until_it_is_back
+    siblings_reach_each_other_by_the_kernel_bridge_s_hairpin_only
+}
+
+fn hosts_that_come_later_reach_each_other_and_segmentation_travels(workers: Workers) {
+    let Some(_root) = root() else { return };
+    let daemon = Daemon::start(workers, &(local_link() + &ports(&[1, 2], "veb"))).unwrap();
+    assert_eq!([state(&daemon, "vm1"), state(&daemon, "vm2")], ["waiting", "waiting"]);
+    let (one, two) = (plug(&daemon, 1).unwrap(), plug(&daemon, 2).unwrap());
+    await_state(&daemon, "vm1", "up");
+    await_state(&daemon, "vm2", "up");
+    assert_reach(&one, &two);
+    assert_reach(&two, &one);
+    for family in Family::ALL {
+        transfer(&one, &two, family, 32 * MEGABYTE).unwrap();
+    }
+    let count = |pointer: &str| daemon.count("vm1", pointer).unwrap();
+    let mean = count("/rx_bytes") / count("/rx_frames");
+    assert!(mean > 1514, "{mean} bytes a frame: it was cut on the way");
+    daemon.stop().unwrap();
+}
+
+fn an_interface_that_goes_costs_its_port_alone_until_it_is_back(workers: Workers) {
+    let Some(_root) = root() else { return };
+    let numbers = [1, 2, 3, 4];
+    let mut daemon = Daemon::start(workers, &(local_link() + &ports(&numbers, "veb"))).unwrap();
+    let hosts = numbers.map(|number| plug(&daemon, number).unwrap());
+    for number in numbers {
+        await_state(&daemon, &format!("vm{number}"), "up");
+    }
+    let [one, two, three, four] = &hosts;
+    assert_reach(one, two);
+    let bystanders = Bystanders::start(three, four).unwrap();
+    let stream = Stream::start(two, one, Family::Ipv4, |_| {}).unwrap();
+    let elsewhere = hairpin_tests::bed::Namespace::new().unwrap();
+    for goes in ["link del if1", &format!("link set if1 netns {}", elsewhere.name())] {
+        let so_far = stream.received();
+        eventually("the stream to flow", || stream.received() > so_far + MEGABYTE).unwrap();
+        daemon.namespace().ip(goes).unwrap();
+        await_state(&daemon, "vm1", "waiting");
+        // One that was moved takes its other end along when it goes for good.
+        let _ = elsewhere.ip("link del if1");
+        lay(&daemon, 1).unwrap();
+        one.replug(daemon.namespace()).unwrap();
+        await_state(&daemon, "vm1", "up");
+        assert_reach(one, two);
+        assert_reach(two, one);
+    }
+    // Down, by another name and up again is no loss at all.
+    for step in ["link set if1 down", "link set if1 name lan7", "link set lan7 up"] {
+        daemon.namespace().ip(step).unwrap();
+    }
+    assert_eq!(state(&daemon, "vm1"), "up");
+    assert_reach(one, two);
+    drop(stream);
+    bystanders.assert_unhurt();
+    assert!(daemon.is_running());
+}
+
+/// A station whose link is a veth into a kernel bridge.
+fn siblings_reach_each_other_by_the_kernel_bridge_s_hairpin_only(workers: Workers) {
+    let Some(_root) = root() else { return };
+    let link = "[[link]]\nname = \"up0\"\nrole = \"station\"\n\
+                device = { packet = { interface = \"if0\" } }\n";
+    let daemon = Daemon::start(workers, &(link.to_owned() + &ports(&[1, 2], "vepa"))).unwrap();
+    lay(&daemon, 0).unwrap();
+    let bridge = KernelBridge::new(Flooding::Unknown).unwrap();
+    bridge.attach(daemon.namespace(), "tap0").unwrap();
+    let outside = bridge.host(9).unwrap();
+    let (one, two) = (plug(&daemon, 1).unwrap(), plug(&daemon, 2).unwrap());
+    await_state(&daemon, "vm1", "up");
+    await_state(&daemon, "vm2", "up");
+    assert_reach(&one, &outside);
+    assert_apart(&one, &two);
+    bridge.reflect("tap0", Reflection::On).unwrap();
+    assert_reach(&one, &two);
+    let listeners = [&one, &two, &outside];
+    let bytes = frame(BROADCAST, one.mac_bytes(), "once each");
+    assert_eq!(arrivals(&one, &bytes, &listeners).unwrap(), [0, 1, 1]);
+    transfer(&one, &two, Family::Ipv4, 16 * MEGABYTE).unwrap();
+    transfer(&two, &outside, Family::Ipv6, 16 * MEGABYTE).unwrap();
+}
+
+#[test]
+fn a_changed_mtu_is_followed() {
+    let Some(_root) = root() else { return };
+    let link = "[[link]]\nname = \"up0\"\nrole = \"station\"\n\
+                device = { packet = { interface = \"if0\" } }\n";
+    let daemon = Daemon::start(Workers::One, link).unwrap();
+    lay(&daemon, 0).unwrap();
+    let mtu = || daemon.hairpin("link list").unwrap()["links"][0]["mtu"].as_u64();
+    for wanted in [1500, 1400, 9000] {
+        daemon.namespace().ip(&format!("link set if0 mtu {wanted}")).unwrap();
+        eventually("the MTU to be followed", || mtu() == Some(wanted)).unwrap();
+    }
+}
+
+#[test]
+fn the_host_s_own_interface_is_refused_unless_it_is_to_be_taken_over() {
+    let Some(_root) = root() else { return };
+    let daemon = Daemon::start(Workers::One, &local_link()).unwrap();
+    lay(&daemon, 1).unwrap();
+    daemon.namespace().ip("addr add 192.0.2.1/24 dev if1").unwrap();
+    let wanted = local_link() + &packet_port(1, "veb");
+    daemon.rewrite(&wanted).unwrap();
+    daemon.reload().unwrap();
+    let refused = "interface `if1` carries 192.0.2.1";
+    eventually("the refusal", || daemon.log().contains(refused)).unwrap();
+    assert!(daemon.hairpin("port show vm1").is_err());
+    let taken = wanted.replace("\"if1\"", "\"if1\", take-over = true");
+    daemon.rewrite(&taken).unwrap();
+    daemon.reload().unwrap();
+    eventually("vm1 up", || {
+        daemon.hairpin("port show vm1").is_ok_and(|port| port["state"] == "up")
+    })
+    .unwrap();
+}
