@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::memory::{Body, Place};
 use super::packet_socket::{CONTROL_BYTES, Control, bind, set_option, stripped_tag};
+use super::tun::{check, last_error, readable};
 
 /// Bytes of the virtio-net header in front of each frame (`struct virtio_net_hdr`).
 pub const HEADER_BYTES: usize = 10;
@@ -215,10 +216,6 @@ fn empty_message() -> libc::msghdr {
     unsafe { MaybeUninit::<libc::msghdr>::zeroed().assume_init() }
 }
 
-fn readable(bytes: &[u8]) -> libc::iovec {
-    libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
-}
-
 fn set<T>(fd: &OwnedFd, option: libc::c_int, value: &T) -> io::Result<()> {
     // SAFETY: the kernel reads the option's structure, whose size is given.
     check(unsafe {
@@ -230,12 +227,4 @@ fn set<T>(fd: &OwnedFd, option: libc::c_int, value: &T) -> io::Result<()> {
             size_of::<T>() as libc::socklen_t,
         )
     })
-}
-
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-fn last_error() -> rustix::io::Errno {
-    rustix::io::Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)
 }

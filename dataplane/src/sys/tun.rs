@@ -224,15 +224,15 @@ impl AsFd for Queue {
     }
 }
 
-fn readable(bytes: &[u8]) -> libc::iovec {
+pub(super) fn readable(bytes: &[u8]) -> libc::iovec {
     libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
 }
 
-fn check(result: libc::c_int) -> io::Result<()> {
+pub(super) fn check(result: libc::c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn last_error() -> rustix::io::Errno {
+pub(super) fn last_error() -> rustix::io::Errno {
     rustix::io::Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(rustix::io::Errno::IO)
 }
 
