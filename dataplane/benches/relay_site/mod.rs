@@ -7,8 +7,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use hairpin_dataplane::port::Attached;
+use hairpin_dataplane::relay::arrival::{Arrival, Arrivals};
 use hairpin_dataplane::relay::fdb::Fdb;
-use hairpin_dataplane::relay::{Arrival, Entrance, Frame, Relay, Verdict, egress};
+use hairpin_dataplane::relay::{Entrance, Frame, Relay, Verdict, egress};
 use hairpin_dataplane::snapshot::compile::compile;
 use hairpin_dataplane::snapshot::topology::{
     ChannelPlan, LinkPlan, StationPlan, Topology, UplinkPlan, VmPlan,
@@ -99,8 +100,9 @@ impl Site {
         let relay = self.relay();
         let entrance = relay.entrance(DeviceId(2)).expect("port 2 is planned");
         let bytes = frame(mac(1), mac(number));
-        let Ok(arrival) = relay.admit(entrance, &view(0, &bytes)) else { return };
-        relay.decide(entrance, &mut [arrival]);
+        let mut arrivals = Arrivals::with_capacity(1);
+        relay.admit(entrance, std::iter::once(view(0, &bytes)), &mut arrivals, |_| {});
+        relay.decide(entrance, &mut arrivals);
     }
 
     fn relay(&self) -> Relay<'_> {
@@ -115,7 +117,7 @@ impl Site {
     /// A burst from port 1 to these addresses.
     pub fn work_to(&self, numbers: impl Iterator<Item = u64>) -> Work<'_> {
         let frames = numbers.take(BURST).map(|number| frame(mac(number), mac(1))).collect();
-        Work { relay: self.relay(), frames, arrivals: Vec::with_capacity(BURST) }
+        Work { relay: self.relay(), frames, arrivals: Arrivals::with_capacity(BURST) }
     }
 }
 
@@ -143,7 +145,7 @@ fn view(index: usize, header: &Header) -> Frame<'_> {
 pub struct Work<'s> {
     relay: Relay<'s>,
     frames: Vec<Header>,
-    arrivals: Vec<Arrival>,
+    arrivals: Arrivals,
 }
 
 impl Work<'_> {
@@ -160,16 +162,16 @@ impl Work<'_> {
         let entrance = relay.entrance(DeviceId(1)).expect("port 1 is planned");
         self.admit(entrance);
         relay.decide(entrance, &mut self.arrivals);
-        self.arrivals.iter().filter(|arrival| self.plan(arrival) == Some(PortId(2))).count()
+        self.arrivals.all().iter().filter(|arrival| self.plan(arrival) == Some(PortId(2))).count()
     }
 
     fn admit(&mut self, entrance: Entrance<'_>) {
         self.arrivals.clear();
-        for (index, header) in self.frames.iter().enumerate() {
-            if let Ok(arrival) = self.relay.admit(entrance, &view(index, black_box(header))) {
-                self.arrivals.push(arrival);
-            }
-        }
+        let frames = self.frames.iter().enumerate();
+        let frames = frames.map(|(index, header)| view(index, black_box(header)));
+        self.relay.admit(entrance, frames, &mut self.arrivals, |reason| {
+            black_box(reason);
+        });
     }
 
     fn plan(&self, arrival: &Arrival) -> Option<PortId> {

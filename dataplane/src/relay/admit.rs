@@ -130,17 +130,18 @@ fn size(mtu: u32, frame: &Frame<'_>) -> Result<(), DropReason> {
 #[inline]
 pub(super) fn is_within(mtu: u32, frame: &Frame<'_>) -> bool {
     let payload_max = frame.length.saturating_sub(HEADER_BYTES);
-    payload_max <= mtu as usize || is_within_behind_tags(mtu, frame)
+    payload_max <= mtu as usize || is_within_behind_tags(mtu, frame.header, frame.length)
 }
 
+// By parts: a frame that a pointer goes to would have to be put into memory first.
 #[cold]
-fn is_within_behind_tags(mtu: u32, frame: &Frame<'_>) -> bool {
+fn is_within_behind_tags(mtu: u32, header: &[u8], length: usize) -> bool {
     let is_tag = |&tag: &usize| {
-        let tpid = ethernet::word(frame.header, ADDRESSES_BYTES + tag * TAG_BYTES);
+        let tpid = ethernet::word(header, ADDRESSES_BYTES + tag * TAG_BYTES);
         matches!(tpid, Some(TPID_C | TPID_S))
     };
     let tags = (0..2).take_while(is_tag).count();
-    frame.length.saturating_sub(HEADER_BYTES + tags * TAG_BYTES) <= mtu as usize
+    length.saturating_sub(HEADER_BYTES + tags * TAG_BYTES) <= mtu as usize
 }
 
 /// What a VM's port may send as outermost tag, by its TPID.
@@ -262,6 +263,6 @@ fn service_bytes(service: Service) -> usize {
 /// Whether what the sender left to do fits the frame, and its segments the MTU.
 #[inline]
 pub(super) fn offload(mtu: u32, frame: &Frame<'_>) -> Result<(), DropReason> {
-    wire::offload::check(frame.header, frame.length, mtu, &frame.offload)
+    wire::offload::check(frame.header, frame.length, mtu, frame.offload)
         .map_err(|_| DropReason::OffloadInvalid)
 }

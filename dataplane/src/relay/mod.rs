@@ -2,9 +2,10 @@
 //!
 //! A worker asks in two phases, so that memory is fetched while it works:
 //!
-//! 1. for each frame, [`Relay::admit`]: the ingress checklist ([`admit`]), who
-//!    registered its destination, and the lines that further lookups will read are
-//!    asked for;
+//! 1. for each frame, [`Relay::admit`]: the ingress checklist ([`admit`]) and who
+//!    registered its destination; where source and destination are both registered
+//!    that is all there is to know, and the frame is decided at once; for the others
+//!    the lines that further lookups will read are asked for;
 //! 2. for the batch, in frame order, [`Relay::decide`]: the source is checked and
 //!    learned ([`owner`], [`fdb`]), then the mode decides: [`veb`], [`vepa`],
 //!    [`direct`] for what comes from a VM; [`uplink`] for what comes back from the
@@ -12,10 +13,13 @@
 //!
 //! For each copy of a frame, [`egress`] then plans the tags it leaves with.
 //!
+//! What is between the phases stands in [`arrival::Arrivals`].
+//!
 //! The leaves are pure: they take values and return a [`Verdict`] or an intent
 //! ([`fdb::Learn`]). Only [`Relay::decide`] applies intents.
 
 pub mod admit;
+pub mod arrival;
 pub mod bridge;
 pub mod bucket;
 pub mod direct;
@@ -36,6 +40,7 @@ use crate::snapshot::{
 };
 use crate::wire::offload::Offload;
 use crate::wire::{Mac, SVid, Tci, Vid};
+use arrival::{Arrival, Arrivals, Stage};
 use fdb::{Address, Fdb};
 use owner::Destination;
 
@@ -168,32 +173,31 @@ pub enum Reach {
 #[derive(Clone, Copy, Debug)]
 pub enum Entrance<'r> {
     /// A VM's port whose frames are switched.
-    Port(PortId, &'r RelayPort),
+    Port(Inlet<'r>),
     /// A VM's port that has its channel, of this S-VID if it is tagged, for itself.
     Direct(PortId, &'r RelayPort, Option<SVid>),
     /// A link: each frame's S-tag names its relay port.
     Link(&'r Device, &'r Channels),
 }
 
-/// A frame between the phases, and behind them with its verdict.
+/// A VM's port as its frames' way in.
 #[derive(Clone, Copy, Debug)]
-pub struct Arrival {
-    /// The frame's place in its batch.
-    pub index: u16,
-    /// What the checklist found.
-    pub admitted: Admitted,
-    /// Who registered its destination, if anybody did.
-    registered: Option<PortId>,
-    /// Where it goes, once decided.
-    pub verdict: Verdict,
+pub struct Inlet<'r> {
+    id: PortId,
+    port: &'r RelayPort,
+    /// The uplink of its domain.
+    uplink: Option<PortId>,
 }
 
-impl Arrival {
-    /// An arrival that is not decided yet.
+impl Inlet<'_> {
+    /// What the port's mode says of a frame.
     #[inline(always)]
-    fn new(frame: &Frame<'_>, admitted: Admitted, registered: Option<PortId>) -> Arrival {
-        let verdict = Verdict::Drop(DropReason::NoReceiver);
-        Arrival { index: frame.index, admitted, registered, verdict }
+    fn switched(&self, frame: &Admitted, destination: Destination) -> Verdict {
+        match self.port.role {
+            Role::Station(Mode::Veb) => veb::from_station(frame, destination, self.uplink),
+            Role::Station(_) => vepa::from_station(frame, destination, self.uplink),
+            _ => bridge::from_port(frame, destination),
+        }
     }
 }
 
@@ -217,107 +221,144 @@ impl<'r> Relay<'r> {
             Entry::Link(channels) => Some(Entrance::Link(device, channels)),
             &Entry::Port(id) => {
                 let port = self.snapshot.port(id)?;
+                let uplink = self.uplink(port.domain);
                 Some(match port.role {
                     Role::Station(Mode::Direct) => {
-                        let uplink = self.uplink(port.domain).and_then(|id| self.snapshot.port(id));
+                        let uplink = uplink.and_then(|id| self.snapshot.port(id));
                         Entrance::Direct(id, port, uplink.and_then(|uplink| uplink.svid))
                     }
-                    _ => Entrance::Port(id, port),
+                    _ => Entrance::Port(Inlet { id, port, uplink }),
                 })
             }
         }
     }
 
-    /// Phase one: the ingress checklist. The arrival's verdict comes with
-    /// [`Relay::decide`].
-    ///
-    /// # Errors
-    /// The first check that failed, in the order of ARCHITECTURE.md.
-    // Inlined, so that an arrival goes from registers to where its caller keeps it.
+    /// Phase one: the ingress checklist. Adds what passes to `arrivals`, and says of each
+    /// other frame the first check that failed, in the order of ARCHITECTURE.md.
+    // Inlined, for the sake of the caller's way to make frames and to count what failed.
     #[inline(always)]
-    pub fn admit(&self, entrance: Entrance<'r>, frame: &Frame<'_>) -> Result<Arrival, DropReason> {
+    pub fn admit<'f>(
+        &self,
+        entrance: Entrance<'r>,
+        frames: impl Iterator<Item = Frame<'f>>,
+        arrivals: &mut Arrivals,
+        refused: impl FnMut(DropReason),
+    ) {
         match entrance {
-            Entrance::Port(id, port) => {
-                let admitted = admit::from_vm(id, port, frame)?;
-                // Registered addresses were compared with the source: no lookup follows.
-                if let Addresses::Learned { .. } = port.addresses {
-                    owner::prefetch_source(self, &admitted);
+            Entrance::Port(inlet) => match inlet.port.addresses {
+                Addresses::Registered(_) => {
+                    arrivals.fill(frames, refused, |frame, into| {
+                        self.admit_registered(inlet, frame, into)
+                    });
                 }
-                Ok(self.arrival(frame, admitted))
-            }
-            Entrance::Direct(id, port, svid) => {
-                Ok(Arrival::new(frame, admit::from_direct(id, port, svid, frame)?, None))
-            }
-            Entrance::Link(device, channels) => {
-                let admitted = admit::from_link(self.snapshot, device, channels, frame)?;
-                owner::prefetch_source(self, &admitted);
-                Ok(self.arrival(frame, admitted))
-            }
+                Addresses::Learned { .. } => {
+                    arrivals.fill(frames, refused, |frame, into| {
+                        self.admit_learned(inlet, frame, into)
+                    });
+                }
+            },
+            Entrance::Direct(id, port, svid) => arrivals.fill(frames, refused, |frame, into| {
+                into.put(frame, admit::from_direct(id, port, svid, frame)?);
+                Ok(())
+            }),
+            Entrance::Link(device, channels) => arrivals.fill(frames, refused, |frame, into| {
+                self.admit_from_link(device, channels, frame, into)
+            }),
         }
+    }
+
+    /// From a port that registered its addresses. The checklist compared the source with
+    /// them: it teaches nothing, and a destination that is registered too is nothing that
+    /// an earlier frame could have taught. So the order of frames does not matter to it.
+    #[inline(always)]
+    fn admit_registered(
+        &self,
+        inlet: Inlet<'_>,
+        frame: &Frame<'_>,
+        into: &mut Arrival,
+    ) -> Result<(), DropReason> {
+        let admitted = admit::from_vm(inlet.id, inlet.port, frame)?;
+        into.put(frame, admitted);
+        let Some(owner) = self.find_registered(&admitted, into) else { return Ok(()) };
+        if let Some(port) = self.snapshot.port(owner) {
+            into.stage = Stage::Decided;
+            let verdict = inlet.switched(&admitted, Destination::Owned(owner, port.role));
+            self.settle(into, verdict);
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn admit_learned(
+        &self,
+        inlet: Inlet<'_>,
+        frame: &Frame<'_>,
+        into: &mut Arrival,
+    ) -> Result<(), DropReason> {
+        let admitted = admit::from_vm(inlet.id, inlet.port, frame)?;
+        owner::prefetch_source(self, &admitted);
+        into.put(frame, admitted);
+        self.find_registered(&admitted, into);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn admit_from_link(
+        &self,
+        device: &Device,
+        channels: &Channels,
+        frame: &Frame<'_>,
+        into: &mut Arrival,
+    ) -> Result<(), DropReason> {
+        let admitted = admit::from_link(self.snapshot, device, channels, frame)?;
+        owner::prefetch_source(self, &admitted);
+        into.put(frame, admitted);
+        self.find_registered(&admitted, into);
+        Ok(())
     }
 
     /// A switched frame's destination is looked up among the registered addresses at
     /// once: they are few, and who finds it there needs no line of the learned ones.
     #[inline(always)]
-    fn arrival(&self, frame: &Frame<'_>, admitted: Admitted) -> Arrival {
+    fn find_registered(&self, admitted: &Admitted, into: &mut Arrival) -> Option<PortId> {
         if admitted.destination.is_group() {
-            return Arrival::new(frame, admitted, None);
+            return None;
         }
-        let registered = self.registered(&admitted, admitted.destination);
-        if registered.is_none() {
-            owner::prefetch_destination(self, &admitted);
+        let registered = self.registered(admitted, admitted.destination);
+        match registered {
+            Some(_) => into.stage = Stage::Pending(registered),
+            None => owner::prefetch_destination(self, admitted),
         }
-        Arrival::new(frame, admitted, registered)
+        registered
     }
 
     /// Phase two: decides admitted frames of one batch, in order; each may learn
     /// what the next one finds. Sets every arrival's verdict.
-    pub fn decide(&self, entrance: Entrance<'r>, arrivals: &mut [Arrival]) {
+    pub fn decide(&self, entrance: Entrance<'r>, arrivals: &mut Arrivals) {
+        let pending = arrivals.all_mut().iter_mut().filter(|arrival| arrival.is_pending());
         match entrance {
-            Entrance::Port(_, port) => self.decide_for_port(port, arrivals),
+            Entrance::Port(inlet) => pending.for_each(|arrival| {
+                let verdict = self.decide_from_port(inlet, arrival);
+                self.settle(arrival, verdict);
+            }),
             Entrance::Direct(_, port, _) => {
                 let uplink = self.uplink(port.domain);
-                arrivals
-                    .iter_mut()
-                    .for_each(|arrival| arrival.verdict = direct::from_station(uplink));
+                pending.for_each(|arrival| arrival.verdict = direct::from_station(uplink));
             }
-            Entrance::Link(..) => {
-                for arrival in arrivals {
-                    let verdict = self.decide_from_link(arrival);
-                    self.settle(arrival, verdict);
-                }
-            }
+            Entrance::Link(..) => pending.for_each(|arrival| {
+                let verdict = self.decide_from_link(arrival);
+                self.settle(arrival, verdict);
+            }),
         }
     }
 
-    fn decide_for_port(&self, port: &RelayPort, arrivals: &mut [Arrival]) {
-        let uplink = self.uplink(port.domain);
-        match port.role {
-            Role::Station(Mode::Veb) => self.decide_each(port, arrivals, |frame, destination| {
-                veb::from_station(frame, destination, uplink)
-            }),
-            Role::Station(_) => self.decide_each(port, arrivals, |frame, destination| {
-                vepa::from_station(frame, destination, uplink)
-            }),
-            _ => self.decide_each(port, arrivals, bridge::from_port),
-        }
-    }
-
-    /// Frames of a VM's port: the source first, then the mode.
-    #[inline]
-    fn decide_each(
-        &self,
-        port: &RelayPort,
-        arrivals: &mut [Arrival],
-        mode: impl Fn(&Admitted, Destination) -> Verdict,
-    ) {
-        for arrival in arrivals {
-            let frame = &arrival.admitted;
-            let verdict = match self.learn(port, frame) {
-                Ok(()) => mode(frame, owner::destination(self, arrival)),
-                Err(reason) => Verdict::Drop(reason),
-            };
-            self.settle(arrival, verdict);
+    /// A frame of a VM's port: the source first, then the mode.
+    #[inline(always)]
+    fn decide_from_port(&self, inlet: Inlet<'_>, arrival: &Arrival) -> Verdict {
+        let frame = &arrival.admitted;
+        match self.learn(inlet.port, frame) {
+            Ok(()) => inlet.switched(frame, owner::destination(self, arrival)),
+            Err(reason) => Verdict::Drop(reason),
         }
     }
 

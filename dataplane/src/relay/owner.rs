@@ -1,8 +1,9 @@
 //! Whose an address is: registered first, then learned; and what a frame's source
 //! leads to.
 
+use super::arrival::Arrival;
 use super::fdb::{Address, Binding, Learn, Learned, REFRESH_MS, Tenant};
-use super::{Admitted, Arrival, Relay};
+use super::{Admitted, Relay};
 use crate::ledger::DropReason;
 use crate::snapshot::{Admin, Mode, PortId, RelayPort, Role, Snapshot};
 use crate::wire::Mac;
@@ -82,7 +83,7 @@ pub(super) fn destination(relay: &Relay<'_>, arrival: &Arrival) -> Destination {
     if frame.destination.is_group() {
         return Destination::Group;
     }
-    let owner = arrival.registered.or_else(|| {
+    let owner = arrival.registered().or_else(|| {
         let address = frame.address(frame.destination);
         let learned = relay.learned(relay.fdb.hash(address), address)?;
         Some(learned.tenant.port)

@@ -318,12 +318,7 @@ pub enum OffloadError {
 /// # Errors
 /// The first contradiction found.
 #[inline]
-pub fn check(
-    header: &[u8],
-    length: usize,
-    mtu: u32,
-    offload: &Offload,
-) -> Result<(), OffloadError> {
+pub fn check(header: &[u8], length: usize, mtu: u32, offload: Offload) -> Result<(), OffloadError> {
     if offload.is_complete() { Ok(()) } else { check_rest(header, length, mtu as usize, offload) }
 }
 
@@ -331,7 +326,7 @@ fn check_rest(
     header: &[u8],
     length: usize,
     mtu: usize,
-    offload: &Offload,
+    offload: Offload,
 ) -> Result<(), OffloadError> {
     let Checksum::Partial { start, offset } = offload.checksum else {
         return Err(OffloadError::SegmentationWithoutChecksum);
@@ -380,7 +375,7 @@ mod tests {
 
     fn judge(specimen: &Specimen, offload: &Offload) -> Result<(), OffloadError> {
         let frame = specimen.frame();
-        check(&frame[..frame.len().min(128)], frame.len(), MTU, offload)
+        check(&frame[..frame.len().min(128)], frame.len(), MTU, *offload)
     }
 
     fn partial(start: u16, offset: u16) -> Offload {
@@ -471,7 +466,7 @@ mod tests {
         let damaged = |at: usize, value: u8| {
             let mut frame = specimen.frame();
             frame[at] = value;
-            check(&frame[..128], frame.len(), MTU, &specimen.offload())
+            check(&frame[..128], frame.len(), MTU, specimen.offload())
         };
         assert_eq!(damaged(14, 0x65), Err(OffloadError::ProtocolMismatch));
         assert_eq!(damaged(14, 0x44), Err(OffloadError::HeaderLength { at: 14 }));
@@ -481,7 +476,7 @@ mod tests {
         let short = Specimen { transport_options: 10, ..Specimen::tcp(0, 10) };
         let frame = &short.frame()[..34 + 40];
         let error = OffloadError::Truncated { length: 74, end: 94 };
-        assert_eq!(check(frame, 74, MTU, &short.offload()), Err(error));
+        assert_eq!(check(frame, 74, MTU, short.offload()), Err(error));
     }
 
     #[test]
@@ -501,7 +496,7 @@ mod tests {
         assert_eq!(judge(&enough, &enough.offload()), Ok(()));
         let (frame, offload) = (specimen.frame(), specimen.offload());
         let error = OffloadError::TooLong { length: 65_537 };
-        assert_eq!(check(&frame[..128], 65_551, MTU, &offload), Err(error));
+        assert_eq!(check(&frame[..128], 65_551, MTU, offload), Err(error));
     }
 
     #[test]
@@ -527,12 +522,12 @@ mod tests {
             let mtu = 65_535;
             let frame = specimen.frame();
             let header = &frame[..frame.len().min(128)];
-            prop_assert_eq!(check(header, frame.len(), mtu, &specimen.offload()), Ok(()));
-            prop_assert_eq!(check(header, frame.len(), mtu, &specimen.checksum_offload()), Ok(()));
+            prop_assert_eq!(check(header, frame.len(), mtu, specimen.offload()), Ok(()));
+            prop_assert_eq!(check(header, frame.len(), mtu, specimen.checksum_offload()), Ok(()));
             let longest = specimen.segments().iter().map(Vec::len).max().unwrap_or_default();
             let fits = (longest - 14 - 4 * specimen.tags.len()) as u32;
-            prop_assert_eq!(check(header, frame.len(), fits, &specimen.offload()), Ok(()));
-            prop_assert!(check(header, frame.len(), fits - 1, &specimen.offload()).is_err());
+            prop_assert_eq!(check(header, frame.len(), fits, specimen.offload()), Ok(()));
+            prop_assert!(check(header, frame.len(), fits - 1, specimen.offload()).is_err());
         }
 
         #[test]
@@ -545,13 +540,13 @@ mod tests {
             let cut = Segmentation::Tcp4 { size, ecn: Ecn::With };
             for segmentation in [Segmentation::None, cut, Segmentation::Udp { size }] {
                 let offload = Offload { segmentation, ..partial(start % 200, offset % 20) };
-                let _ = check(&header, length, mtu, &offload);
+                let _ = check(&header, length, mtu, offload);
             }
             let mut frame = specimen.frame();
             let from = frame.len().min(usize::from(start % 128));
             frame[from..].iter_mut().zip(&header).for_each(|(byte, any)| *byte = *any);
             let sight = frame.len().min(128);
-            let _ = check(&frame[..sight], frame.len(), mtu, &specimen.offload());
+            let _ = check(&frame[..sight], frame.len(), mtu, specimen.offload());
         }
     }
 }

@@ -6,14 +6,15 @@ use super::deliver::lose;
 use super::groups::{FLOOD_COPIES_MAX, Groups};
 use crate::frame::{BATCH_FRAMES, Batch};
 use crate::ledger::{Counters, DropReason};
+use crate::relay::arrival::{Arrival, Arrivals};
 use crate::relay::bucket::Reflections;
-use crate::relay::{Admitted, Arrival, Audience, Frame, Reach, Relay, Verdict, bridge, egress};
+use crate::relay::{Admitted, Audience, Frame, Reach, Relay, Verdict, bridge, egress};
 use crate::snapshot::{Device, PortId, Snapshot};
 
 /// What a worker needs to decide, all of it allocated at its start.
 pub(super) struct Decider {
     worker: usize,
-    arrivals: Vec<Arrival>,
+    arrivals: Arrivals,
     /// Frames of the batch in hand that were counted as decided or dropped.
     settled: usize,
     /// Copies of group frames that this breath may still make.
@@ -35,7 +36,7 @@ impl Decider {
     pub fn new(worker: usize, reflections: Arc<Reflections>) -> Decider {
         Decider {
             worker,
-            arrivals: Vec::with_capacity(BATCH_FRAMES),
+            arrivals: Arrivals::with_capacity(BATCH_FRAMES),
             settled: 0,
             flood_left: FLOOD_COPIES_MAX,
             rotation: 0,
@@ -77,15 +78,15 @@ impl Decider {
         let Some(entrance) = relay.entrance(device.attached.id) else {
             return self.settle(counters, DropReason::ChannelUnused, batch.count());
         };
-        for index in 0..batch.count() {
-            match relay.admit(entrance, &frame(batch, index)) {
-                Ok(arrival) => self.arrivals.push(arrival),
-                Err(reason) => self.settle(counters, reason, 1),
-            }
-        }
+        let frames = (0..batch.count()).map(|index| frame(batch, index));
+        let settled = &mut self.settled;
+        relay.admit(entrance, frames, &mut self.arrivals, |reason| {
+            counters.drop_frames(reason, 1);
+            *settled += 1;
+        });
         relay.decide(entrance, &mut self.arrivals);
-        for index in 0..self.arrivals.len() {
-            self.lay_out(relay, self.arrivals[index], counters, batch, groups);
+        for index in 0..self.arrivals.all().len() {
+            self.lay_out(relay, index, counters, batch, groups);
         }
     }
 
@@ -98,16 +99,16 @@ impl Decider {
     fn lay_out(
         &mut self,
         relay: Relay<'_>,
-        arrival: Arrival,
+        index: usize,
         counters: &Counters,
         batch: &Batch,
         groups: &mut Groups,
     ) {
+        let &Arrival { index, admitted, verdict, .. } = &self.arrivals.all()[index];
         #[cfg(all(test, not(loom)))]
         super::tests::mishap::at(super::tests::mishap::Place::Deciding);
-        let frame = frame(batch, usize::from(arrival.index));
-        let sent = Sent { frame, admitted: arrival.admitted, ingress: counters };
-        match arrival.verdict {
+        let sent = Sent { frame: frame(batch, usize::from(index)), admitted, ingress: counters };
+        match verdict {
             Verdict::Drop(reason) => return self.settle(counters, reason, 1),
             Verdict::To(port) => self.copy_to(relay.snapshot, &sent, port, groups),
             Verdict::Flood(audience) => self.flood(relay, &sent, audience, groups),

@@ -93,7 +93,7 @@ fn nobody_has_a_name() {
 fn only_reflected_group_copies_are_limited() {
     let site = Site::new(&topology());
     let rate = |frame: &Bytes, egress| {
-        let admitted = site.arrive(LINK, frame).unwrap().admitted;
+        let admitted = site.arrive(LINK, frame.view()).unwrap().admitted;
         let port = site.snapshot.port(PortId(egress)).unwrap();
         reflected_group_rate(&admitted, PortId(egress), port)
     };

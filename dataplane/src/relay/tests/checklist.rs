@@ -3,7 +3,7 @@
 use super::site::*;
 use crate::ledger::DropReason::{self, *};
 use crate::relay::{Admitted, Frame};
-use crate::snapshot::{DeviceId, Mode, VlanPolicy};
+use crate::snapshot::{Mode, VlanPolicy};
 use crate::wire::Mac;
 use crate::wire::offload::{Checksum, Ecn, Offload, Segmentation};
 
@@ -190,9 +190,7 @@ fn admit(
     bytes: &Bytes,
     offload: Offload,
 ) -> Result<Admitted, DropReason> {
-    let relay = site.relay();
-    let entrance = relay.entrance(DeviceId(device)).expect("the device is planned");
-    relay.admit(entrance, &Frame { offload, ..bytes.view() }).map(|arrival| arrival.admitted)
+    site.arrive(device, Frame { offload, ..bytes.view() }).map(|arrival| arrival.admitted)
 }
 
 #[test]
@@ -202,7 +200,7 @@ fn a_thousand_c_tags_are_one_tag_and_payload() {
     assert_eq!(site_of_mtu(4037).send(1, &bytes), Err(Giant));
     assert_eq!(site_of_mtu(4038).send(1, &bytes), Ok(vec![2, LINK]));
     let site = site_of_mtu(9000);
-    let admitted = site.arrive(1, &bytes).unwrap().admitted;
+    let admitted = site.arrive(1, bytes.view()).unwrap().admitted;
     assert_eq!(admitted.vid.get(), 5);
     // The access port's copy loses the one tag that was looked at.
     let inside = [&bytes.0[..12], &bytes.0[16..]].concat();
@@ -249,7 +247,7 @@ fn of_a_thousand_s_tags_the_first_names_the_channel_and_goes() {
     assert_eq!(site.send(LINK, &nested(0x88a8, 400)), Err(UnknownSvid));
     for (svid, receiver) in [(300, 3), (1, 1)] {
         let bytes = nested(0x88a8, svid);
-        let arrival = site.arrive(LINK, &bytes).unwrap();
+        let arrival = site.arrive(LINK, bytes.view()).unwrap();
         assert_eq!(arrival.admitted.vid.get(), 0, "what is behind is opaque");
         let inside = [&bytes.0[..12], &bytes.0[16..]].concat();
         assert_eq!(site.copy(&arrival.admitted, receiver, &bytes).unwrap().0, inside);

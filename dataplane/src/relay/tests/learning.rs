@@ -39,12 +39,9 @@ fn a_source_is_learned_per_vid_and_moves_with_its_station() {
 #[test]
 fn a_frame_finds_what_the_one_before_it_taught() {
     let site = Site::new(&topology());
-    let relay = site.relay();
-    let entrance = relay.entrance(crate::snapshot::DeviceId(2)).unwrap();
     let frames = [frame(mac(1), mac(50)), frame(mac(50), mac(51))];
-    let mut arrivals = frames.each_ref().map(|frame| relay.admit(entrance, &frame.view()).unwrap());
-    relay.decide(entrance, &mut arrivals);
-    assert_eq!(arrivals[1].verdict, crate::relay::Verdict::Drop(OwnAddress));
+    let arrivals = site.arrive_together(2, frames.each_ref().map(Bytes::view), |_| {});
+    assert_eq!(arrivals.all()[1].verdict, crate::relay::Verdict::Drop(OwnAddress));
 }
 
 #[test]

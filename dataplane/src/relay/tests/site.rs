@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::ledger::DropReason;
 use crate::port::Attached;
+use crate::relay::arrival::{Arrival, Arrivals};
 use crate::relay::fdb::Fdb;
-use crate::relay::{Admitted, Arrival, Frame, Relay, Verdict, egress};
+use crate::relay::{Admitted, Frame, Relay, Verdict, egress};
 use crate::snapshot::compile::compile;
 use crate::snapshot::topology::{
     BridgePlan, BridgePortPlan, ChannelPlan, LinkPlan, MemberPlan, StationPlan, Topology,
@@ -193,17 +194,31 @@ impl Site {
         Relay { snapshot: &self.snapshot, fdb: &self.fdb, now_ms: self.now_ms }
     }
 
-    pub fn arrive(&self, device: u16, frame: &Bytes) -> Result<Arrival, DropReason> {
+    /// What becomes of a frame.
+    pub fn arrive(&self, device: u16, frame: Frame<'_>) -> Result<Arrival, DropReason> {
+        let mut refused = Vec::new();
+        let arrivals = self.arrive_together(device, [frame], |reason| refused.push(reason));
+        arrivals.all().first().copied().ok_or_else(|| refused.remove(0))
+    }
+
+    /// What becomes of the frames of one batch.
+    pub fn arrive_together<const COUNT: usize>(
+        &self,
+        device: u16,
+        frames: [Frame<'_>; COUNT],
+        refused: impl FnMut(DropReason),
+    ) -> Arrivals {
         let relay = self.relay();
         let entrance = relay.entrance(DeviceId(device)).expect("the device is planned");
-        let mut arrivals = [relay.admit(entrance, &frame.view())?];
+        let mut arrivals = Arrivals::with_capacity(COUNT);
+        relay.admit(entrance, frames.into_iter(), &mut arrivals, refused);
         relay.decide(entrance, &mut arrivals);
-        Ok(arrivals[0])
+        arrivals
     }
 
     /// Sends a frame; says which relay ports it leaves by.
     pub fn send(&self, device: u16, frame: &Bytes) -> Result<Vec<u16>, DropReason> {
-        let arrival = self.arrive(device, frame)?;
+        let arrival = self.arrive(device, frame.view())?;
         match arrival.verdict {
             Verdict::To(port) => Ok(vec![port.0]),
             Verdict::Drop(reason) => Err(reason),

@@ -236,7 +236,7 @@ fn a_down_port_owns_nothing_and_hears_nothing() {
     let site = Site::new(&topology);
     let broadcast = frame(Mac::BROADCAST, mac(1));
     assert_eq!(site.send(1, &broadcast), Ok(vec![3, LINK]), "the link stays in audiences");
-    let admitted = site.arrive(1, &broadcast).unwrap().admitted;
+    let admitted = site.arrive(1, broadcast.view()).unwrap().admitted;
     assert_eq!(site.copy(&admitted, LINK, &broadcast).unwrap_err(), PortDown);
 }
 
@@ -245,11 +245,11 @@ fn a_down_port_owns_nothing_and_hears_nothing() {
 fn unicast_to_the_outside_is_for_the_uplink_alone_where_every_port_registered() {
     let veb = |number| station(0, Mode::Veb, registered(number));
     let site = Site::new(&one_channel((1..=9).map(veb).collect()));
-    let outward = site.arrive(1, &frame(mac(500), mac(1))).unwrap();
+    let outward = site.arrive(1, frame(mac(500), mac(1)).view()).unwrap();
     assert_eq!(outward.verdict, Verdict::To(PortId(LINK)));
     let one_learns = (1..=9).map(veb).chain([station(0, Mode::Veb, vm(10))]).collect();
     let site = Site::new(&one_channel(one_learns));
-    let flooded = site.arrive(1, &frame(mac(500), mac(1))).unwrap();
+    let flooded = site.arrive(1, frame(mac(500), mac(1)).view()).unwrap();
     assert!(matches!(flooded.verdict, Verdict::Flood(_)));
     assert_eq!(site.send(1, &frame(mac(500), mac(1))), Ok(vec![10, LINK]));
 }

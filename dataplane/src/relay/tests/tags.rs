@@ -15,7 +15,7 @@ fn site(sender: VlanPolicy, receiver: VlanPolicy) -> Site {
 }
 
 fn copied(site: &Site, device: u16, egress: u16, bytes: &Bytes) -> Bytes {
-    let admitted = site.arrive(device, bytes).unwrap().admitted;
+    let admitted = site.arrive(device, bytes.view()).unwrap().admitted;
     site.copy(&admitted, egress, bytes).unwrap()
 }
 
@@ -121,7 +121,7 @@ fn a_copy_must_fit_its_egress_whatever_its_tags() {
     let site = Site::new(&topology);
     let sized = |payload: usize| frame(mac(1), mac(500)).c(5).length(18 + payload);
     let fate = |bytes: &Bytes| {
-        let admitted = site.arrive(LINK, bytes).unwrap().admitted;
+        let admitted = site.arrive(LINK, bytes.view()).unwrap().admitted;
         site.copy(&admitted, 1, bytes).map(drop)
     };
     assert_eq!((fate(&sized(100)), fate(&sized(101))), (Ok(()), Err(MtuExceeded)));

@@ -1,0 +1,124 @@
+//! Frames between the relay's phases, each written once, where it stays.
+//!
+//! Heads up: an [`Arrival`] is filled in place and case by case. As a value that is
+//! handed on, its parts would be stored and loaded one by one at each step: that was a
+//! third of the relay's instructions.
+
+use super::{Admitted, Customer, Frame, Service, Tags, Verdict};
+use crate::ledger::DropReason;
+use crate::snapshot::{DomainId, PortId};
+use crate::wire::{Mac, Vid};
+
+/// A frame between the phases, and behind them with its verdict.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// The frame's place in its batch.
+    pub index: u16,
+    /// What the checklist found.
+    pub admitted: Admitted,
+    pub(super) stage: Stage,
+    /// Where it goes, once decided.
+    pub verdict: Verdict,
+}
+
+/// How far an arrival has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stage {
+    /// Its verdict stands.
+    Decided,
+    /// Phase two decides; this is who registered its destination, if anybody did.
+    Pending(Option<PortId>),
+}
+
+impl Arrival {
+    /// What stands where no frame was put yet.
+    const NONE: Arrival = Arrival {
+        index: 0,
+        admitted: Admitted {
+            ingress: PortId(0),
+            domain: DomainId(0),
+            destination: Mac::ZERO,
+            source: Mac::ZERO,
+            vid: Vid::UNTAGGED,
+            tags: Tags { service: Service::Absent, customer: Customer::Untagged },
+        },
+        stage: Stage::Pending(None),
+        verdict: Verdict::Drop(DropReason::NoReceiver),
+    };
+
+    /// Puts an admitted frame here, to be decided in phase two.
+    #[inline(always)]
+    pub(super) fn put(&mut self, frame: &Frame<'_>, admitted: Admitted) {
+        self.index = frame.index;
+        self.admitted = admitted;
+        self.stage = Stage::Pending(None);
+    }
+
+    /// Whether phase two decides it.
+    #[inline]
+    pub(super) fn is_pending(&self) -> bool {
+        matches!(self.stage, Stage::Pending(_))
+    }
+
+    /// Who registered the destination, as far as phase two wants to know.
+    #[inline]
+    pub(super) fn registered(&self) -> Option<PortId> {
+        match self.stage {
+            Stage::Pending(registered) => registered,
+            Stage::Decided => None,
+        }
+    }
+}
+
+/// The arrivals of one batch.
+#[derive(Debug)]
+pub struct Arrivals {
+    slots: Box<[Arrival]>,
+    count: usize,
+}
+
+impl Arrivals {
+    /// None yet, and room for so many; allocates once, here.
+    #[must_use]
+    pub fn with_capacity(frames: usize) -> Arrivals {
+        Arrivals { slots: vec![Arrival::NONE; frames].into_boxed_slice(), count: 0 }
+    }
+
+    /// Forgets all.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    /// All, in the order of their frames.
+    #[inline]
+    #[must_use]
+    pub fn all(&self) -> &[Arrival] {
+        &self.slots[..self.count]
+    }
+
+    #[inline]
+    pub(super) fn all_mut(&mut self) -> &mut [Arrival] {
+        &mut self.slots[..self.count]
+    }
+
+    /// Adds each frame that `admit` puts into its arrival; the others are `refused`.
+    ///
+    /// # Panics
+    /// If there are more than room was made for.
+    #[inline(always)]
+    pub(super) fn fill<'f>(
+        &mut self,
+        frames: impl Iterator<Item = Frame<'f>>,
+        mut refused: impl FnMut(DropReason),
+        mut admit: impl FnMut(&Frame<'f>, &mut Arrival) -> Result<(), DropReason>,
+    ) {
+        for frame in frames {
+            let slot = self.slots.get_mut(self.count).expect("arrivals have room for a batch");
+            match admit(&frame, slot) {
+                Ok(()) => self.count += 1,
+                Err(reason) => refused(reason),
+            }
+        }
+    }
+}
