@@ -11,6 +11,9 @@ use crate::ledger::DropReason;
 use crate::sys::memory::{Body, Memory, RegionHint, SpanError, Spans};
 use crate::wire::offload::Offload;
 
+/// A piece of a frame: its address, as the sender counts, and its length.
+pub type Piece = (u64, u32);
+
 /// Frames in a batch, and so per port and breath.
 pub const BATCH_FRAMES: usize = 64;
 /// Bytes per port and breath, after which receiving stops.
@@ -147,20 +150,37 @@ impl Batch {
     /// # Panics
     /// If [`Batch::room`] was not asked and there is none.
     #[inline]
-    pub fn stage(&mut self, hint: &mut RegionHint, pieces: &[(u64, u32)], prefix: u16) {
-        assert!(self.count + self.rejected.len() < BATCH_FRAMES, "a batch was overfilled");
+    pub fn stage(&mut self, hint: &mut RegionHint, pieces: &[Piece], prefix: u16) {
+        if let &[piece] = pieces {
+            return self.stage_piece(hint, piece, prefix);
+        }
         let first_span = self.spans.count();
-        let staged = match pieces {
-            &[piece] => self.stage_piece(hint, piece, prefix).map(|length| (length, prefix)),
-            _ => self.stage_pieces(hint, pieces, prefix).map(|length| (length, 0)),
-        };
-        let (length, prefix) = match staged {
-            Ok(staged) => staged,
+        match self.push_pieces(hint, pieces, prefix) {
+            Ok(length) => self.note(first_span, length, 0),
             Err(reason) => {
                 self.spans.truncate(first_span);
-                return self.reject(reason);
+                self.reject(reason);
             }
-        };
+        }
+    }
+
+    /// As [`Batch::stage`], for a frame in one piece.
+    ///
+    /// # Panics
+    /// If [`Batch::room`] was not asked and there is none.
+    #[inline(always)]
+    pub fn stage_piece(&mut self, hint: &mut RegionHint, piece: Piece, prefix: u16) {
+        let first_span = self.spans.count();
+        match self.push_piece(hint, piece, prefix) {
+            Ok(length) => self.note(first_span, length, prefix),
+            Err(reason) => self.reject(reason),
+        }
+    }
+
+    /// Notes a frame that lies in the spans from `first_span` on.
+    #[inline(always)]
+    fn note(&mut self, first_span: usize, length: u32, prefix: u16) {
+        assert!(self.count + self.rejected.len() < BATCH_FRAMES, "a batch was overfilled");
         self.shapes[self.count] = Shape {
             length,
             header_length: 0,
@@ -200,11 +220,11 @@ impl Batch {
     }
 
     /// Adds the only piece of a frame; says the frame's length.
-    #[inline]
-    fn stage_piece(
+    #[inline(always)]
+    fn push_piece(
         &mut self,
         hint: &mut RegionHint,
-        piece: (u64, u32),
+        piece: Piece,
         prefix: u16,
     ) -> Result<u32, DropReason> {
         let length = piece.1.checked_sub(u32::from(prefix)).ok_or(DropReason::Runt)?;
@@ -214,10 +234,10 @@ impl Batch {
 
     /// Adds the pieces of a frame behind its prefix; says the frame's length.
     #[cold]
-    fn stage_pieces(
+    fn push_pieces(
         &mut self,
         hint: &mut RegionHint,
-        pieces: &[(u64, u32)],
+        pieces: &[Piece],
         prefix: u16,
     ) -> Result<u32, DropReason> {
         if pieces.len() > FRAME_SEGMENTS {

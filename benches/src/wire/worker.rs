@@ -1,11 +1,10 @@
 //! The wire's worker: receives from one port, transmits to the other, gives back.
 
-use hairpin_dataplane::frame::{BATCH_FRAMES, Batch};
+use arrayvec::ArrayVec;
+use hairpin_dataplane::frame::{BATCH_FRAMES, Batch, View};
 use hairpin_dataplane::port::Departure;
 use hairpin_dataplane::port::vhost_user::queue::{QueueReceiver, QueueTransmitter};
-use hairpin_dataplane::sys::memory::Body;
 use hairpin_dataplane::sys::virtqueue::{Doorbell, Moment};
-use hairpin_dataplane::wire::offload::Offload;
 use std::fs::File;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -162,14 +161,12 @@ pub fn carry(
 /// Copies the frames of a batch to a port; says how many it took.
 #[inline]
 fn copy(to: &mut Port, batch: &Batch) -> usize {
-    let none = Departure { header: &[], body: Body::EMPTY, offload: Offload::NONE, fate: Ok(()) };
-    let mut departures = [none; BATCH_FRAMES];
-    let departures = &mut departures[..batch.count()];
-    for (index, departure) in departures.iter_mut().enumerate() {
-        let view = batch.view(index);
-        (departure.header, departure.body) = (view.header, view.body);
-    }
-    to.transmitter.transmit(departures);
+    let mut departures = ArrayVec::<Departure<'_>, BATCH_FRAMES>::new();
+    departures.extend((0..batch.count()).map(|index| {
+        let View { header, body, offload } = batch.view(index);
+        Departure { header, body, offload, fate: Ok(()) }
+    }));
+    to.transmitter.transmit(&mut departures);
     departures.iter().filter(|departure| departure.fate.is_ok()).count()
 }
 

@@ -18,9 +18,9 @@ pub(super) unsafe fn apart(from: *const u8, to: *mut u8, count: usize) {
     // SAFETY: passed on to the caller; each branch touches `count` bytes only.
     unsafe {
         match count {
-            64..=SHORT => ends::<64>(from, to, count),
-            32..64 => ends::<32>(from, to, count),
-            16..32 => ends::<16>(from, to, count),
+            65..=SHORT => ends::<64>(from, to, count),
+            33..=64 => ends::<32>(from, to, count),
+            16..=32 => ends::<16>(from, to, count),
             _ => ptr::copy_nonoverlapping(from, to, count),
         }
     }
@@ -36,9 +36,9 @@ pub(super) unsafe fn payload(from: *const u8, to: *mut u8, count: usize) {
     // SAFETY: passed on to the caller. `ends` loads all it copies before it stores.
     unsafe {
         match count {
-            64..=SHORT => ends::<64>(from, to, count),
-            32..64 => ends::<32>(from, to, count),
-            0..32 => ptr::copy(from, to, count),
+            65..=SHORT => ends::<64>(from, to, count),
+            33..=64 => ends::<32>(from, to, count),
+            0..=32 => ptr::copy(from, to, count),
             _ => long(from, to, count),
         }
     }

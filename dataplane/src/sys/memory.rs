@@ -286,8 +286,9 @@ struct Span {
 #[derive(Debug)]
 pub struct Spans {
     memory: Option<Arc<Memory>>,
-    spans: Vec<Span>,
-    capacity: usize,
+    /// Room for all; those beyond `count` are left over.
+    spans: Box<[Span]>,
+    count: usize,
 }
 
 // SAFETY: spans point into `memory`, which is Send and Sync and owned here.
@@ -306,12 +307,13 @@ impl Spans {
     /// Room for `capacity` segments; allocates once, here.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Spans {
-        Spans { memory: None, spans: Vec::with_capacity(capacity), capacity }
+        let none = Span { at: NonNull::dangling(), length: 0 };
+        Spans { memory: None, spans: vec![none; capacity].into_boxed_slice(), count: 0 }
     }
 
     /// Forgets all segments and pins the memory the next ones lie in.
     pub fn begin(&mut self, memory: &Arc<Memory>) {
-        self.spans.clear();
+        self.count = 0;
         match &self.memory {
             Some(pinned) if Arc::ptr_eq(pinned, memory) => {}
             _ => self.memory = Some(Arc::clone(memory)),
@@ -320,7 +322,7 @@ impl Spans {
 
     /// Forgets all segments and lets the memory go.
     pub fn end(&mut self) {
-        self.spans.clear();
+        self.count = 0;
         self.memory = None;
     }
 
@@ -328,7 +330,7 @@ impl Spans {
     #[inline]
     #[must_use]
     pub fn count(&self) -> usize {
-        self.spans.len()
+        self.count
     }
 
     /// The pinned memory, if any is.
@@ -356,13 +358,7 @@ impl Spans {
         address: u64,
         length: u32,
     ) -> Result<(), SpanError> {
-        if self.spans.len() == self.capacity {
-            return Err(SpanError::Full);
-        }
-        let place = self.place(hint, address, length).ok_or(SpanError::Unmapped)?;
-        let span = Span { at: place.at, length };
-        self.spans.push(span);
-        Ok(())
+        self.push_near(hint, (address, length), 0)
     }
 
     /// As [`Spans::push`], and brings the segment's bytes `ahead..ahead + 128`, which
@@ -370,34 +366,36 @@ impl Spans {
     ///
     /// # Errors
     /// [`SpanError`]; nothing is added then.
-    #[inline]
+    #[inline(always)]
     pub fn push_near(
         &mut self,
         hint: &mut RegionHint,
         (address, length): (u64, u32),
         ahead: u16,
     ) -> Result<(), SpanError> {
-        self.push(hint, address, length)?;
-        if let Some(span) = self.spans.last() {
-            let at = span.at.as_ptr().wrapping_add(usize::from(ahead));
-            prefetch::to_read(at);
-            if length as usize > usize::from(ahead) + prefetch::LINE {
-                prefetch::to_read(at.wrapping_add(prefetch::LINE));
-            }
+        let slot = self.spans.get_mut(self.count).ok_or(SpanError::Full)?;
+        let memory = self.memory.as_ref().ok_or(SpanError::Unmapped)?;
+        let at = memory.place(hint, address, length).ok_or(SpanError::Unmapped)?.at;
+        *slot = Span { at, length };
+        self.count += 1;
+        let first = at.as_ptr().wrapping_add(usize::from(ahead));
+        prefetch::to_read(first);
+        if length as usize > usize::from(ahead) + prefetch::LINE {
+            prefetch::to_read(first.wrapping_add(prefetch::LINE));
         }
         Ok(())
     }
 
     /// Forgets the segments from `count` on: a frame that turned out unusable.
     pub fn truncate(&mut self, count: usize) {
-        self.spans.truncate(count);
+        self.count = self.count.min(count);
     }
 
     /// The segments `first..first + count`, empty where there are none.
     #[inline]
     #[must_use]
     pub fn body(&self, first: usize, count: usize) -> Body<'_> {
-        let spans = self.spans.get(first..first + count).unwrap_or_default();
+        let spans = self.spans[..self.count].get(first..first + count).unwrap_or_default();
         Body { spans, skip: 0, length: spans.iter().map(|span| span.length).sum() }
     }
 
@@ -406,7 +404,7 @@ impl Spans {
     #[inline]
     #[must_use]
     pub fn body_from(&self, first: usize, count: usize, skip: u32, length: u32) -> Body<'_> {
-        let spans = self.spans.get(first..first + count).unwrap_or_default();
+        let spans = self.spans[..self.count].get(first..first + count).unwrap_or_default();
         Body { spans, skip, length }
     }
 }

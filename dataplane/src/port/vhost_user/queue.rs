@@ -9,8 +9,8 @@ use crate::ledger::DropReason;
 use crate::port::{Departure, Received};
 use crate::sys::memory::{Memory, RegionHint};
 use crate::sys::virtqueue::{
-    Chain, ChainFault, Doorbell, LayoutError, Moment, PREFIX_BYTES, Position, Refusal, Sink,
-    Source, Terms, packed, split,
+    Chain, ChainFault, Doorbell, LayoutError, Moment, PREFIX_BYTES, Piece, Position, Refusal, Sink,
+    Source, Terms, Visit, packed, split,
 };
 
 /// How a device's rings are laid out.
@@ -102,20 +102,44 @@ impl QueueReceiver {
     }
 }
 
-/// Stages the frames that wait in a batch.
-#[inline]
-fn stage(source: &mut impl Source, hint: &mut RegionHint, batch: &mut Batch) -> Received {
-    let taken = source.take(BATCH_FRAMES, |chain| {
-        match chain {
-            Chain::Pieces(pieces) => batch.stage(hint, pieces, PREFIX_BYTES as u16),
-            Chain::Unusable(ChainFault::TooLong) => batch.reject(DropReason::TooManySegments),
-            Chain::Unusable(ChainFault::Descriptor) => batch.reject(DropReason::BadAddress),
-        }
-        match batch.room() {
+/// A batch that takes what a source has.
+struct Staging<'a> {
+    hint: &'a mut RegionHint,
+    batch: &'a mut Batch,
+}
+
+impl Staging<'_> {
+    #[inline(always)]
+    fn flow(&self) -> ControlFlow<()> {
+        match self.batch.room() {
             Room::More => ControlFlow::Continue(()),
             Room::Full => ControlFlow::Break(()),
         }
-    });
+    }
+}
+
+impl Visit for Staging<'_> {
+    #[inline(always)]
+    fn piece(&mut self, piece: Piece) -> ControlFlow<()> {
+        self.batch.stage_piece(self.hint, piece, PREFIX_BYTES as u16);
+        self.flow()
+    }
+
+    #[cold]
+    fn chain(&mut self, chain: Chain<'_>) -> ControlFlow<()> {
+        match chain {
+            Chain::Pieces(pieces) => self.batch.stage(self.hint, pieces, PREFIX_BYTES as u16),
+            Chain::Unusable(ChainFault::TooLong) => self.batch.reject(DropReason::TooManySegments),
+            Chain::Unusable(ChainFault::Descriptor) => self.batch.reject(DropReason::BadAddress),
+        }
+        self.flow()
+    }
+}
+
+/// Stages the frames that wait in a batch.
+#[inline]
+fn stage(source: &mut impl Source, hint: &mut RegionHint, batch: &mut Batch) -> Received {
+    let taken = source.take(BATCH_FRAMES, Staging { hint, batch: &mut *batch });
     match taken {
         Err(_) => Received::Lost,
         Ok(_) if batch.room() == Room::Full => Received::More,

@@ -1,6 +1,7 @@
 //! One area of a ring in a peer's memory: translated once, pinned, read and written
 //! as atomic words, because the peer does the same meanwhile.
 
+use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
@@ -42,19 +43,10 @@ impl Area {
     /// The word at `index`, for reading and writing.
     #[inline(always)]
     #[allow(clippy::cast_ptr_alignment)]
-    pub(super) fn word64(&self, index: usize) -> &AtomicU64 {
-        assert!(index < self.length / 8, "word {index} of a ring's area");
-        // SAFETY: within the area by the line above; aligned, since areas of 8-byte
-        // words begin at such addresses (descriptors: 16).
-        unsafe { AtomicU64::from_ptr(self.at.as_ptr().cast::<u64>().add(index)) }
-    }
-
-    /// The word at `index`, for reading and writing.
-    #[inline(always)]
-    #[allow(clippy::cast_ptr_alignment)]
     pub(super) fn word32(&self, index: usize) -> &AtomicU32 {
         assert!(index < self.length / 4, "word {index} of a ring's area");
-        // SAFETY: as for `word64`; areas with 4-byte words are aligned to 4.
+        // SAFETY: within the area by the line above; areas with 4-byte words are aligned
+        // to 4.
         unsafe { AtomicU32::from_ptr(self.at.as_ptr().cast::<u32>().add(index)) }
     }
 
@@ -63,7 +55,7 @@ impl Area {
     #[allow(clippy::cast_ptr_alignment)]
     pub(super) fn word16(&self, index: usize) -> &AtomicU16 {
         assert!(index < self.length / 2, "word {index} of a ring's area");
-        // SAFETY: as for `word64`; every area is aligned to 2.
+        // SAFETY: as for `word32`; every area is aligned to 2.
         unsafe { AtomicU16::from_ptr(self.at.as_ptr().cast::<u16>().add(index)) }
     }
 
@@ -120,27 +112,72 @@ impl Descriptors {
 
     #[inline(always)]
     pub(super) fn address(&self, index: u16) -> u64 {
-        u64::from_le(self.0.word64(usize::from(index) * 2).load(Ordering::Relaxed))
+        self.table().address(index)
     }
 
     #[inline(always)]
     pub(super) fn tail(&self, index: u16, order: Ordering) -> Tail {
-        Tail(u64::from_le(self.0.word64(usize::from(index) * 2 + 1).load(order)))
+        self.table().tail(index, order)
     }
 
     #[inline(always)]
     pub(super) fn set_address(&self, index: u16, address: u64) {
-        self.0.word64(usize::from(index) * 2).store(address.to_le(), Ordering::Relaxed);
+        let [word, _] = self.table().words(index);
+        word.store(address.to_le(), Ordering::Relaxed);
     }
 
     #[inline(always)]
     pub(super) fn set_tail(&self, index: u16, tail: Tail, order: Ordering) {
-        self.0.word64(usize::from(index) * 2 + 1).store(tail.0.to_le(), order);
+        self.table().set_tail(index, tail, order);
+    }
+
+    /// The descriptors for a walk over many: what a walk needs, in registers.
+    #[inline(always)]
+    pub(super) fn table(&self) -> Table<'_> {
+        Table { at: self.0.at, size: self.0.length / 16, area: PhantomData }
     }
 
     /// Hands the lines of these descriptors on, but not the one of `to`.
     #[inline(always)]
     pub(super) fn hand_on(&self, from: u16, to: u16) {
         self.0.hand_on(usize::from(from) * 16, usize::from(to) * 16);
+    }
+}
+
+/// Where descriptors lie: what [`Descriptors`] knows, by value.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Table<'a> {
+    at: NonNull<u8>,
+    size: usize,
+    area: PhantomData<&'a Area>,
+}
+
+impl<'a> Table<'a> {
+    /// A descriptor's two words.
+    #[inline(always)]
+    #[allow(clippy::cast_ptr_alignment)]
+    fn words(self, index: u16) -> [&'a AtomicU64; 2] {
+        // Without values in its message: they would be kept in memory for it.
+        assert!(usize::from(index) < self.size, "a descriptor beyond its ring");
+        // SAFETY: within the area by the line above; descriptors are aligned to 16.
+        unsafe {
+            let first = self.at.as_ptr().cast::<u64>().add(usize::from(index) * 2);
+            [AtomicU64::from_ptr(first), AtomicU64::from_ptr(first.add(1))]
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn address(self, index: u16) -> u64 {
+        u64::from_le(self.words(index)[0].load(Ordering::Relaxed))
+    }
+
+    #[inline(always)]
+    pub(super) fn tail(self, index: u16, order: Ordering) -> Tail {
+        Tail(u64::from_le(self.words(index)[1].load(order)))
+    }
+
+    #[inline(always)]
+    pub(super) fn set_tail(self, index: u16, tail: Tail, order: Ordering) {
+        self.words(index)[1].store(tail.0.to_le(), order);
     }
 }

@@ -179,18 +179,23 @@ pub enum Moment {
     Idle,
 }
 
+/// What is done with the chains of a source. Breaking ends the visit behind this one.
+pub trait Visit {
+    /// A frame in one piece: nearly all are, so this is what has to be fast.
+    fn piece(&mut self, piece: Piece) -> ControlFlow<()>;
+
+    /// Any other chain.
+    fn chain(&mut self, chain: Chain<'_>) -> ControlFlow<()>;
+}
+
 /// A queue of frames from the driver.
 pub trait Source {
-    /// Visits up to `limit` chains (and [`BURST`]), in order, until `visit` says stop. They
+    /// Visits up to `limit` chains (and [`BURST`]), in order, until told to stop. They
     /// stay the device's until [`Source::give_back`]; says how many were visited.
     ///
     /// # Errors
     /// [`RingFault`] if the driver broke the ring; what was visited before stays valid.
-    fn take(
-        &mut self,
-        limit: usize,
-        visit: impl FnMut(Chain<'_>) -> ControlFlow<()>,
-    ) -> Result<usize, RingFault>;
+    fn take(&mut self, limit: usize, visitor: impl Visit) -> Result<usize, RingFault>;
 
     /// Gives all visited chains back to the driver. They are not the device's any more;
     /// a ring may show it to the driver later: with the next bursts, after a number of

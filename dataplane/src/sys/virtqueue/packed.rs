@@ -7,13 +7,13 @@
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-use super::area::{Area, Descriptors, Tail};
+use super::area::{Area, Descriptors, Table, Tail};
 use super::bell::Bell;
 use super::sink::Buffers;
 use super::window::{Link, Window};
 use super::{
     CHAIN_DESCRIPTORS, Chain, ChainFault, Doorbell, INDIRECT, Layout, LayoutError, Moment, NEXT,
-    Order, Piece, Position, RingFault, SIZE_MAX, Taken, Terms, WRITE,
+    Order, Piece, Position, RingFault, SIZE_MAX, Taken, Terms, Visit, WRITE,
 };
 
 /// `VIRTQ_DESC_F_AVAIL`.
@@ -107,18 +107,46 @@ impl Cursor {
     }
 }
 
+/// How far a ring's available descriptors were taken.
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    size: u16,
+    /// Where to look for the next available descriptor.
+    next: Cursor,
+    /// Descriptors taken and not given back: never more than there are.
+    held: u16,
+}
+
+impl Walk {
+    /// The next descriptor, if the driver has made it available.
+    #[inline(always)]
+    fn available(&self, table: Table<'_>) -> Option<Tail> {
+        let tail = table.tail(self.next.index, Ordering::Acquire);
+        self.next.lap.is_available(tail.high()).then_some(tail)
+    }
+
+    /// Takes the next descriptors. A driver that makes what the device still holds
+    /// available again would have the ring run over itself.
+    #[inline(always)]
+    fn take(&mut self, descriptors: u16) -> Result<(), RingFault> {
+        if descriptors > self.size - self.held {
+            return Err(RingFault::Overrun);
+        }
+        self.held += descriptors;
+        self.next = self.next.after(descriptors, self.size);
+        Ok(())
+    }
+}
+
 /// What both directions have.
 #[derive(Debug)]
 struct Ring {
     descriptors: Descriptors,
     driver: Area,
     size: u16,
-    /// Where to look for the next available descriptor.
-    next: Cursor,
+    walk: Walk,
     /// Where the next used entry goes.
     used: Cursor,
-    /// Descriptors taken and not given back: never more than there are.
-    held: u16,
     bell: Bell,
 }
 
@@ -134,50 +162,31 @@ impl Ring {
             descriptors: Descriptors::new(&terms.memory, descriptors, size)?,
             driver: Area::new(&terms.memory, driver, 4, 4)?,
             size,
-            next: Cursor::at(terms.position.available, size)?,
+            walk: Walk { size, next: Cursor::at(terms.position.available, size)?, held: 0 },
             used: Cursor::at(terms.position.used, size)?,
-            held: 0,
             bell: Bell::default(),
         })
-    }
-
-    /// The descriptor at a place, if the driver has made it available.
-    #[inline(always)]
-    fn available(&self, at: Cursor) -> Option<Tail> {
-        let tail = self.descriptors.tail(at.index, Ordering::Acquire);
-        at.lap.is_available(tail.high()).then_some(tail)
-    }
-
-    /// Takes the next descriptors. A driver that makes what the device still holds
-    /// available again would have the ring run over itself.
-    #[inline(always)]
-    fn take(&mut self, descriptors: u16) -> Result<(), RingFault> {
-        if descriptors > self.size - self.held {
-            return Err(RingFault::Overrun);
-        }
-        self.held += descriptors;
-        self.next = self.next.after(descriptors, self.size);
-        Ok(())
     }
 
     /// Writes used entries, each `(length, id, descriptors)`, the first one last: a
     /// driver that polls sees all of them at once.
     #[inline(always)]
     fn give(&mut self, entries: impl Iterator<Item = (u32, u16, u16)>, flags: u16) {
-        let mut first = None;
-        let mut at = self.used;
+        let table = self.descriptors.table();
+        let (mut first, mut at, mut given) = (None, self.used, 0);
         for (length, id, descriptors) in entries {
             let tail = Tail::new(length, id, at.lap.used() | flags);
             match first {
                 None => first = Some((at.index, tail)),
-                Some(_) => self.descriptors.set_tail(at.index, tail, Ordering::Relaxed),
+                Some(_) => table.set_tail(at.index, tail, Ordering::Relaxed),
             }
             at = at.after(descriptors, self.size);
-            self.held -= descriptors;
+            given += descriptors;
         }
         if let Some((index, tail)) = first {
-            self.descriptors.set_tail(index, tail, Ordering::Release);
+            table.set_tail(index, tail, Ordering::Release);
             self.used = at;
+            self.walk.held -= given;
             self.bell.note_publication();
         }
     }
@@ -217,17 +226,51 @@ impl Source {
         })
     }
 
+    /// Takes up to `limit` chains of one descriptor, until told to stop; says how
+    /// many, and with what the next one begins if it is of another kind.
+    #[inline(always)]
+    fn take_simple(
+        &mut self,
+        limit: usize,
+        visitor: &mut impl Visit,
+    ) -> Result<(usize, Option<Tail>), RingFault> {
+        let table = self.ring.descriptors.table();
+        // A copy, so that it stays in registers whatever the visitor writes.
+        let mut walk = self.ring.walk;
+        let mut count = 0;
+        let other = loop {
+            if count == limit {
+                break Ok(None);
+            }
+            let Some(tail) = walk.available(table) else { break Ok(None) };
+            if tail.high() & (NEXT | WRITE | INDIRECT) != 0 {
+                break Ok(Some(tail));
+            }
+            let piece = (table.address(walk.next.index), tail.length());
+            if let Err(fault) = walk.take(1) {
+                break Err(fault);
+            }
+            self.taken.push(tail.low(), 1);
+            count += 1;
+            if visitor.piece(piece).is_break() {
+                break Ok(None);
+            }
+        };
+        self.ring.walk = walk;
+        Ok((count, other?))
+    }
+
     /// Takes a chain of several descriptors, or of kinds that cannot be used, that
     /// begins with `tail`.
     #[cold]
     fn take_chain(
         &mut self,
         mut tail: Tail,
-        visit: &mut impl FnMut(Chain<'_>) -> ControlFlow<()>,
+        visitor: &mut impl Visit,
     ) -> Result<ControlFlow<()>, RingFault> {
         self.pieces.clear();
         let mut fault = None;
-        let mut at = self.ring.next;
+        let mut at = self.ring.walk.next;
         for count in 1..=self.ring.size {
             if tail.high() & (WRITE | INDIRECT) != 0 {
                 fault = Some(ChainFault::Descriptor);
@@ -237,10 +280,10 @@ impl Source {
                 self.pieces.push((self.ring.descriptors.address(at.index), tail.length()));
             }
             if tail.high() & NEXT == 0 {
-                self.ring.take(count)?;
+                self.ring.walk.take(count)?;
                 self.taken.push(tail.low(), count);
                 let chain = fault.map_or(Chain::Pieces(&self.pieces), Chain::Unusable);
-                return Ok(visit(chain));
+                return Ok(visitor.chain(chain));
             }
             at = at.after(1, self.ring.size);
             tail = self.ring.descriptors.tail(at.index, Ordering::Relaxed);
@@ -251,27 +294,18 @@ impl Source {
 
 impl super::Source for Source {
     #[inline]
-    fn take(
-        &mut self,
-        limit: usize,
-        mut visit: impl FnMut(Chain<'_>) -> ControlFlow<()>,
-    ) -> Result<usize, RingFault> {
+    fn take(&mut self, limit: usize, mut visitor: impl Visit) -> Result<usize, RingFault> {
         let limit = limit.min(self.taken.room());
-        for count in 0..limit {
-            let Some(tail) = self.ring.available(self.ring.next) else { return Ok(count) };
-            let flow = if tail.high() & (NEXT | WRITE | INDIRECT) == 0 {
-                let piece = (self.ring.descriptors.address(self.ring.next.index), tail.length());
-                self.ring.take(1)?;
-                self.taken.push(tail.low(), 1);
-                visit(Chain::Pieces(&[piece]))
-            } else {
-                self.take_chain(tail, &mut visit)?
-            };
-            if flow.is_break() {
-                return Ok(count + 1);
+        let mut count = 0;
+        loop {
+            let (frames, tail) = self.take_simple(limit - count, &mut visitor)?;
+            count += frames;
+            let Some(tail) = tail else { return Ok(count) };
+            count += 1;
+            if self.take_chain(tail, &mut visitor)?.is_break() || count == limit {
+                return Ok(count);
             }
         }
-        Ok(limit)
     }
 
     #[inline]
@@ -299,7 +333,7 @@ impl super::Source for Source {
 
     fn position(&mut self) -> Position {
         // What was taken but not given back begins where the next used entry goes.
-        let untaken = if self.taken.count == 0 { self.ring.next } else { self.ring.used };
+        let untaken = if self.taken.count == 0 { self.ring.walk.next } else { self.ring.used };
         self.ring.position(untaken)
     }
 }
@@ -311,33 +345,70 @@ pub type Sink = super::sink::Sink<Receive>;
 #[derive(Debug)]
 pub struct Receive(Ring);
 
-impl Buffers for Receive {
-    fn open(terms: &Terms) -> Result<Receive, LayoutError> {
-        Ring::new(terms).map(Receive)
+impl Receive {
+    /// Finds buffers of one descriptor; says with what the next one begins if it is of
+    /// another kind and still wanted.
+    #[inline(always)]
+    fn find_simple(
+        &mut self,
+        window: &mut Window,
+        wanted: usize,
+    ) -> Result<Option<Tail>, RingFault> {
+        let Receive(ring) = self;
+        let table = ring.descriptors.table();
+        // A copy, so that it stays in registers whatever is written to the window.
+        let mut walk = ring.walk;
+        let other = loop {
+            if window.count() >= wanted {
+                break Ok(None);
+            }
+            let Some(tail) = walk.available(table) else { break Ok(None) };
+            if tail.high() & (NEXT | WRITE | INDIRECT) != WRITE {
+                break Ok(Some(tail));
+            }
+            let piece = (table.address(walk.next.index), tail.length());
+            let found = walk.take(1).and_then(|()| window.push(piece, tail.low(), Link::Last));
+            if let Err(fault) = found {
+                break Err(fault);
+            }
+        };
+        ring.walk = walk;
+        other
     }
 
-    #[inline(always)]
-    fn find(&mut self, window: &mut Window) -> Result<ControlFlow<()>, RingFault> {
+    /// Finds a buffer of several descriptors that begins with `tail`.
+    #[cold]
+    fn find_chain(&mut self, window: &mut Window, mut tail: Tail) -> Result<(), RingFault> {
         let Receive(ring) = self;
-        let Some(mut tail) = ring.available(ring.next) else {
-            return Ok(ControlFlow::Break(()));
-        };
-        let mut at = ring.next;
+        let mut at = ring.walk.next;
         for count in 1..=CHAIN_DESCRIPTORS as u16 {
             if tail.high() & (WRITE | INDIRECT) != WRITE {
                 return Err(RingFault::Buffer);
             }
             let piece = (ring.descriptors.address(at.index), tail.length());
             if tail.high() & NEXT == 0 {
-                ring.take(count)?;
-                window.push(piece, tail.low(), Link::Last)?;
-                return Ok(ControlFlow::Continue(()));
+                ring.walk.take(count)?;
+                return window.push(piece, tail.low(), Link::Last);
             }
             window.push(piece, tail.low(), Link::More)?;
             at = at.after(1, ring.size);
             tail = ring.descriptors.tail(at.index, Ordering::Relaxed);
         }
         Err(RingFault::Endless)
+    }
+}
+
+impl Buffers for Receive {
+    fn open(terms: &Terms) -> Result<Receive, LayoutError> {
+        Ring::new(terms).map(Receive)
+    }
+
+    #[inline(always)]
+    fn find(&mut self, window: &mut Window, wanted: usize) -> Result<(), RingFault> {
+        while let Some(tail) = self.find_simple(window, wanted)? {
+            self.find_chain(window, tail)?;
+        }
+        Ok(())
     }
 
     #[inline(always)]

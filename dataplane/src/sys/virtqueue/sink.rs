@@ -1,7 +1,5 @@
 //! A driver's receive queue, over either kind of ring.
 
-use std::ops::ControlFlow;
-
 use super::window::{AHEAD, Window};
 use super::{
     CHAIN_DESCRIPTORS, Doorbell, LayoutError, Moment, Position, Refusal, RingFault, Terms,
@@ -16,11 +14,12 @@ pub trait Buffers: Sized {
     /// [`LayoutError`].
     fn open(terms: &Terms) -> Result<Self, LayoutError>;
 
-    /// Finds the next buffer, one descriptor or a chain of them; breaks if there is none.
+    /// Finds buffers, each of one descriptor or a chain of them, until this many
+    /// descriptors lie ahead or there are no more.
     ///
     /// # Errors
     /// [`RingFault`].
-    fn find(&mut self, window: &mut Window) -> Result<ControlFlow<()>, RingFault>;
+    fn find(&mut self, window: &mut Window, wanted: usize) -> Result<(), RingFault>;
 
     /// Shows the driver the frames that the window's buffers were filled with.
     fn publish(&mut self, window: &mut Window);
@@ -53,12 +52,8 @@ impl<R: Buffers> Sink<R> {
     /// Finds buffers until this many descriptors lie ahead.
     #[inline(always)]
     fn find_ahead(&mut self, wanted: usize) {
-        while self.fault.is_none() && self.window.count() < wanted {
-            match self.ring.find(&mut self.window) {
-                Ok(ControlFlow::Continue(())) => {}
-                Ok(ControlFlow::Break(())) => return,
-                Err(fault) => self.fault = Some(fault),
-            }
+        if self.fault.is_none() {
+            self.fault = self.ring.find(&mut self.window, wanted).err();
         }
     }
 

@@ -10,7 +10,7 @@ use super::sink::Buffers;
 use super::window::{Link, Window};
 use super::{
     CHAIN_DESCRIPTORS, Chain, ChainFault, Doorbell, INDIRECT, Layout, LayoutError, Moment, NEXT,
-    Piece, Position, RingFault, SIZE_MAX, Taken, Terms, WRITE,
+    Piece, Position, RingFault, SIZE_MAX, Taken, Terms, Visit, WRITE,
 };
 
 /// `VIRTQ_AVAIL_F_NO_INTERRUPT`.
@@ -174,15 +174,10 @@ impl Source {
     /// Takes a chain of several descriptors, or of kinds that cannot be used, that
     /// begins with `tail`.
     #[cold]
-    fn take_chain(
-        &mut self,
-        head: u16,
-        tail: Tail,
-        visit: &mut impl FnMut(Chain<'_>) -> ControlFlow<()>,
-    ) -> ControlFlow<()> {
+    fn take_chain(&mut self, head: u16, tail: Tail, visitor: &mut impl Visit) -> ControlFlow<()> {
         self.pieces.clear();
         let fault = self.gather(head, tail).err();
-        visit(fault.map_or(Chain::Pieces(&self.pieces), Chain::Unusable))
+        visitor.chain(fault.map_or(Chain::Pieces(&self.pieces), Chain::Unusable))
     }
 
     /// Collects the pieces of a chain.
@@ -209,11 +204,7 @@ impl Source {
 
 impl super::Source for Source {
     #[inline]
-    fn take(
-        &mut self,
-        limit: usize,
-        mut visit: impl FnMut(Chain<'_>) -> ControlFlow<()>,
-    ) -> Result<usize, RingFault> {
+    fn take(&mut self, limit: usize, mut visitor: impl Visit) -> Result<usize, RingFault> {
         let limit = limit.min(self.taken.room()).min(usize::from(self.ring.refresh()?));
         for count in 0..limit {
             let head = self.ring.head()?;
@@ -221,9 +212,9 @@ impl super::Source for Source {
             self.ring.next = self.ring.next.wrapping_add(1);
             self.taken.push(head, 1);
             let flow = if tail.low() & (NEXT | WRITE | INDIRECT) == 0 {
-                visit(Chain::Pieces(&[(self.ring.descriptors.address(head), tail.length())]))
+                visitor.piece((self.ring.descriptors.address(head), tail.length()))
             } else {
-                self.take_chain(head, tail, &mut visit)
+                self.take_chain(head, tail, &mut visitor)
             };
             if flow.is_break() {
                 return Ok(count + 1);
@@ -285,16 +276,10 @@ pub struct Receive {
     found: u16,
 }
 
-impl Buffers for Receive {
-    fn open(terms: &Terms) -> Result<Receive, LayoutError> {
-        Ok(Receive { ring: Ring::new(terms)?, found: 0 })
-    }
-
+impl Receive {
+    /// Finds the next buffer, of which there is one.
     #[inline(always)]
-    fn find(&mut self, window: &mut Window) -> Result<ControlFlow<()>, RingFault> {
-        if self.ring.waiting()? == 0 {
-            return Ok(ControlFlow::Break(()));
-        }
+    fn find_next(&mut self, window: &mut Window) -> Result<(), RingFault> {
         let head = self.ring.head()?;
         let mut index = head;
         for _ in 0..CHAIN_DESCRIPTORS {
@@ -307,7 +292,7 @@ impl Buffers for Receive {
                 window.push(piece, head, Link::Last)?;
                 self.ring.next = self.ring.next.wrapping_add(1);
                 self.found += 1;
-                return Ok(ControlFlow::Continue(()));
+                return Ok(());
             }
             window.push(piece, head, Link::More)?;
             index = tail.high();
@@ -316,6 +301,20 @@ impl Buffers for Receive {
             }
         }
         Err(RingFault::Endless)
+    }
+}
+
+impl Buffers for Receive {
+    fn open(terms: &Terms) -> Result<Receive, LayoutError> {
+        Ok(Receive { ring: Ring::new(terms)?, found: 0 })
+    }
+
+    #[inline(always)]
+    fn find(&mut self, window: &mut Window, wanted: usize) -> Result<(), RingFault> {
+        while window.count() < wanted && self.ring.waiting()? > 0 {
+            self.find_next(window)?;
+        }
+        Ok(())
     }
 
     #[inline(always)]

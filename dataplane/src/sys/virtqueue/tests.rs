@@ -93,16 +93,36 @@ impl<D: Driver> Bed<D> {
     }
 }
 
+/// A visitor that treats all chains alike.
+struct Each<F>(F);
+
+impl<F: FnMut(Chain<'_>) -> ControlFlow<()>> Visit for Each<F> {
+    fn piece(&mut self, piece: Piece) -> ControlFlow<()> {
+        (self.0)(Chain::Pieces(&[piece]))
+    }
+
+    fn chain(&mut self, chain: Chain<'_>) -> ControlFlow<()> {
+        (self.0)(chain)
+    }
+}
+
+fn each<F: FnMut(Chain<'_>) -> ControlFlow<()>>(visit: F) -> Each<F> {
+    Each(visit)
+}
+
 /// Takes up to `limit` chains; each one's pieces, or its fault.
 fn take(source: &mut impl Source, limit: usize) -> Vec<Result<Vec<Piece>, ChainFault>> {
     let mut chains = Vec::new();
-    let taken = source.take(limit, |chain| {
-        chains.push(match chain {
-            Chain::Pieces(pieces) => Ok(pieces.to_vec()),
-            Chain::Unusable(fault) => Err(fault),
-        });
-        ControlFlow::Continue(())
-    });
+    let taken = source.take(
+        limit,
+        each(|chain| {
+            chains.push(match chain {
+                Chain::Pieces(pieces) => Ok(pieces.to_vec()),
+                Chain::Unusable(fault) => Err(fault),
+            });
+            ControlFlow::Continue(())
+        }),
+    );
     assert_eq!(taken, Ok(chains.len()));
     chains
 }
@@ -280,10 +300,10 @@ fn a_split_ring_with_impossible_indexes_is_broken() {
     let bed = split(8, Order::Any, Merge::Single);
     let mut source = split::Source::open(&bed.terms).unwrap();
     bed.write(DRIVER_AREA + 2, &9_u16.to_le_bytes());
-    assert_eq!(source.take(64, |_| ControlFlow::Continue(())), Err(RingFault::Overrun));
+    assert_eq!(source.take(64, each(|_| ControlFlow::Continue(()))), Err(RingFault::Overrun));
     bed.write(DRIVER_AREA + 2, &1_u16.to_le_bytes());
     bed.write(DRIVER_AREA + 4, &8_u16.to_le_bytes());
-    assert_eq!(source.take(64, |_| ControlFlow::Continue(())), Err(RingFault::Index));
+    assert_eq!(source.take(64, each(|_| ControlFlow::Continue(()))), Err(RingFault::Index));
 }
 
 #[test]
@@ -305,7 +325,7 @@ fn a_packed_chain_without_an_end_breaks_the_ring() {
     for descriptor in 0..8_u64 {
         bed.write(DESCRIPTORS + descriptor * 16 + 14, &0x81_u16.to_le_bytes());
     }
-    assert_eq!(source.take(64, |_| ControlFlow::Continue(())), Err(RingFault::Endless));
+    assert_eq!(source.take(64, each(|_| ControlFlow::Continue(()))), Err(RingFault::Endless));
 }
 
 #[test]
@@ -578,7 +598,7 @@ fn survives_as_source<D: Driver>(bed: &Bed<D>, source: &mut impl Source, ops: &[
         scribble(bed, op);
         match op {
             Hostile::Step(limit) => {
-                let _ = source.take(usize::from(*limit), |_| ControlFlow::Continue(()));
+                let _ = source.take(usize::from(*limit), each(|_| ControlFlow::Continue(())));
             }
             Hostile::Back => source.give_back(),
             _ => {}
@@ -640,7 +660,7 @@ fn a_packed_ring_does_not_run_over_what_is_held() {
     (0..4).for_each(|_| _ = bed.send(&[readable(BUFFERS, 60)]));
     assert_eq!(take(&mut source, 64).len(), 4);
     make_available(&bed, 4, packed::Lap::Even, 0);
-    let again = source.take(64, |_| ControlFlow::Continue(()));
+    let again = source.take(64, each(|_| ControlFlow::Continue(())));
     assert_eq!(again, Err(RingFault::Overrun));
     source.give_back();
 
