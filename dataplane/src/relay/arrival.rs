@@ -46,27 +46,12 @@ impl Arrival {
         verdict: Verdict::Drop(DropReason::NoReceiver),
     };
 
-    /// Puts an admitted frame here, to be decided in phase two.
+    /// Puts an admitted frame here, to be decided; the verdict is what it was until then.
     #[inline(always)]
     pub(super) fn put(&mut self, frame: &Frame<'_>, admitted: Admitted) {
         self.index = frame.index;
         self.admitted = admitted;
         self.stage = Stage::Pending(None);
-    }
-
-    /// Whether phase two decides it.
-    #[inline]
-    pub(super) fn is_pending(&self) -> bool {
-        matches!(self.stage, Stage::Pending(_))
-    }
-
-    /// Who registered the destination, as far as phase two wants to know.
-    #[inline]
-    pub(super) fn registered(&self) -> Option<PortId> {
-        match self.stage {
-            Stage::Pending(registered) => registered,
-            Stage::Decided => None,
-        }
     }
 }
 

@@ -281,9 +281,9 @@ impl<'r> Relay<'r> {
         into.put(frame, admitted);
         let Some(owner) = self.find_registered(&admitted, into) else { return Ok(()) };
         if let Some(port) = self.snapshot.port(owner) {
-            into.stage = Stage::Decided;
             let verdict = inlet.switched(&admitted, Destination::Owned(owner, port.role));
             self.settle(into, verdict);
+            into.stage = Stage::Decided;
         }
         Ok(())
     }
@@ -332,32 +332,48 @@ impl<'r> Relay<'r> {
         registered
     }
 
-    /// Phase two: decides admitted frames of one batch, in order; each may learn
-    /// what the next one finds. Sets every arrival's verdict.
+    /// Phase two: decides the admitted frames of one batch that are not decided yet, in
+    /// order; each may learn what the next one finds. Every arrival has its verdict then.
     pub fn decide(&self, entrance: Entrance<'r>, arrivals: &mut Arrivals) {
-        let pending = arrivals.all_mut().iter_mut().filter(|arrival| arrival.is_pending());
         match entrance {
-            Entrance::Port(inlet) => pending.for_each(|arrival| {
-                let verdict = self.decide_from_port(inlet, arrival);
-                self.settle(arrival, verdict);
+            Entrance::Port(inlet) => self.decide_each(arrivals, |frame, registered| {
+                self.decide_from_port(inlet, frame, registered)
             }),
             Entrance::Direct(_, port, _) => {
                 let uplink = self.uplink(port.domain);
-                pending.for_each(|arrival| arrival.verdict = direct::from_station(uplink));
+                self.decide_each(arrivals, |_, _| direct::from_station(uplink));
             }
-            Entrance::Link(..) => pending.for_each(|arrival| {
-                let verdict = self.decide_from_link(arrival);
-                self.settle(arrival, verdict);
+            Entrance::Link(..) => self.decide_each(arrivals, |frame, registered| {
+                self.decide_from_link(frame, registered)
             }),
+        }
+    }
+
+    #[inline(always)]
+    fn decide_each(
+        &self,
+        arrivals: &mut Arrivals,
+        verdict: impl Fn(&Admitted, Option<PortId>) -> Verdict,
+    ) {
+        for arrival in arrivals.all_mut() {
+            if let Stage::Pending(registered) = arrival.stage {
+                let verdict = verdict(&arrival.admitted, registered);
+                self.settle(arrival, verdict);
+                arrival.stage = Stage::Decided;
+            }
         }
     }
 
     /// A frame of a VM's port: the source first, then the mode.
     #[inline(always)]
-    fn decide_from_port(&self, inlet: Inlet<'_>, arrival: &Arrival) -> Verdict {
-        let frame = &arrival.admitted;
+    fn decide_from_port(
+        &self,
+        inlet: Inlet<'_>,
+        frame: &Admitted,
+        registered: Option<PortId>,
+    ) -> Verdict {
         match self.learn(inlet.port, frame) {
-            Ok(()) => inlet.switched(frame, owner::destination(self, arrival)),
+            Ok(()) => inlet.switched(frame, owner::destination(self, frame, registered)),
             Err(reason) => Verdict::Drop(reason),
         }
     }
@@ -399,31 +415,34 @@ impl<'r> Relay<'r> {
         }
     }
 
-    fn decide_from_link(&self, arrival: &Arrival) -> Verdict {
-        let Some(port) = self.snapshot.port(arrival.admitted.ingress) else {
+    fn decide_from_link(&self, frame: &Admitted, registered: Option<PortId>) -> Verdict {
+        let Some(port) = self.snapshot.port(frame.ingress) else {
             return Verdict::Drop(DropReason::ChannelUnused);
         };
         match port.role {
             Role::DirectUplink(only) => direct::from_uplink(only),
-            Role::Uplink => self.decide_from_uplink(arrival),
-            _ => self.decide_from_channel(port, arrival),
+            Role::Uplink => self.decide_from_uplink(frame, registered),
+            _ => self.decide_from_channel(port, frame, registered),
         }
     }
 
-    fn decide_from_uplink(&self, arrival: &Arrival) -> Verdict {
-        let frame = &arrival.admitted;
+    fn decide_from_uplink(&self, frame: &Admitted, registered: Option<PortId>) -> Verdict {
         let (source, release) = owner::source_from_uplink(self, frame);
         // A release that finds its line held is made up for by the next frame.
         let _ = self.fdb.apply(release, self.now_ms);
-        uplink::from_uplink(frame, source, owner::destination(self, arrival))
+        uplink::from_uplink(frame, source, owner::destination(self, frame, registered))
     }
 
-    fn decide_from_channel(&self, port: &RelayPort, arrival: &Arrival) -> Verdict {
-        let frame = &arrival.admitted;
+    fn decide_from_channel(
+        &self,
+        port: &RelayPort,
+        frame: &Admitted,
+        registered: Option<PortId>,
+    ) -> Verdict {
         match self.learn(port, frame) {
             // An address that finds no room is not learned; its frames pass.
             Ok(()) | Err(DropReason::LearnLimit) => {
-                bridge::from_channel(frame, port.role, owner::destination(self, arrival))
+                bridge::from_channel(frame, port.role, owner::destination(self, frame, registered))
             }
             Err(reason) => Verdict::Drop(reason),
         }

@@ -1,7 +1,6 @@
 //! Whose an address is: registered first, then learned; and what a frame's source
 //! leads to.
 
-use super::arrival::Arrival;
 use super::fdb::{Address, Binding, Learn, Learned, REFRESH_MS, Tenant};
 use super::{Admitted, Relay};
 use crate::ledger::DropReason;
@@ -76,14 +75,17 @@ pub fn is_tenant(snapshot: &Snapshot, tenant: Tenant) -> bool {
         .is_some_and(|port| port.generation == tenant.generation && port.admin == Admin::Up)
 }
 
-/// Where a frame's destination is.
+/// Where a frame's destination is, which this port registered, if any did.
 #[inline(always)]
-pub(super) fn destination(relay: &Relay<'_>, arrival: &Arrival) -> Destination {
-    let frame = &arrival.admitted;
+pub(super) fn destination(
+    relay: &Relay<'_>,
+    frame: &Admitted,
+    registered: Option<PortId>,
+) -> Destination {
     if frame.destination.is_group() {
         return Destination::Group;
     }
-    let owner = arrival.registered().or_else(|| {
+    let owner = registered.or_else(|| {
         let address = frame.address(frame.destination);
         let learned = relay.learned(relay.fdb.hash(address), address)?;
         Some(learned.tenant.port)

@@ -208,12 +208,24 @@ impl Site {
         frames: [Frame<'_>; COUNT],
         refused: impl FnMut(DropReason),
     ) -> Arrivals {
+        let mut arrivals = Arrivals::with_capacity(COUNT);
+        self.arrive_into(&mut arrivals, device, frames, refused);
+        arrivals
+    }
+
+    /// The same, in places that may have been used before.
+    pub fn arrive_into<const COUNT: usize>(
+        &self,
+        arrivals: &mut Arrivals,
+        device: u16,
+        frames: [Frame<'_>; COUNT],
+        refused: impl FnMut(DropReason),
+    ) {
         let relay = self.relay();
         let entrance = relay.entrance(DeviceId(device)).expect("the device is planned");
-        let mut arrivals = Arrivals::with_capacity(COUNT);
-        relay.admit(entrance, frames.into_iter(), &mut arrivals, refused);
-        relay.decide(entrance, &mut arrivals);
-        arrivals
+        arrivals.clear();
+        relay.admit(entrance, frames.into_iter(), arrivals, refused);
+        relay.decide(entrance, arrivals);
     }
 
     /// Sends a frame; says which relay ports it leaves by.

@@ -2,7 +2,8 @@
 
 use super::site::*;
 use crate::ledger::DropReason::{self, *};
-use crate::relay::Verdict;
+use crate::relay::arrival::Arrivals;
+use crate::relay::{Frame, Verdict};
 use crate::snapshot::topology::{Topology, VmPlan};
 use crate::snapshot::{Addresses, Admin, Mode, PortId};
 use crate::wire::Mac;
@@ -238,6 +239,32 @@ fn a_down_port_owns_nothing_and_hears_nothing() {
     assert_eq!(site.send(1, &broadcast), Ok(vec![3, LINK]), "the link stays in audiences");
     let admitted = site.arrive(1, broadcast.view()).unwrap().admitted;
     assert_eq!(site.copy(&admitted, LINK, &broadcast).unwrap_err(), PortDown);
+}
+
+/// Decided at once, later, or refused: in one batch, and each in a place that each other
+/// kind stood in before.
+#[test]
+fn what_becomes_of_a_frame_does_not_depend_on_those_around_it() {
+    let site = mixed();
+    let to = |number| frame(mac(number), mac(1));
+    let forged = frame(mac(2), mac(FOREIGN));
+    let broadcast = frame(Mac::BROADCAST, mac(1));
+    let mut kinds = [to(2), to(3), broadcast, forged, to(NOBODY), to(4)];
+    let mut arrivals = Arrivals::with_capacity(kinds.len());
+    for _ in 0..kinds.len() {
+        let alone = kinds.each_ref().map(|frame| site.arrive(1, frame.view()));
+        let mut refused = Vec::new();
+        let frames = std::array::from_fn::<_, 6, _>(|index| Frame {
+            index: index as u16,
+            ..kinds[index].view()
+        });
+        site.arrive_into(&mut arrivals, 1, frames, |reason| refused.push(reason));
+        assert_eq!(refused, [SourceNotRegistered]);
+        let together: Vec<_> = arrivals.all().iter().map(|it| (it.index, it.verdict)).collect();
+        let alone = (0..).zip(alone).filter_map(|(index, it)| Some((index, it.ok()?.verdict)));
+        assert_eq!(together, alone.collect::<Vec<_>>());
+        kinds.rotate_left(1);
+    }
 }
 
 /// However many ports there are: what is for the outside only is no flood.
