@@ -8,11 +8,8 @@
 use std::sync::Arc;
 
 use crate::ledger::DropReason;
-use crate::sys::memory::{Body, Memory, RegionHint, SpanError, Spans};
+use crate::sys::memory::{Body, Memory, Piece, RegionHint, SpanError, Spans};
 use crate::wire::offload::Offload;
-
-/// A piece of a frame: its address, as the sender counts, and its length.
-pub type Piece = (u64, u32);
 
 /// Frames in a batch, and so per port and breath.
 pub const BATCH_FRAMES: usize = 64;
@@ -134,7 +131,7 @@ impl Batch {
     ///
     /// # Panics
     /// If [`Batch::room`] was not asked and there is none.
-    pub fn push(&mut self, hint: &mut RegionHint, pieces: &[(u64, u32)], offload: Offload) {
+    pub fn push(&mut self, hint: &mut RegionHint, pieces: &[Piece], offload: Offload) {
         self.stage(hint, pieces, 0);
         if self.settled < self.count {
             self.shapes[self.settled].offload = offload;
@@ -154,6 +151,7 @@ impl Batch {
         if let &[piece] = pieces {
             return self.stage_piece(hint, piece, prefix);
         }
+        self.assert_room();
         let first_span = self.spans.count();
         match self.push_pieces(hint, pieces, prefix) {
             Ok(length) => self.note(first_span, length, 0),
@@ -170,6 +168,7 @@ impl Batch {
     /// If [`Batch::room`] was not asked and there is none.
     #[inline(always)]
     pub fn stage_piece(&mut self, hint: &mut RegionHint, piece: Piece, prefix: u16) {
+        self.assert_room();
         let first_span = self.spans.count();
         match self.push_piece(hint, piece, prefix) {
             Ok(length) => self.note(first_span, length, prefix),
@@ -177,10 +176,14 @@ impl Batch {
         }
     }
 
+    #[inline(always)]
+    fn assert_room(&self) {
+        assert!(self.count + self.rejected.len() < BATCH_FRAMES, "a batch was overfilled");
+    }
+
     /// Notes a frame that lies in the spans from `first_span` on.
     #[inline(always)]
     fn note(&mut self, first_span: usize, length: u32, prefix: u16) {
-        assert!(self.count + self.rejected.len() < BATCH_FRAMES, "a batch was overfilled");
         self.shapes[self.count] = Shape {
             length,
             header_length: 0,

@@ -133,6 +133,9 @@ impl Region {
     }
 }
 
+/// A piece of a frame: its address as the peer counts, and its length in bytes.
+pub type Piece = (u64, u32);
+
 /// A device's memory: regions by the addresses its peer uses.
 #[derive(Debug)]
 pub struct Memory {
@@ -291,7 +294,8 @@ pub struct Spans {
     count: usize,
 }
 
-// SAFETY: spans point into `memory`, which is Send and Sync and owned here.
+// SAFETY: the first `count` spans, the only ones that are looked at, point into `memory`,
+// which is Send and Sync and owned here.
 unsafe impl Send for Spans {}
 
 /// Why a segment could not be added.
@@ -370,7 +374,7 @@ impl Spans {
     pub fn push_near(
         &mut self,
         hint: &mut RegionHint,
-        (address, length): (u64, u32),
+        (address, length): Piece,
         ahead: u16,
     ) -> Result<(), SpanError> {
         let slot = self.spans.get_mut(self.count).ok_or(SpanError::Full)?;

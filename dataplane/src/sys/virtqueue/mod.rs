@@ -26,6 +26,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+pub use super::memory::Piece;
 use super::memory::{Body, Memory};
 
 /// Frames taken at a time, and used entries published at a time.
@@ -43,9 +44,6 @@ pub(crate) const NEXT: u16 = 1;
 pub(crate) const WRITE: u16 = 2;
 /// `VIRTQ_DESC_F_INDIRECT`: the descriptor names a table of descriptors.
 pub(crate) const INDIRECT: u16 = 4;
-
-/// A descriptor's address and length, as the driver wrote them.
-pub type Piece = (u64, u32);
 
 /// Where a queue lies, in the addresses that buffers have too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

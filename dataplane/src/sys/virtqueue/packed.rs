@@ -143,7 +143,6 @@ impl Walk {
 struct Ring {
     descriptors: Descriptors,
     driver: Area,
-    size: u16,
     walk: Walk,
     /// Where the next used entry goes.
     used: Cursor,
@@ -161,7 +160,6 @@ impl Ring {
         Ok(Ring {
             descriptors: Descriptors::new(&terms.memory, descriptors, size)?,
             driver: Area::new(&terms.memory, driver, 4, 4)?,
-            size,
             walk: Walk { size, next: Cursor::at(terms.position.available, size)?, held: 0 },
             used: Cursor::at(terms.position.used, size)?,
             bell: Bell::default(),
@@ -180,7 +178,7 @@ impl Ring {
                 None => first = Some((at.index, tail)),
                 Some(_) => table.set_tail(at.index, tail, Ordering::Relaxed),
             }
-            at = at.after(descriptors, self.size);
+            at = at.after(descriptors, self.walk.size);
             given += descriptors;
         }
         if let Some((index, tail)) = first {
@@ -235,29 +233,23 @@ impl Source {
         visitor: &mut impl Visit,
     ) -> Result<(usize, Option<Tail>), RingFault> {
         let table = self.ring.descriptors.table();
-        // A copy, so that it stays in registers whatever the visitor writes.
+        // A copy, so that it is in registers whatever a visitor writes; put back before each
+        // visit, which may panic.
         let mut walk = self.ring.walk;
-        let mut count = 0;
-        let other = loop {
-            if count == limit {
-                break Ok(None);
-            }
-            let Some(tail) = walk.available(table) else { break Ok(None) };
+        for count in 0..limit {
+            let Some(tail) = walk.available(table) else { return Ok((count, None)) };
             if tail.high() & (NEXT | WRITE | INDIRECT) != 0 {
-                break Ok(Some(tail));
+                return Ok((count, Some(tail)));
             }
             let piece = (table.address(walk.next.index), tail.length());
-            if let Err(fault) = walk.take(1) {
-                break Err(fault);
-            }
+            walk.take(1)?;
             self.taken.push(tail.low(), 1);
-            count += 1;
+            self.ring.walk = walk;
             if visitor.piece(piece).is_break() {
-                break Ok(None);
+                return Ok((count + 1, None));
             }
-        };
-        self.ring.walk = walk;
-        Ok((count, other?))
+        }
+        Ok((limit, None))
     }
 
     /// Takes a chain of several descriptors, or of kinds that cannot be used, that
@@ -271,7 +263,7 @@ impl Source {
         self.pieces.clear();
         let mut fault = None;
         let mut at = self.ring.walk.next;
-        for count in 1..=self.ring.size {
+        for count in 1..=self.ring.walk.size {
             if tail.high() & (WRITE | INDIRECT) != 0 {
                 fault = Some(ChainFault::Descriptor);
             } else if self.pieces.len() == CHAIN_DESCRIPTORS {
@@ -285,7 +277,7 @@ impl Source {
                 let chain = fault.map_or(Chain::Pieces(&self.pieces), Chain::Unusable);
                 return Ok(visitor.chain(chain));
             }
-            at = at.after(1, self.ring.size);
+            at = at.after(1, self.ring.walk.size);
             tail = self.ring.descriptors.tail(at.index, Ordering::Relaxed);
         }
         Err(RingFault::Endless)
@@ -302,7 +294,7 @@ impl super::Source for Source {
             count += frames;
             let Some(tail) = tail else { return Ok(count) };
             count += 1;
-            if self.take_chain(tail, &mut visitor)?.is_break() || count == limit {
+            if self.take_chain(tail, &mut visitor)?.is_break() {
                 return Ok(count);
             }
         }
@@ -356,7 +348,6 @@ impl Receive {
     ) -> Result<Option<Tail>, RingFault> {
         let Receive(ring) = self;
         let table = ring.descriptors.table();
-        // A copy, so that it stays in registers whatever is written to the window.
         let mut walk = ring.walk;
         let other = loop {
             if window.count() >= wanted {
@@ -391,7 +382,7 @@ impl Receive {
                 return window.push(piece, tail.low(), Link::Last);
             }
             window.push(piece, tail.low(), Link::More)?;
-            at = at.after(1, ring.size);
+            at = at.after(1, ring.walk.size);
             tail = ring.descriptors.tail(at.index, Ordering::Relaxed);
         }
         Err(RingFault::Endless)
@@ -419,7 +410,7 @@ impl Buffers for Receive {
         ring.give(filled.map(|entry| (entry.length, entry.id, entry.descriptors)), WRITE);
         window.clear_filled();
         let end = ring.used.index;
-        ring.descriptors.hand_on(first, if end < first { ring.size } else { end });
+        ring.descriptors.hand_on(first, if end < first { ring.walk.size } else { end });
     }
 
     #[inline]

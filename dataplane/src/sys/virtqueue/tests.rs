@@ -593,14 +593,28 @@ fn scribble<D: Driver>(bed: &Bed<D>, op: &Hostile) {
     }
 }
 
-fn survives_as_source<D: Driver>(bed: &Bed<D>, source: &mut impl Source, ops: &[Hostile]) {
+fn survives_as_source<D: Driver>(
+    bed: &Bed<D>,
+    source: &mut impl Source,
+    held_max: usize,
+    ops: &[Hostile],
+) {
+    let mut held = 0;
     for op in ops {
         scribble(bed, op);
         match op {
             Hostile::Step(limit) => {
-                let _ = source.take(usize::from(*limit), each(|_| ControlFlow::Continue(())));
+                let visit = each(|_| {
+                    held += 1;
+                    ControlFlow::Continue(())
+                });
+                let _ = source.take(usize::from(*limit), visit);
+                assert!(held <= held_max, "{held} chains are held");
             }
-            Hostile::Back => source.give_back(),
+            Hostile::Back => {
+                source.give_back();
+                held = 0;
+            }
             _ => {}
         }
     }
@@ -634,11 +648,11 @@ proptest! {
         let order = if in_order { Order::InOrder } else { Order::Any };
         let merge = if mergeable { Merge::Mergeable } else { Merge::Single };
         let bed = split(16, order, merge);
-        survives_as_source(&bed, &mut split::Source::open(&bed.terms).unwrap(), &ops);
+        survives_as_source(&bed, &mut split::Source::open(&bed.terms).unwrap(), BURST, &ops);
         let bed = split(16, order, merge);
         survives_as_sink(&bed, &mut split::Sink::open(&bed.terms).unwrap(), &ops);
         let bed = packed(13, order, merge);
-        survives_as_source(&bed, &mut packed::Source::open(&bed.terms).unwrap(), &ops);
+        survives_as_source(&bed, &mut packed::Source::open(&bed.terms).unwrap(), 13, &ops);
         let bed = packed(13, order, merge);
         survives_as_sink(&bed, &mut packed::Sink::open(&bed.terms).unwrap(), &ops);
     }
@@ -650,6 +664,61 @@ fn make_available<D: Driver>(bed: &Bed<D>, size: u64, lap: packed::Lap, flags: u
         let tail = u64::from(lap.available() | flags) << 48 | index << 32 | 256;
         bed.write(DESCRIPTORS + index * 16, &(BUFFERS + index * 256).to_le_bytes());
         bed.write(DESCRIPTORS + index * 16 + 8, &tail.to_le_bytes());
+    }
+}
+
+#[test]
+fn a_visit_that_ends_early_goes_on_behind_the_last_chain() {
+    fn check<D: Driver>(mut bed: Bed<D>, mut source: impl Source) {
+        let single = [readable(BUFFERS, 60)];
+        let double = [readable(BUFFERS, 60), readable(BUFFERS + 64, 60)];
+        for chain in [&single[..], &single, &single, &single, &double, &single] {
+            bed.send(chain);
+        }
+        let stop_after = |mut chains: usize| {
+            each(move |_| {
+                chains -= 1;
+                if chains == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+        };
+        assert_eq!(source.take(64, stop_after(2)), Ok(2));
+        assert_eq!(source.take(64, stop_after(3)), Ok(3), "the last of them is the double");
+        assert_eq!(take(&mut source, 64).len(), 1);
+        source.give_back();
+        source.flush();
+        assert_eq!(bed.collected().len(), 6);
+    }
+    on_both!(check, Source, 16, Order::Any, Merge::Single);
+}
+
+#[test]
+fn a_visit_that_panics_loses_nothing_and_repeats_nothing() {
+    fn check<D: Driver>(mut bed: Bed<D>, mut source: impl Source) {
+        (0..3).for_each(|_| _ = bed.send(&[readable(BUFFERS, 60)]));
+        let visit = || source.take(64, each(|_| std::panic::resume_unwind(Box::new(()))));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(visit)).unwrap_err();
+        assert_eq!(take(&mut source, 64).len(), 2);
+        source.give_back();
+        source.flush();
+        assert_eq!(bed.collected().len(), 3);
+    }
+    on_both!(check, Source, 8, Order::Any, Merge::Single);
+}
+
+#[test]
+fn what_a_packed_ring_gave_before_it_broke_is_given_back() {
+    const SIZE: u16 = 8;
+    let bed = packed(SIZE, Order::Any, Merge::Single);
+    let mut source = packed::Source::open(&bed.terms).unwrap();
+    make_available(&bed, SIZE.into(), packed::Lap::Odd, 0);
+    assert_eq!(take(&mut source, 4).len(), 4);
+    make_available(&bed, 1, packed::Lap::Even, 0);
+    let again = source.take(64, each(|_| ControlFlow::Continue(())));
+    assert_eq!(again, Err(RingFault::Overrun));
+    source.give_back();
+    for index in 0..u64::from(SIZE) {
+        let flags = bed.word16(DESCRIPTORS + index * 16 + 14);
+        assert!(packed::Lap::Odd.is_used(flags), "descriptor {index}: {flags:#x}");
     }
 }
 
