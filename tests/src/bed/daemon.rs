@@ -297,13 +297,8 @@ pub fn program() -> Result<PathBuf> {
             me.display()
         ))
     })?;
-    let built = modified(&program);
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let newest = ["control/src", "dataplane/src", "proto"]
-        .iter()
-        .map(|part| newest_source(&workspace.join(part)))
-        .fold(SystemTime::UNIX_EPOCH, SystemTime::max);
-    if built < newest {
+    let newest = sources(&program)?.iter().map(|path| newest(path)).max();
+    if newest.is_some_and(|newest| modified(&program) < newest) {
         return Err(BedError::new(format_args!(
             "{} is older than its sources: build it with `cargo build`",
             program.display()
@@ -312,14 +307,21 @@ pub fn program() -> Result<PathBuf> {
     Ok(program)
 }
 
-/// When the newest file below a directory was written.
-fn newest_source(directory: &Path) -> SystemTime {
-    let Ok(entries) = fs::read_dir(directory) else { return SystemTime::UNIX_EPOCH };
-    let times = entries.flatten().map(|entry| match entry.path() {
-        path if path.is_dir() => newest_source(&path),
-        path => modified(&path),
-    });
-    times.fold(SystemTime::UNIX_EPOCH, SystemTime::max)
+/// What a program was built from, as cargo notes beside it: files, and directories that a
+/// build script watches. Blanks in paths are escaped by a backslash.
+fn sources(program: &Path) -> Result<Vec<PathBuf>> {
+    let notes = program.with_extension("d");
+    let text = fs::read_to_string(&notes)
+        .map_err(BedError::while_doing(format_args!("{}", notes.display())))?;
+    let (_, sources) = text.split_once(": ").unwrap_or_default();
+    let sources = sources.trim_end().replace("\\ ", "\0");
+    Ok(sources.split(' ').map(|source| source.replace('\0', " ").into()).collect())
+}
+
+/// When a file, or the newest below a directory, was written.
+fn newest(path: &Path) -> SystemTime {
+    let below = fs::read_dir(path).into_iter().flatten().flatten();
+    below.map(|entry| newest(&entry.path())).fold(modified(path), SystemTime::max)
 }
 
 fn modified(path: &Path) -> SystemTime {
