@@ -231,7 +231,7 @@ impl Batch {
         prefix: u16,
     ) -> Result<u32, DropReason> {
         let length = piece.1.checked_sub(u32::from(prefix)).ok_or(DropReason::Runt)?;
-        self.spans.push_near(hint, piece, prefix).map_err(DropReason::from)?;
+        self.spans.push(hint, piece, prefix).map_err(DropReason::from)?;
         Ok(length)
     }
 
@@ -253,7 +253,7 @@ impl Batch {
             skip -= skipped;
             length = length.checked_add(size - skipped).ok_or(DropReason::Giant)?;
             let address = address.checked_add(u64::from(skipped)).ok_or(DropReason::BadAddress)?;
-            self.spans.push_near(hint, (address, size - skipped), 0).map_err(DropReason::from)?;
+            self.spans.push(hint, (address, size - skipped), 0).map_err(DropReason::from)?;
         }
         if skip > 0 { Err(DropReason::Runt) } else { Ok(length) }
     }

@@ -324,7 +324,7 @@ mod tests {
             for bytes in body.chunks(piece) {
                 let length = bytes.len() as u32;
                 memory.place(&mut hint, address, length).unwrap().write(bytes);
-                spans.push(&mut hint, address, length).unwrap();
+                spans.push(&mut hint, (address, length), 0).unwrap();
                 address += u64::from(length) + 3;
             }
             Sender { memory, spans, header: header.to_vec() }

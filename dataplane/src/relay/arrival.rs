@@ -45,14 +45,6 @@ impl Arrival {
         stage: Stage::Pending(None),
         verdict: Verdict::Drop(DropReason::NoReceiver),
     };
-
-    /// Puts an admitted frame here, to be decided; the verdict is what it was until then.
-    #[inline(always)]
-    pub(super) fn put(&mut self, frame: &Frame<'_>, admitted: Admitted) {
-        self.index = frame.index;
-        self.admitted = admitted;
-        self.stage = Stage::Pending(None);
-    }
 }
 
 /// The arrivals of one batch.
@@ -87,7 +79,8 @@ impl Arrivals {
         &mut self.slots[..self.count]
     }
 
-    /// Adds each frame that `admit` puts into its arrival; the others are `refused`.
+    /// Adds each frame that passes `check`, to be decided, and has `begin` do what can be
+    /// done on it at once; the others are `refused`.
     ///
     /// # Panics
     /// If there are more than room was made for.
@@ -96,12 +89,19 @@ impl Arrivals {
         &mut self,
         frames: impl Iterator<Item = Frame<'f>>,
         mut refused: impl FnMut(DropReason),
-        mut admit: impl FnMut(&Frame<'f>, &mut Arrival) -> Result<(), DropReason>,
+        check: impl Fn(&Frame<'f>) -> Result<Admitted, DropReason>,
+        begin: impl Fn(&mut Arrival),
     ) {
         for frame in frames {
             let slot = self.slots.get_mut(self.count).expect("arrivals have room for a batch");
-            match admit(&frame, slot) {
-                Ok(()) => self.count += 1,
+            match check(&frame) {
+                Ok(admitted) => {
+                    slot.index = frame.index;
+                    slot.admitted = admitted;
+                    slot.stage = Stage::Pending(None);
+                    begin(slot);
+                    self.count += 1;
+                }
                 Err(reason) => refused(reason),
             }
         }

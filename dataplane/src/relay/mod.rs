@@ -175,7 +175,7 @@ pub enum Entrance<'r> {
     /// A VM's port whose frames are switched.
     Port(Inlet<'r>),
     /// A VM's port that has its channel, of this S-VID if it is tagged, for itself.
-    Direct(PortId, &'r RelayPort, Option<SVid>),
+    Direct(Inlet<'r>, Option<SVid>),
     /// A link: each frame's S-tag names its relay port.
     Link(&'r Device, &'r Channels),
 }
@@ -222,12 +222,13 @@ impl<'r> Relay<'r> {
             &Entry::Port(id) => {
                 let port = self.snapshot.port(id)?;
                 let uplink = self.uplink(port.domain);
+                let inlet = Inlet { id, port, uplink };
                 Some(match port.role {
                     Role::Station(Mode::Direct) => {
                         let uplink = uplink.and_then(|id| self.snapshot.port(id));
-                        Entrance::Direct(id, port, uplink.and_then(|uplink| uplink.svid))
+                        Entrance::Direct(inlet, uplink.and_then(|uplink| uplink.svid))
                     }
-                    _ => Entrance::Port(Inlet { id, port, uplink }),
+                    _ => Entrance::Port(inlet),
                 })
             }
         }
@@ -245,25 +246,28 @@ impl<'r> Relay<'r> {
         refused: impl FnMut(DropReason),
     ) {
         match entrance {
+            // Each with a check of its own, which is inlined only where it is used once.
             Entrance::Port(inlet) => match inlet.port.addresses {
                 Addresses::Registered(_) => {
-                    arrivals.fill(frames, refused, |frame, into| {
-                        self.admit_registered(inlet, frame, into)
-                    });
+                    let check = |frame: &Frame<'_>| admit::from_vm(inlet.id, inlet.port, frame);
+                    let begin = |arrival: &mut Arrival| self.decide_at_once(inlet, arrival);
+                    arrivals.fill(frames, refused, check, begin);
                 }
                 Addresses::Learned { .. } => {
-                    arrivals.fill(frames, refused, |frame, into| {
-                        self.admit_learned(inlet, frame, into)
-                    });
+                    let check = |frame: &Frame<'_>| admit::from_vm(inlet.id, inlet.port, frame);
+                    arrivals.fill(frames, refused, check, |arrival| self.prepare(arrival));
                 }
             },
-            Entrance::Direct(id, port, svid) => arrivals.fill(frames, refused, |frame, into| {
-                into.put(frame, admit::from_direct(id, port, svid, frame)?);
-                Ok(())
-            }),
-            Entrance::Link(device, channels) => arrivals.fill(frames, refused, |frame, into| {
-                self.admit_from_link(device, channels, frame, into)
-            }),
+            Entrance::Direct(inlet, svid) => {
+                let check =
+                    |frame: &Frame<'_>| admit::from_direct(inlet.id, inlet.port, svid, frame);
+                arrivals.fill(frames, refused, check, |_| {});
+            }
+            Entrance::Link(device, channels) => {
+                let check =
+                    |frame: &Frame<'_>| admit::from_link(self.snapshot, device, channels, frame);
+                arrivals.fill(frames, refused, check, |arrival| self.prepare(arrival));
+            }
         }
     }
 
@@ -271,65 +275,34 @@ impl<'r> Relay<'r> {
     /// them: it teaches nothing, and a destination that is registered too is nothing that
     /// an earlier frame could have taught. So the order of frames does not matter to it.
     #[inline(always)]
-    fn admit_registered(
-        &self,
-        inlet: Inlet<'_>,
-        frame: &Frame<'_>,
-        into: &mut Arrival,
-    ) -> Result<(), DropReason> {
-        let admitted = admit::from_vm(inlet.id, inlet.port, frame)?;
-        into.put(frame, admitted);
-        let Some(owner) = self.find_registered(&admitted, into) else { return Ok(()) };
-        if let Some(port) = self.snapshot.port(owner) {
-            let verdict = inlet.switched(&admitted, Destination::Owned(owner, port.role));
-            self.settle(into, verdict);
-            into.stage = Stage::Decided;
-        }
-        Ok(())
+    fn decide_at_once(&self, inlet: Inlet<'_>, arrival: &mut Arrival) {
+        self.find_registered(arrival);
+        let Stage::Pending(Some(owner)) = arrival.stage else { return };
+        let Some(port) = self.snapshot.port(owner) else { return };
+        let destination = Destination::Owned(owner, port.role);
+        let verdict = inlet.switched(&arrival.admitted, destination);
+        self.settle(arrival, verdict);
     }
 
-    #[inline(never)]
-    fn admit_learned(
-        &self,
-        inlet: Inlet<'_>,
-        frame: &Frame<'_>,
-        into: &mut Arrival,
-    ) -> Result<(), DropReason> {
-        let admitted = admit::from_vm(inlet.id, inlet.port, frame)?;
-        owner::prefetch_source(self, &admitted);
-        into.put(frame, admitted);
-        self.find_registered(&admitted, into);
-        Ok(())
-    }
-
-    #[inline(never)]
-    fn admit_from_link(
-        &self,
-        device: &Device,
-        channels: &Channels,
-        frame: &Frame<'_>,
-        into: &mut Arrival,
-    ) -> Result<(), DropReason> {
-        let admitted = admit::from_link(self.snapshot, device, channels, frame)?;
-        owner::prefetch_source(self, &admitted);
-        into.put(frame, admitted);
-        self.find_registered(&admitted, into);
-        Ok(())
+    /// Has near what phase two will read.
+    #[inline(always)]
+    fn prepare(&self, arrival: &mut Arrival) {
+        owner::prefetch_source(self, &arrival.admitted);
+        self.find_registered(arrival);
     }
 
     /// A switched frame's destination is looked up among the registered addresses at
     /// once: they are few, and who finds it there needs no line of the learned ones.
     #[inline(always)]
-    fn find_registered(&self, admitted: &Admitted, into: &mut Arrival) -> Option<PortId> {
-        if admitted.destination.is_group() {
-            return None;
+    fn find_registered(&self, arrival: &mut Arrival) {
+        let frame = &arrival.admitted;
+        if frame.destination.is_group() {
+            return;
         }
-        let registered = self.registered(admitted, admitted.destination);
-        match registered {
-            Some(_) => into.stage = Stage::Pending(registered),
-            None => owner::prefetch_destination(self, admitted),
+        match self.registered(frame, frame.destination) {
+            None => owner::prefetch_destination(self, frame),
+            registered => arrival.stage = Stage::Pending(registered),
         }
-        registered
     }
 
     /// Phase two: decides the admitted frames of one batch that are not decided yet, in
@@ -339,9 +312,8 @@ impl<'r> Relay<'r> {
             Entrance::Port(inlet) => self.decide_each(arrivals, |frame, registered| {
                 self.decide_from_port(inlet, frame, registered)
             }),
-            Entrance::Direct(_, port, _) => {
-                let uplink = self.uplink(port.domain);
-                self.decide_each(arrivals, |_, _| direct::from_station(uplink));
+            Entrance::Direct(inlet, _) => {
+                self.decide_each(arrivals, |_, _| direct::from_station(inlet.uplink));
             }
             Entrance::Link(..) => self.decide_each(arrivals, |frame, registered| {
                 self.decide_from_link(frame, registered)
@@ -359,7 +331,6 @@ impl<'r> Relay<'r> {
             if let Stage::Pending(registered) = arrival.stage {
                 let verdict = verdict(&arrival.admitted, registered);
                 self.settle(arrival, verdict);
-                arrival.stage = Stage::Decided;
             }
         }
     }
@@ -388,6 +359,7 @@ impl<'r> Relay<'r> {
             Verdict::Drop(reason) => arrival.verdict = Verdict::Drop(reason),
             Verdict::Flood(audience) => self.flood(arrival, audience),
         }
+        arrival.stage = Stage::Decided;
     }
 
     /// Unicast to an address that nobody here owns is mostly for one receiver, the

@@ -351,27 +351,13 @@ impl Spans {
         self.memory.as_ref()?.place(hint, address, length)
     }
 
-    /// Adds a segment.
-    ///
-    /// # Errors
-    /// [`SpanError`]; nothing is added then.
-    #[inline]
-    pub fn push(
-        &mut self,
-        hint: &mut RegionHint,
-        address: u64,
-        length: u32,
-    ) -> Result<(), SpanError> {
-        self.push_near(hint, (address, length), 0)
-    }
-
-    /// As [`Spans::push`], and brings the segment's bytes `ahead..ahead + 128`, which
-    /// are what a batch copies of a frame, near.
+    /// Adds a segment, and brings its bytes `ahead..ahead + 128`, which are what a batch
+    /// copies of a frame, near.
     ///
     /// # Errors
     /// [`SpanError`]; nothing is added then.
     #[inline(always)]
-    pub fn push_near(
+    pub fn push(
         &mut self,
         hint: &mut RegionHint,
         (address, length): Piece,
@@ -520,9 +506,9 @@ mod tests {
         memory.place(&mut hint, 100, 5).unwrap().write(b"abcde");
         let mut spans = Spans::with_capacity(2);
         spans.begin(&memory);
-        spans.push(&mut hint, 0, 10).unwrap();
-        spans.push(&mut hint, 100, 5).unwrap();
-        assert_eq!(spans.push(&mut hint, 0, 1), Err(SpanError::Full));
+        spans.push(&mut hint, (0, 10), 0).unwrap();
+        spans.push(&mut hint, (100, 5), 0).unwrap();
+        assert_eq!(spans.push(&mut hint, (0, 1), 0), Err(SpanError::Full));
         let mut out = [0; 8];
         assert_eq!(spans.body(0, 2).slice(8, 4).read(&mut out), 4);
         assert_eq!(&out[..4], b"89ab");

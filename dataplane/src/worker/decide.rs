@@ -76,24 +76,18 @@ impl Decider {
         self.arrivals.clear();
         let counters = &device.attached.counters[self.worker];
         let Some(entrance) = relay.entrance(device.attached.id) else {
-            return self.settle(counters, DropReason::ChannelUnused, batch.count());
+            let frames = batch.count();
+            return settle(&mut self.settled, counters, DropReason::ChannelUnused, frames);
         };
         let frames = (0..batch.count()).map(|index| frame(batch, index));
         let settled = &mut self.settled;
         relay.admit(entrance, frames, &mut self.arrivals, |reason| {
-            counters.drop_frames(reason, 1);
-            *settled += 1;
+            settle(settled, counters, reason, 1);
         });
         relay.decide(entrance, &mut self.arrivals);
         for index in 0..self.arrivals.all().len() {
             self.lay_out(relay, index, counters, batch, groups);
         }
-    }
-
-    /// Counts frames that were dropped before they were decided.
-    fn settle(&mut self, counters: &Counters, reason: DropReason, frames: usize) {
-        counters.drop_frames(reason, frames as u64);
-        self.settled += frames;
     }
 
     fn lay_out(
@@ -109,7 +103,7 @@ impl Decider {
         super::tests::mishap::at(super::tests::mishap::Place::Deciding);
         let sent = Sent { frame: frame(batch, usize::from(index)), admitted, ingress: counters };
         match verdict {
-            Verdict::Drop(reason) => return self.settle(counters, reason, 1),
+            Verdict::Drop(reason) => return settle(&mut self.settled, counters, reason, 1),
             Verdict::To(port) => self.copy_to(relay.snapshot, &sent, port, groups),
             Verdict::Flood(audience) => self.flood(relay, &sent, audience, groups),
         }
@@ -193,6 +187,12 @@ impl Decider {
         };
         lose(&device.attached.counters[self.worker], reason, sent.ingress);
     }
+}
+
+/// Counts frames that were dropped before they were decided.
+fn settle(settled: &mut usize, counters: &Counters, reason: DropReason, frames: usize) {
+    counters.drop_frames(reason, frames as u64);
+    *settled += frames;
 }
 
 /// A frame of the batch as the relay looks at it.

@@ -101,8 +101,8 @@ mod tests {
         memory.place(&mut hint, 0, 10_000).unwrap().write(&bytes);
         let mut spans = Spans::with_capacity(2);
         spans.begin(&memory);
-        spans.push(&mut hint, 0, 3).unwrap();
-        spans.push(&mut hint, 3, 9_997).unwrap();
+        spans.push(&mut hint, (0, 3), 0).unwrap();
+        spans.push(&mut hint, (3, 9_997), 0).unwrap();
         let mut scratch = Scratch::new(12_000, 3).unwrap();
         let mut shown = Vec::new();
         let body = spans.body(0, 2);

@@ -231,8 +231,8 @@ fn a_frame_is_spread_over_a_chain_or_over_merged_buffers() {
         let mut spans = Spans::with_capacity(2);
         spans.begin(&bed.terms.memory);
         let mut hint = RegionHint::default();
-        spans.push(&mut hint, BUFFERS + 0x8000 + 64, 100).unwrap();
-        spans.push(&mut hint, BUFFERS + 0x8000 + 164, 92).unwrap();
+        spans.push(&mut hint, (BUFFERS + 0x8000 + 64, 100), 0).unwrap();
+        spans.push(&mut hint, (BUFFERS + 0x8000 + 164, 92), 0).unwrap();
         let first = bed.send(&[writable(BUFFERS, 12), writable(BUFFERS + 0x100, 120)]);
         let second = bed.send(&[writable(BUFFERS + 0x200, 200)]);
         sink.offer(&frame[..64], spans.body(0, 2)).unwrap();
