@@ -353,6 +353,21 @@ impl std::fmt::Debug for Batch {
 mod tests {
     use super::*;
 
+    /// Also by frames that cannot be read, in one piece and in many.
+    #[test]
+    fn a_full_batch_takes_nothing_more() {
+        for pieces in [&[(0, 60)][..], &[(8192, 1)], &[(8192, 1), (0, 60)]] {
+            let memory = Arc::new(Memory::arena(8192).expect("8 KiB"));
+            let mut hint = RegionHint::default();
+            let mut batch = Batch::new();
+            batch.begin(&memory);
+            (0..BATCH_FRAMES).for_each(|_| batch.stage(&mut hint, &[(0, 60)], 0));
+            assert_eq!(batch.room(), Room::Full);
+            let overfill = std::panic::AssertUnwindSafe(|| batch.stage(&mut hint, pieces, 0));
+            std::panic::catch_unwind(overfill).unwrap_err();
+        }
+    }
+
     #[test]
     fn a_frame_that_cannot_be_read_is_rejected_and_leaves_nothing() {
         let memory = Arc::new(Memory::arena(8192).expect("8 KiB"));

@@ -499,6 +499,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn segments_that_were_forgotten_are_not_to_be_had() {
+        let memory = Arc::new(Memory::arena(4096).unwrap());
+        let mut hint = RegionHint::default();
+        let mut spans = Spans::with_capacity(2);
+        let there = |spans: &Spans| {
+            [spans.body(0, 2).length(), spans.body_from(0, 2, 0, 3).places().count()]
+        };
+        spans.begin(&memory);
+        spans.push(&mut hint, (0, 1), 0).unwrap();
+        spans.push(&mut hint, (1, 2), 0).unwrap();
+        assert_eq!(there(&spans), [3, 2]);
+        spans.truncate(1);
+        assert_eq!(there(&spans), [0, 0]);
+        spans.push(&mut hint, (1, 2), 0).unwrap();
+        spans.end();
+        assert_eq!(there(&spans), [0, 0]);
+    }
+
+    #[test]
     fn a_body_is_cut_and_copied_across_segments() {
         let memory = Arc::new(Memory::arena(4096).unwrap());
         let mut hint = RegionHint::default();
