@@ -699,6 +699,10 @@ mod tests {
             assert_eq!(transmit(&mut device, &frame, Offload::NONE), Err(DropReason::DeviceError));
             assert_eq!(receive_once(&mut device), (Received::Drained, 0));
             ip("link set a0 up");
+            // Once its peer was down the kernel discards what `b0` sends, in silence, until
+            // it has looked at the cable again, some time later; opening it looks at once.
+            ip("link set b0 down");
+            ip("link set b0 up");
             let guest = guest();
             assert_eq!(transmit(&mut device, &frame, Offload::NONE), Ok(()));
             assert_eq!(arrive(&guest), frame);
