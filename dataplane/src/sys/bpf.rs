@@ -1,18 +1,28 @@
-//! The little of bpf(2) that ports need (`linux/bpf.h`): a program of two instructions, and
-//! the link that ties it to a netdev for as long as a descriptor is open. No compiler, no
-//! object file: the program is written down here, and the kernel's verifier reads it
-//! before it runs.
+//! The little of bpf(2) that ports need (`linux/bpf.h`): programs of a few instructions,
+//! a map of AF_XDP sockets, and links that tie a program to a netdev for as long as a
+//! descriptor is open. No compiler, no object files: the programs are written down here,
+//! instruction by instruction, and the kernel's verifier reads each before it runs.
 
 use std::io;
 use std::mem::size_of;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// `BPF_PROG_LOAD` and `BPF_LINK_CREATE`.
+/// `BPF_MAP_CREATE` and so on.
+const MAP_CREATE: libc::c_long = 0;
+const MAP_UPDATE: libc::c_long = 2;
 const PROGRAM_LOAD: libc::c_long = 5;
 const LINK_CREATE: libc::c_long = 28;
 
+const MAP_TYPE_XSKMAP: u32 = 17;
 const PROGRAM_TYPE_SCHED_CLS: u32 = 3;
+const PROGRAM_TYPE_XDP: u32 = 6;
+const ATTACH_XDP: u32 = 37;
 const ATTACH_TCX_INGRESS: u32 = 46;
+/// `BPF_F_XDP_HAS_FRAGS`: the program takes frames of several buffers.
+const XDP_HAS_FRAGS: u32 = 1 << 5;
+/// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` (`linux/if_link.h`).
+const XDP_GENERIC: u32 = 1 << 1;
+const XDP_DRIVER: u32 = 1 << 2;
 /// Room for what the verifier says of a program that it refuses.
 const LOG_BYTES: usize = 16 * 1024;
 
@@ -33,9 +43,32 @@ const fn instruction(code: u8, to: u8, from: u8, offset: i16, immediate: i32) ->
 
 /// `BPF_ALU64 | BPF_MOV | BPF_K`: a register gets a number.
 const MOVE_NUMBER: u8 = 0xb7;
+/// `BPF_LDX | BPF_MEM | BPF_W`: a register gets a word from memory.
+const LOAD_WORD: u8 = 0x61;
+/// `BPF_LD | BPF_IMM | BPF_DW`: a register gets a 64-bit number, in two instructions.
+const LOAD_LONG: u8 = 0x18;
+/// The source register that makes the long number a map's descriptor.
+const PSEUDO_MAP: u8 = 1;
+const CALL: u8 = 0x85;
 const EXIT: u8 = 0x95;
+/// `bpf_redirect_map`.
+const REDIRECT_MAP: i32 = 51;
 /// `TCX_DROP`.
 const DROP: i32 = 2;
+/// `XDP_PASS`: what a frame of a queue without a socket meets.
+const PASS: i32 = 2;
+/// Where `rx_queue_index` stands in `struct xdp_md`.
+const QUEUE_INDEX_AT: i16 = 16;
+
+/// Which part of the kernel runs an XDP program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum XdpMode {
+    /// The netdev's driver.
+    Driver,
+    /// The stack, once it has made a socket buffer of the frame: generic XDP.
+    Generic,
+}
+
 /// A loaded program.
 #[derive(Debug)]
 pub struct Program(OwnedFd);
@@ -44,6 +77,10 @@ pub struct Program(OwnedFd);
 #[derive(Debug)]
 pub struct Link(#[allow(dead_code, reason = "it is what keeps the program there")] OwnedFd);
 
+/// A map from a receive queue's index to the AF_XDP socket that gets its frames.
+#[derive(Debug)]
+pub struct SocketMap(OwnedFd);
+
 impl Program {
     /// A tc program that drops every frame.
     ///
@@ -51,10 +88,33 @@ impl Program {
     /// `EPERM` without CAP_BPF and CAP_NET_ADMIN; those of bpf(2).
     pub fn drop_all() -> io::Result<Program> {
         let code = [instruction(MOVE_NUMBER, 0, 0, 0, DROP), instruction(EXIT, 0, 0, 0, 0)];
-        Program::load(PROGRAM_TYPE_SCHED_CLS, b"hairpin_drop", &code)
+        Program::load(PROGRAM_TYPE_SCHED_CLS, 0, 0, b"hairpin_drop", &code)
     }
 
-    fn load(kind: u32, name: &[u8], code: &[Instruction]) -> io::Result<Program> {
+    /// An XDP program that gives each frame to the socket of its receive queue, and lets
+    /// it pass to the stack where there is none.
+    ///
+    /// # Errors
+    /// As for [`Program::drop_all`].
+    pub fn to_sockets(map: &SocketMap) -> io::Result<Program> {
+        let code = [
+            instruction(LOAD_WORD, 2, 1, QUEUE_INDEX_AT, 0),
+            instruction(LOAD_LONG, 1, PSEUDO_MAP, 0, map.0.as_raw_fd()),
+            instruction(0, 0, 0, 0, 0),
+            instruction(MOVE_NUMBER, 3, 0, 0, PASS),
+            instruction(CALL, 0, 0, 0, REDIRECT_MAP),
+            instruction(EXIT, 0, 0, 0, 0),
+        ];
+        Program::load(PROGRAM_TYPE_XDP, ATTACH_XDP, XDP_HAS_FRAGS, b"hairpin_xsk", &code)
+    }
+
+    fn load(
+        kind: u32,
+        attach: u32,
+        flags: u32,
+        name: &[u8],
+        code: &[Instruction],
+    ) -> io::Result<Program> {
         let mut log = [0_u8; LOG_BYTES];
         let mut attributes = LoadAttributes {
             kind,
@@ -65,8 +125,10 @@ impl Program {
             log_bytes: LOG_BYTES as u32,
             log: log.as_mut_ptr().expose_provenance() as u64,
             kernel_version: 0,
-            flags: 0,
+            flags,
             name: [0; 16],
+            interface: 0,
+            attach,
         };
         attributes.name[..name.len()].copy_from_slice(name);
         // SAFETY: code, licence and log live until the call has returned, each with the
@@ -91,17 +153,73 @@ impl Link {
     /// # Errors
     /// `EINVAL` before Linux 6.6; those of bpf(2).
     pub fn tcx_ingress(program: &Program, interface: u32) -> io::Result<Link> {
+        Link::create(program, interface, ATTACH_TCX_INGRESS, 0)
+    }
+
+    /// Has a netdev run an XDP program.
+    ///
+    /// # Errors
+    /// `EBUSY`: it runs one already; `EOPNOTSUPP`: its driver has none; `ERANGE`: its MTU
+    /// is too large for the driver's.
+    pub fn xdp(program: &Program, interface: u32, mode: XdpMode) -> io::Result<Link> {
+        let flags = match mode {
+            XdpMode::Driver => XDP_DRIVER,
+            XdpMode::Generic => XDP_GENERIC,
+        };
+        Link::create(program, interface, ATTACH_XDP, flags)
+    }
+
+    fn create(program: &Program, interface: u32, attach: u32, flags: u32) -> io::Result<Link> {
         let attributes = LinkAttributes {
             program: program.0.as_raw_fd() as u32,
             interface,
-            attach: ATTACH_TCX_INGRESS,
-            flags: 0,
+            attach,
+            flags,
             relative: 0,
             reserved: 0,
             revision: 0,
         };
         // SAFETY: the attributes hold no pointer.
         unsafe { bpf(LINK_CREATE, &attributes) }.map(Link)
+    }
+}
+
+impl SocketMap {
+    /// A map for this many receive queues.
+    ///
+    /// # Errors
+    /// Those of bpf(2).
+    pub fn new(queues: u32) -> io::Result<SocketMap> {
+        let attributes = MapAttributes {
+            kind: MAP_TYPE_XSKMAP,
+            key_bytes: 4,
+            value_bytes: 4,
+            entries: queues,
+            flags: 0,
+        };
+        // SAFETY: the attributes hold no pointer.
+        unsafe { bpf(MAP_CREATE, &attributes) }.map(SocketMap)
+    }
+
+    /// Gives a queue's frames to a socket.
+    ///
+    /// # Errors
+    /// Those of bpf(2): the socket must be bound, the queue below the map's size.
+    pub fn set(&self, queue: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+        let value = socket.as_raw_fd() as u32;
+        let attributes = self.element(&queue, &value);
+        // SAFETY: key and value live until the call has returned, four bytes each.
+        unsafe { bpf_status(MAP_UPDATE, &attributes) }
+    }
+
+    fn element(&self, key: &u32, value: &u32) -> ElementAttributes {
+        ElementAttributes {
+            map: self.0.as_raw_fd() as u32,
+            reserved: 0,
+            key: (&raw const *key).expose_provenance() as u64,
+            value: (&raw const *value).expose_provenance() as u64,
+            flags: 0,
+        }
     }
 }
 
@@ -118,6 +236,8 @@ struct LoadAttributes {
     kernel_version: u32,
     flags: u32,
     name: [u8; 16],
+    interface: u32,
+    attach: u32,
 }
 
 /// The same for `BPF_LINK_CREATE`.
@@ -130,6 +250,26 @@ struct LinkAttributes {
     relative: u32,
     reserved: u32,
     revision: u64,
+}
+
+/// The same for `BPF_MAP_CREATE`.
+#[repr(C)]
+struct MapAttributes {
+    kind: u32,
+    key_bytes: u32,
+    value_bytes: u32,
+    entries: u32,
+    flags: u32,
+}
+
+/// The same for `BPF_MAP_*_ELEM`.
+#[repr(C)]
+struct ElementAttributes {
+    map: u32,
+    reserved: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
 }
 
 /// # Safety
@@ -149,4 +289,11 @@ unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
     let descriptor = unsafe { call(command, attributes) }?;
     // SAFETY: the kernel has just opened this descriptor, for us alone, close-on-exec.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor as i32) })
+}
+
+/// # Safety
+/// As for [`call`].
+unsafe fn bpf_status<T>(command: libc::c_long, attributes: &T) -> io::Result<()> {
+    // SAFETY: passed on to the caller.
+    unsafe { call(command, attributes) }.map(|_| ())
 }

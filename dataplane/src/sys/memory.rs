@@ -82,6 +82,11 @@ impl Mapping {
     pub fn length(&self) -> usize {
         self.length
     }
+
+    /// Where it begins, for rings that are shared with the kernel within `sys`.
+    pub(super) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
 }
 
 impl Drop for Mapping {

@@ -9,6 +9,8 @@
 //! * [`packet_socket`], [`packet_queue`] — frames as one netdev sees them (AF_PACKET): to
 //!   watch it, and to have it as a port.
 //! * [`bpf`], [`netdev`] — programs on netdevs, and what the kernel says of these.
+//! * [`xdp`], [`promiscuous`] — frames of a netdev's receive queues in shared memory
+//!   (AF_XDP), and having the netdev take all of them.
 //! * [`spsc`] — a ring of values from one thread to another.
 //! * [`prefetch`], [`huge`] — cache lines asked for early, large tables on huge pages.
 //! * [`tun`] — the kernel's TUN/TAP driver.
@@ -24,11 +26,13 @@ pub mod netdev;
 pub mod packet_queue;
 pub mod packet_socket;
 pub mod prefetch;
+pub mod promiscuous;
 pub mod published;
 pub mod spsc;
 pub(crate) mod sync;
 pub mod tun;
 pub mod virtqueue;
+pub mod xdp;
 
 #[cfg(test)]
 pub(crate) mod netns;

@@ -19,6 +19,7 @@ const NLM_F_REQUEST: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
+const IFLA_NUM_RX_QUEUES: u16 = 32;
 /// `RTMGRP_LINK`.
 const GROUP_LINK: u32 = 1;
 /// `struct nlmsghdr` and `struct ifinfomsg`.
@@ -38,6 +39,8 @@ pub struct Description {
     pub mtu: u32,
     /// The index of the bridge, bond or other netdev that it is a port of.
     pub master: Option<u32>,
+    /// Receive queues it was made with, 1 or more; its driver may use fewer.
+    pub receive_queues: u32,
 }
 
 /// What a netdev's owner wants it to be.
@@ -121,6 +124,7 @@ fn understand(answer: &[u8]) -> io::Result<Description> {
         admin: if up { Admin::Up } else { Admin::Down },
         mtu: number(IFLA_MTU).ok_or_else(cut)?,
         master: number(IFLA_MASTER),
+        receive_queues: number(IFLA_NUM_RX_QUEUES).unwrap_or(1).max(1),
     })
 }
 
@@ -270,11 +274,12 @@ mod tests {
             assert_eq!(missing.raw_os_error(), Some(libc::ENODEV));
             let changes = Changes::open().unwrap();
             assert_eq!(changes.take(), News::None);
-            ip("link add a0 mtu 1400 type veth peer name b0");
+            ip("link add a0 mtu 1400 numrxqueues 3 type veth peer name b0");
             assert_eq!(changes.take(), News::Changed);
             assert_eq!(changes.take(), News::None);
             let a0 = describe(name("a0")).unwrap();
             assert_eq!((a0.admin, a0.mtu, a0.master), (Admin::Down, 1400, None));
+            assert_eq!(a0.receive_queues, 3);
             ip("link add br0 type bridge");
             ip("link set a0 master br0 up");
             let a0 = describe(name("a0")).unwrap();

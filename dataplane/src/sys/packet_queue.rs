@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::memory::{Body, Place};
 use super::packet_socket::{CONTROL_BYTES, Control, bind, set_option, stripped_tag};
+use super::promiscuous;
 use super::tun::{check, last_error, readable};
 
 /// Bytes of the virtio-net header in front of each frame (`struct virtio_net_hdr`).
@@ -63,13 +64,7 @@ impl Queue {
     /// # Errors
     /// `ENODEV`: there is none.
     pub fn bind(&self, interface: u32) -> io::Result<()> {
-        let request = libc::packet_mreq {
-            mr_ifindex: interface.cast_signed(),
-            mr_type: libc::PACKET_MR_PROMISC as u16,
-            mr_alen: 0,
-            mr_address: [0; 8],
-        };
-        set(&self.0, libc::PACKET_ADD_MEMBERSHIP, &request)?;
+        promiscuous::join(&self.0, interface)?;
         bind(&self.0, interface)
     }
 
@@ -216,7 +211,7 @@ fn empty_message() -> libc::msghdr {
     unsafe { MaybeUninit::<libc::msghdr>::zeroed().assume_init() }
 }
 
-fn set<T>(fd: &OwnedFd, option: libc::c_int, value: &T) -> io::Result<()> {
+pub(super) fn set<T>(fd: &OwnedFd, option: libc::c_int, value: &T) -> io::Result<()> {
     // SAFETY: the kernel reads the option's structure, whose size is given.
     check(unsafe {
         libc::setsockopt(
