@@ -8,6 +8,7 @@
 //! * [`memory`] — in-process, for tests, the lab and embedding.
 //! * [`tap`] — a TAP whose file side is ours and whose netdev is the guest's.
 //! * [`packet`] — a netdev that somebody else owns.
+//! * [`xdp`] — a NIC or veth, its receive queues in shared memory.
 //! * [`vhost_user`] — a VM's virtqueues; so far the queues, which the measuring wire uses.
 //! * [`fault`], [`pcap`] — middlewares around a memory port; [`pcapng`] is the
 //!   format of what the latter writes.
@@ -25,6 +26,7 @@ pub mod tap;
 #[cfg(test)]
 mod testing;
 pub mod vhost_user;
+pub mod xdp;
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -135,6 +137,8 @@ pub enum Receiver {
     Tap(tap::TapReceiver),
     /// A queue of somebody else's netdev.
     Packet(packet::PacketReceiver),
+    /// A receive queue of a netdev, by AF_XDP.
+    Xdp(xdp::XdpReceiver),
     /// In-process, with faults.
     Fault(Box<fault::FaultReceiver>),
     /// In-process, recorded.
@@ -147,6 +151,7 @@ macro_rules! each_receiver {
             Receiver::Memory($receiver) => $body,
             Receiver::Tap($receiver) => $body,
             Receiver::Packet($receiver) => $body,
+            Receiver::Xdp($receiver) => $body,
             Receiver::Fault($receiver) => $body,
             Receiver::Pcap($receiver) => $body,
         }
@@ -194,6 +199,8 @@ pub enum Transmitter {
     Tap(tap::TapTransmitter),
     /// A queue of somebody else's netdev.
     Packet(packet::PacketTransmitter),
+    /// A queue of a netdev, by AF_XDP.
+    Xdp(xdp::XdpTransmitter),
     /// In-process, with faults.
     Fault(Box<fault::FaultTransmitter>),
     /// In-process, recorded.
@@ -206,6 +213,7 @@ macro_rules! each_transmitter {
             Transmitter::Memory($transmitter) => $body,
             Transmitter::Tap($transmitter) => $body,
             Transmitter::Packet($transmitter) => $body,
+            Transmitter::Xdp($transmitter) => $body,
             Transmitter::Fault($transmitter) => $body,
             Transmitter::Pcap($transmitter) => $body,
         }

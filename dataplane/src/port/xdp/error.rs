@@ -1,0 +1,144 @@
+//! Why a netdev could not be opened.
+
+use std::io;
+
+use super::{DataPath, MTU_BYTES_MAX};
+
+/// Why a netdev could not be opened. Each names the interface and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum XdpError {
+    /// Not a name for an interface.
+    #[error(
+        "xdp.interface `{interface}` is no interface name: give 1 to 15 printable ASCII characters without space, `/`, `:` and `%`"
+    )]
+    NameInvalid {
+        /// As configured.
+        interface: String,
+    },
+    /// There is no such interface yet.
+    #[error("interface `{interface}` is not there: it is taken as soon as it appears")]
+    Absent {
+        /// As configured.
+        interface: String,
+    },
+    /// It is down.
+    #[error(
+        "interface `{interface}` is down: it is taken as soon as it is up (`ip link set {interface} up`)"
+    )]
+    Down {
+        /// As configured.
+        interface: String,
+    },
+    /// A privilege is missing.
+    #[error(
+        "xdp `{interface}`: not permitted to {step}: run with CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF"
+    )]
+    NotPermitted {
+        /// As configured.
+        interface: String,
+        /// What was to be done.
+        step: &'static str,
+    },
+    /// It is the host's own.
+    #[error(
+        "interface `{interface}` carries {address}, which the host would lose: give the host another interface and remove its addresses (`ip addr flush dev {interface}`)"
+    )]
+    HostsOwn {
+        /// As configured.
+        interface: String,
+        /// One of its addresses.
+        address: std::net::IpAddr,
+    },
+    /// It is a port of something else.
+    #[error(
+        "interface `{interface}` is a port of another, of index {master}: take it out (`ip link set {interface} nomaster`)"
+    )]
+    Enslaved {
+        /// As configured.
+        interface: String,
+        /// The index of the bridge, bond or other interface whose it is.
+        master: u32,
+    },
+    /// Frames as long as it allows do not fit.
+    #[error(
+        "interface `{interface}`: its mtu is {mtu}, and xdp takes frames in one piece, {MTU_BYTES_MAX} at most: lower it (`ip link set {interface} mtu {MTU_BYTES_MAX}`), or use a packet device"
+    )]
+    MtuTooLarge {
+        /// As configured.
+        interface: String,
+        /// Its MTU in bytes.
+        mtu: u32,
+    },
+    /// Another socket has a receive queue.
+    #[error(
+        "interface `{interface}`: another program, or a port or link of ours as it was before this change, has receive queue {queue} by AF_XDP: stop that program, or make two changes, the first without the device"
+    )]
+    QueueTaken {
+        /// As configured.
+        interface: String,
+        /// Which.
+        queue: u32,
+    },
+    /// It runs an XDP program.
+    #[error(
+        "interface `{interface}` runs somebody's XDP program already: stop who did that, or take it away (`ip link set {interface} xdp off`)"
+    )]
+    ProgramTaken {
+        /// As configured.
+        interface: String,
+    },
+    /// A queue's memory is more than this process may lock.
+    #[error(
+        "xdp `{interface}`: its frames' memory, {mebibytes} MiB a receive queue, may not be locked: run with CAP_IPC_LOCK, raise the limit (`ulimit -l`, LimitMEMLOCK= of a service), or have fewer queues (`ethtool -L {interface} combined 1`)"
+    )]
+    MemoryNotLocked {
+        /// As configured.
+        interface: String,
+        /// What one queue needs, in MiB.
+        mebibytes: u32,
+    },
+    /// None of the paths that were wanted is to be had.
+    #[error(
+        "xdp `{interface}`: {reasons}; set mode = \"auto\" to take what there is, or use a packet device"
+    )]
+    NoPath {
+        /// As configured.
+        interface: String,
+        /// Why, for each.
+        reasons: String,
+    },
+    /// A setting was refused.
+    #[error("xdp `{interface}`: cannot {step}: {source}; correct the configuration or the host")]
+    Refused {
+        /// As configured.
+        interface: String,
+        /// What was to be done.
+        step: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl XdpError {
+    /// Whether the netdev's owner may still bring it: the port waits.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, XdpError::Absent { .. } | XdpError::Down { .. })
+    }
+}
+
+/// What stands against one path; another may still be open.
+#[derive(Debug)]
+pub(super) struct Obstacle {
+    pub(super) path: DataPath,
+    pub(super) step: &'static str,
+    pub(super) error: io::Error,
+}
+
+/// What stood against the paths that were tried, in a sentence.
+pub(super) fn reasons(obstacles: &[Obstacle]) -> String {
+    let each = obstacles
+        .iter()
+        .map(|Obstacle { path, step, error }| format!("no {path}, as it cannot {step}: {error}"));
+    each.collect::<Vec<_>>().join("; ")
+}

@@ -1,0 +1,217 @@
+//! A netdev by AF_XDP: a NIC's receive queues, or a veth's, in memory shared with the
+//! kernel.
+//!
+//! One socket per receive queue, each with a UMEM of its own of [`RECEIVE_FRAMES`] +
+//! [`TRANSMIT_FRAMES`] frames of 4 KiB: 10 MiB a queue, which the kernel keeps in memory,
+//! and some 60 KiB of rings. An XDP program hands each frame to its queue's socket, so
+//! that the host's own stack gets nothing of what the netdev receives; it is tied to a
+//! descriptor and goes with the process, however that ends, and so does promiscuous mode.
+//!
+//! Received frames are viewed where they lie and given back to the fill ring behind the
+//! breath. What is sent is copied, once, into a frame of the transmit budget, and is the
+//! kernel's until it comes back on the completion ring.
+//!
+//! There are no offloads: software segments and fills in checksums before
+//! ([`super::software`]). A frame lies in one piece, which bounds the MTU
+//! ([`MTU_BYTES_MAX`]).
+
+mod budget;
+mod error;
+mod opening;
+mod queue;
+mod receiver;
+#[cfg(test)]
+mod tests;
+mod transmitter;
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Opened, Receiver, Transmitter};
+use crate::sys::netdev;
+use crate::sys::xdp::FRAME_BYTES;
+use crate::wire::offload::Capabilities;
+
+pub use error::XdpError;
+pub use opening::open;
+use queue::Netdev;
+pub use receiver::XdpReceiver;
+pub use transmitter::XdpTransmitter;
+
+/// Frames of a queue that the kernel may fill: 8 MiB, two milliseconds at a million frames
+/// a second.
+pub const RECEIVE_FRAMES: u32 = 2048;
+/// Frames of a queue that may be on their way out: 2 MiB.
+pub const TRANSMIT_FRAMES: u32 = 512;
+/// Bytes of a queue's memory.
+pub const QUEUE_BYTES: u32 = (RECEIVE_FRAMES + TRANSMIT_FRAMES) * FRAME_BYTES;
+/// What the kernel keeps free before a received frame (`XDP_PACKET_HEADROOM`).
+const HEADROOM_BYTES: u32 = 256;
+/// The largest MTU in bytes of a netdev: a frame of it, with an Ethernet header, two tags
+/// and four bytes to spare, fits behind the headroom.
+pub const MTU_BYTES_MAX: u32 = FRAME_BYTES - HEADROOM_BYTES - 18 - 8;
+
+/// What is to be opened.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// The interface's name, 1 to 15 bytes.
+    pub interface: String,
+    /// By which path frames are to come.
+    pub mode: Mode,
+}
+
+/// Which path is wanted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// The best that the driver has.
+    #[default]
+    Auto,
+    /// This one, or none.
+    Only(DataPath),
+}
+
+impl Mode {
+    /// The paths to be tried, in order.
+    fn paths(self) -> &'static [DataPath] {
+        match self {
+            Mode::Auto => &[DataPath::ZeroCopy, DataPath::Copy, DataPath::Generic],
+            Mode::Only(DataPath::ZeroCopy) => &[DataPath::ZeroCopy],
+            Mode::Only(DataPath::Copy) => &[DataPath::Copy],
+            Mode::Only(DataPath::Generic) => &[DataPath::Generic],
+        }
+    }
+}
+
+/// How frames come from the netdev, and go there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DataPath {
+    /// The device reads and writes our memory itself.
+    ZeroCopy,
+    /// The driver runs the program, the kernel copies.
+    Copy,
+    /// The stack runs the program once it has a socket buffer, and copies: any netdev.
+    Generic,
+}
+
+impl fmt::Display for DataPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DataPath::ZeroCopy => "zero-copy",
+            DataPath::Copy => "copy",
+            DataPath::Generic => "generic",
+        })
+    }
+}
+
+/// The path that a netdev was opened by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Granted {
+    /// It.
+    pub path: DataPath,
+    /// Why none of the better ones that were to be tried, in a sentence; empty if there
+    /// was none.
+    pub reason: String,
+}
+
+/// An opened netdev.
+#[derive(Debug)]
+pub struct XdpDevice {
+    /// One per receive queue of the netdev.
+    pub receivers: Vec<XdpReceiver>,
+    /// One per receive queue, in the same order, on the same socket.
+    pub transmitters: Vec<XdpTransmitter>,
+    /// The interface's MTU in bytes when it was opened.
+    pub mtu: u32,
+    netdev: Arc<Netdev>,
+}
+
+/// A receiver and a transmitter for each queue.
+fn ends(netdev: &Arc<Netdev>) -> (Vec<XdpReceiver>, Vec<XdpTransmitter>) {
+    let end = |queue| {
+        let receiver = XdpReceiver::new(Arc::clone(netdev), queue);
+        (receiver, XdpTransmitter::new(Arc::clone(netdev), queue))
+    };
+    (0..netdev.queues.len()).map(end).unzip()
+}
+
+impl XdpDevice {
+    fn new(netdev: Netdev, mtu: u32) -> XdpDevice {
+        let netdev = Arc::new(netdev);
+        let (receivers, transmitters) = ends(&netdev);
+        XdpDevice { receivers, transmitters, mtu, netdev }
+    }
+
+    /// By which path it was opened.
+    #[must_use]
+    pub fn granted(&self) -> &Granted {
+        &self.netdev.granted
+    }
+
+    /// A share of it.
+    #[must_use]
+    pub fn share(&self) -> Share {
+        Share(Arc::clone(&self.netdev))
+    }
+}
+
+impl From<XdpDevice> for Opened {
+    fn from(device: XdpDevice) -> Opened {
+        Opened {
+            receivers: device.receivers.into_iter().map(Receiver::Xdp).collect(),
+            transmitters: device.transmitters.into_iter().map(Transmitter::Xdp).collect(),
+            capabilities: Capabilities::NONE,
+        }
+    }
+}
+
+/// A share of an opened netdev: its sockets, and the program before them, stay as long as
+/// a share or a queue of it is left.
+#[derive(Clone, Debug)]
+pub struct Share(Arc<Netdev>);
+
+impl Share {
+    /// The device once more, on the same sockets, for another owner: nothing is closed or
+    /// lost on the way. Each frame is received by one of the owners only, so the former
+    /// one must no longer be served.
+    #[must_use]
+    pub fn reuse(&self) -> Opened {
+        let (receivers, transmitters) = ends(&self.0);
+        Opened {
+            receivers: receivers.into_iter().map(Receiver::Xdp).collect(),
+            transmitters: transmitters.into_iter().map(Transmitter::Xdp).collect(),
+            capabilities: Capabilities::NONE,
+        }
+    }
+
+    /// By which path it was opened.
+    #[must_use]
+    pub fn granted(&self) -> &Granted {
+        &self.0.granted
+    }
+
+    /// Whether the netdev is still there.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.0.queues.iter().all(|queue| queue.is_bound())
+    }
+
+    /// Takes the program away from a netdev that is gone: it may only have been moved to
+    /// another network namespace, and cannot be opened anew while it has the program.
+    pub fn untie(&self) {
+        self.0.untie();
+    }
+
+    /// The interface's MTU in bytes, whatever its name is now, [`MTU_BYTES_MAX`] at most;
+    /// nothing if it is gone.
+    #[must_use]
+    pub fn mtu(&self) -> Option<u32> {
+        let found = netdev::describe_index(self.0.index).ok()?;
+        Some(found.mtu.min(MTU_BYTES_MAX))
+    }
+
+    /// Frames that the kernel has dropped before our rings since it was opened.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.0.queues.iter().map(|queue| queue.lost()).sum()
+    }
+}

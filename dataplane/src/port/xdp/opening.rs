@@ -1,0 +1,179 @@
+//! Opening a netdev: what it is, and the best path to it that there is.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use super::error::{Obstacle, reasons};
+use super::queue::{Netdev, Queue};
+use super::{Config, DataPath, Granted, MTU_BYTES_MAX, QUEUE_BYTES, XdpDevice, XdpError};
+use crate::sys::bpf::{Link, Program, SocketMap, XdpMode};
+use crate::sys::netdev::{self, Admin, Description};
+use crate::sys::promiscuous::Promiscuous;
+use crate::sys::tun::InterfaceName;
+use crate::sys::xdp::Binding;
+
+/// The kernel lets go of a queue some time after its socket was closed, and tells nobody:
+/// how often to try, and how long to wait each time.
+const BUSY_RETRIES: (u32, Duration) = (50, Duration::from_millis(2));
+
+/// Opens a netdev as [`Config`] says, in this thread's network namespace. May wait for a
+/// tenth of a second where a queue of it was closed just before.
+///
+/// # Errors
+/// [`XdpError`]; nothing is left behind then.
+pub fn open(config: &Config) -> Result<XdpDevice, XdpError> {
+    let opening = Opening::new(config)?;
+    let found = opening.describe()?;
+    let promiscuous = opening.must("have it receive all frames", Promiscuous::on(found.index))?;
+    let mut obstacles = Vec::new();
+    for &path in config.mode.paths() {
+        // Each with sockets and memory of its own: a failed attempt leaves traces in both.
+        match opening.attempt(&found, path)? {
+            Ok((link, queues)) => {
+                let granted = Granted { path, reason: reasons(&obstacles) };
+                let netdev = Netdev::new(found.index, granted, link, promiscuous, queues);
+                return Ok(XdpDevice::new(netdev, found.mtu));
+            }
+            Err(obstacle) => obstacles.push(obstacle),
+        }
+    }
+    Err(XdpError::NoPath { interface: opening.interface(), reasons: reasons(&obstacles) })
+}
+
+/// What a path gave, or what stands against it.
+type Attempt<T> = Result<T, Obstacle>;
+
+/// What the steps of opening need.
+struct Opening<'c> {
+    config: &'c Config,
+    name: InterfaceName,
+}
+
+impl Opening<'_> {
+    fn new(config: &Config) -> Result<Opening<'_>, XdpError> {
+        let invalid = || XdpError::NameInvalid { interface: config.interface.clone() };
+        let name = InterfaceName::new(&config.interface).ok_or_else(invalid)?;
+        Ok(Opening { config, name })
+    }
+
+    fn interface(&self) -> String {
+        self.config.interface.clone()
+    }
+
+    /// What an error means that has nothing to do with the path.
+    fn refusal(&self, step: &'static str, source: io::Error) -> XdpError {
+        let interface = self.interface();
+        match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => XdpError::NotPermitted { interface, step },
+            Some(libc::ENODEV | libc::ENXIO) => XdpError::Absent { interface },
+            Some(libc::ENETDOWN) => XdpError::Down { interface },
+            Some(libc::ENOBUFS) => {
+                XdpError::MemoryNotLocked { interface, mebibytes: QUEUE_BYTES >> 20 }
+            }
+            _ => XdpError::Refused { interface, step, source },
+        }
+    }
+
+    fn must<T>(&self, step: &'static str, result: io::Result<T>) -> Result<T, XdpError> {
+        result.map_err(|source| self.refusal(step, source))
+    }
+
+    /// The interface, if it is there, up, and free, and its frames fit.
+    fn describe(&self) -> Result<Description, XdpError> {
+        let found = self.must("find it", netdev::describe(self.name))?;
+        let interface = || self.interface();
+        if found.admin == Admin::Down {
+            return Err(XdpError::Down { interface: interface() });
+        }
+        if let Some(master) = found.master {
+            return Err(XdpError::Enslaved { interface: interface(), master });
+        }
+        let addresses = netdev::global_addresses(&self.config.interface);
+        let addresses = self.must("read its addresses", addresses)?;
+        if let Some(&address) = addresses.first() {
+            return Err(XdpError::HostsOwn { interface: interface(), address });
+        }
+        if found.mtu > MTU_BYTES_MAX {
+            return Err(XdpError::MtuTooLarge { interface: interface(), mtu: found.mtu });
+        }
+        Ok(found)
+    }
+
+    /// Opens it by one path: sockets first, so that from the moment the program runs each
+    /// frame finds one.
+    fn attempt(
+        &self,
+        found: &Description,
+        path: DataPath,
+    ) -> Result<Attempt<(Link, Vec<Queue>)>, XdpError> {
+        let queues = match self.queues(found, path)? {
+            Ok(queues) => queues,
+            Err(obstacle) => return Ok(Err(obstacle)),
+        };
+        let map = self.must("make a map of sockets", SocketMap::new(queues.len() as u32))?;
+        for (number, queue) in (0..).zip(&queues) {
+            self.must("enter a socket", map.set(number, queue.socket.as_fd()))?;
+        }
+        let program = self.must("load a program", Program::to_sockets(&map))?;
+        let mode = match path {
+            DataPath::ZeroCopy | DataPath::Copy => XdpMode::Driver,
+            DataPath::Generic => XdpMode::Generic,
+        };
+        match Link::xdp(&program, found.index, mode) {
+            Ok(link) => Ok(Ok((link, queues))),
+            Err(error) => {
+                let step = "attach an XDP program";
+                match error.raw_os_error() {
+                    Some(libc::EBUSY | libc::EEXIST) => {
+                        Err(XdpError::ProgramTaken { interface: self.interface() })
+                    }
+                    Some(libc::EOPNOTSUPP | libc::EINVAL | libc::ERANGE) => {
+                        Ok(Err(Obstacle { path, step, error }))
+                    }
+                    _ => Err(self.refusal(step, error)),
+                }
+            }
+        }
+    }
+
+    /// A socket for each receive queue that the driver uses.
+    fn queues(&self, found: &Description, path: DataPath) -> Result<Attempt<Vec<Queue>>, XdpError> {
+        let binding = match path {
+            DataPath::ZeroCopy => Binding::ZeroCopy,
+            DataPath::Copy | DataPath::Generic => Binding::Copy,
+        };
+        let mut queues = Vec::with_capacity(found.receive_queues as usize);
+        for number in 0..found.receive_queues {
+            let queue = self.must("open an AF_XDP socket", Queue::open())?;
+            let step = "bind an AF_XDP socket";
+            match bind(&queue, found.index, number, binding) {
+                Ok(()) => queues.push(queue),
+                Err(error) => match error.raw_os_error() {
+                    // A netdev may have been made with more queues than it uses.
+                    Some(libc::EINVAL) if number > 0 => break,
+                    Some(libc::EBUSY) => {
+                        let interface = self.interface();
+                        return Err(XdpError::QueueTaken { interface, queue: number });
+                    }
+                    Some(libc::EOPNOTSUPP | libc::EINVAL | libc::EPROTONOSUPPORT) => {
+                        return Ok(Err(Obstacle { path, step, error }));
+                    }
+                    _ => return Err(self.refusal(step, error)),
+                },
+            }
+        }
+        Ok(Ok(queues))
+    }
+}
+
+fn bind(queue: &Queue, interface: u32, number: u32, binding: Binding) -> io::Result<()> {
+    let (retries, pause) = BUSY_RETRIES;
+    for _ in 0..retries {
+        match queue.socket.bind(interface, number, binding) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(pause),
+            result => return result,
+        }
+    }
+    queue.socket.bind(interface, number, binding)
+}

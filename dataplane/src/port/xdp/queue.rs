@@ -1,0 +1,196 @@
+//! What receivers and transmitters of a netdev share: its sockets, with their rings.
+//!
+//! Each half of a queue has a lock of its own. It is contended only in the breath in
+//! which a device passes from one owner to another, and held for a batch at most.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+
+use super::budget::Budget;
+use super::{Granted, RECEIVE_FRAMES, TRANSMIT_FRAMES};
+use crate::sys::bpf::Link;
+use crate::sys::memory::{Memory, RegionHint};
+use crate::sys::promiscuous::Promiscuous;
+use crate::sys::xdp::{
+    Consumer, Descriptor, FRAME_BYTES, Producer, Rings, Sizes, Socket, Umem, Wakeup,
+};
+
+/// Rings have room for all frames that could be in them.
+pub(super) const SIZES: Sizes = Sizes { receive: RECEIVE_FRAMES, transmit: TRANSMIT_FRAMES };
+/// Frames that the kernel sends in one call where it copies them (`TX_BATCH_SIZE`).
+const FRAMES_PER_KICK: u32 = 32;
+
+/// An opened netdev. What comes first is closed first: the program, before the sockets
+/// that it gives frames to.
+#[derive(Debug)]
+pub(super) struct Netdev {
+    link: Mutex<Option<Link>>,
+    _promiscuous: Promiscuous,
+    /// By number of the receive queue.
+    pub(super) queues: Vec<Queue>,
+    pub(super) index: u32,
+    pub(super) granted: Granted,
+}
+
+impl Netdev {
+    pub(super) fn new(
+        index: u32,
+        granted: Granted,
+        link: Link,
+        promiscuous: Promiscuous,
+        queues: Vec<Queue>,
+    ) -> Netdev {
+        let link = Mutex::new(Some(link));
+        Netdev { link, _promiscuous: promiscuous, queues, index, granted }
+    }
+
+    /// Takes the program away.
+    pub(super) fn untie(&self) {
+        drop(lock(&self.link).take());
+    }
+}
+
+/// One socket, and what lies in its memory.
+#[derive(Debug)]
+pub(super) struct Queue {
+    pub(super) socket: Socket,
+    pub(super) memory: Arc<Memory>,
+    receiving: Mutex<Receiving>,
+    transmitting: Mutex<Transmitting>,
+}
+
+impl Queue {
+    /// Opens a socket, all receive frames in its fill ring; bound to nothing yet.
+    pub(super) fn open() -> std::io::Result<Queue> {
+        let umem = Umem::new(RECEIVE_FRAMES + TRANSMIT_FRAMES)?;
+        let (socket, Rings { fill, received, transmit, completed }) = Socket::open(&umem, SIZES)?;
+        let mut receiving = Receiving { fill, received };
+        let frames = (0..RECEIVE_FRAMES).map(|frame| u64::from(frame) * u64::from(FRAME_BYTES));
+        receiving.give_back(frames);
+        let transmitting = Transmitting {
+            transmit,
+            completed,
+            budget: Budget::new(),
+            hint: RegionHint::default(),
+            line: Line::Up,
+        };
+        Ok(Queue {
+            socket,
+            memory: Arc::clone(umem.memory()),
+            receiving: Mutex::new(receiving),
+            transmitting: Mutex::new(transmitting),
+        })
+    }
+
+    pub(super) fn receiving(&self) -> MutexGuard<'_, Receiving> {
+        lock(&self.receiving)
+    }
+
+    pub(super) fn transmitting(&self) -> MutexGuard<'_, Transmitting> {
+        lock(&self.transmitting)
+    }
+
+    /// Whether its netdev is there, be it up or down.
+    pub(super) fn is_bound(&self) -> bool {
+        self.socket.nudge() != Err(Errno::NXIO)
+    }
+
+    pub(super) fn lost(&self) -> u64 {
+        self.socket.lost().unwrap_or(0)
+    }
+}
+
+/// A panic within leaves both halves as good as before: positions move by whole entries.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The receiving half.
+#[derive(Debug)]
+pub(super) struct Receiving {
+    fill: Producer<u64>,
+    pub(super) received: Consumer<Descriptor>,
+}
+
+impl Receiving {
+    /// Gives frames, by their addresses, to the kernel; says whether it wants to know.
+    pub(super) fn give_back(&mut self, frames: impl IntoIterator<Item = u64>) -> Wakeup {
+        for frame in frames {
+            // There is room: the ring has as many entries as there are frames.
+            let _ = self.fill.push(frame);
+        }
+        self.fill.publish();
+        self.fill.wakeup()
+    }
+}
+
+/// Whether the netdev sends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Line {
+    /// It does, as far as is known.
+    Up,
+    /// It did not, when it was last asked: it is down, or gone.
+    Down,
+}
+
+/// The transmitting half.
+#[derive(Debug)]
+pub(super) struct Transmitting {
+    pub(super) transmit: Producer<Descriptor>,
+    completed: Consumer<u64>,
+    pub(super) budget: Budget,
+    pub(super) hint: RegionHint,
+    line: Line,
+}
+
+impl Transmitting {
+    /// Takes back what the kernel is done with; if that leaves fewer than `wanted`, has it
+    /// send what it was given, and looks again. Says how many there are.
+    pub(super) fn make_room(&mut self, socket: &Socket, wanted: usize) -> usize {
+        self.reclaim();
+        if self.budget.count() < wanted {
+            self.kick(socket);
+            self.reclaim();
+        }
+        self.budget.count()
+    }
+
+    fn reclaim(&mut self) {
+        while let Some(address) = self.completed.take() {
+            self.budget.give_back(address);
+        }
+        self.completed.release();
+    }
+
+    /// Whether the netdev sends, asked anew where it did not.
+    pub(super) fn line(&mut self, socket: &Socket) -> Line {
+        if self.line == Line::Down {
+            self.kick(socket);
+        }
+        self.line
+    }
+
+    /// Has the kernel send what was published, if it wants to be told. Where it copies,
+    /// it sends some frames a call and says `EAGAIN` as long as there are more.
+    pub(super) fn kick(&mut self, socket: &Socket) {
+        if self.line == Line::Up && self.transmit.wakeup() == Wakeup::Unneeded {
+            return;
+        }
+        for _ in 0..=self.transmit.left().div_ceil(FRAMES_PER_KICK) {
+            match socket.kick() {
+                Ok(()) => {
+                    self.line = Line::Up;
+                    return;
+                }
+                Err(Errno::AGAIN) => self.line = Line::Up,
+                Err(Errno::NETDOWN | Errno::NXIO | Errno::NODEV) => {
+                    self.line = Line::Down;
+                    return;
+                }
+                // Whatever else it is: it is tried again with the next frames.
+                Err(_) => return,
+            }
+        }
+    }
+}

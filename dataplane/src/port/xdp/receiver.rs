@@ -1,0 +1,149 @@
+//! What a queue of the netdev receives.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::RECEIVE_FRAMES;
+use super::queue::{Netdev, Queue};
+use crate::frame::{BATCH_FRAMES, Batch, Room};
+use crate::ledger::DropReason;
+use crate::port::failures::Failures;
+use crate::port::{Arena, Armed, Received};
+use crate::sys::memory::RegionHint;
+use crate::sys::xdp::{Descriptor, FRAME_BYTES, Wakeup};
+
+/// Empty looks in a row after which the netdev itself is asked whether it is there: a ring
+/// does not tell, and neither does waiting for one.
+const EMPTY_LOOKS_MAX: u32 = 16;
+
+/// The receiving end of one queue.
+#[derive(Debug)]
+pub struct XdpReceiver {
+    netdev: Arc<Netdev>,
+    queue: usize,
+    hint: RegionHint,
+    /// The frames' places of the batch in hand; has room for all it can have.
+    held: Vec<u64>,
+    empty_looks: u32,
+    failures: Failures,
+}
+
+impl XdpReceiver {
+    pub(super) fn new(netdev: Arc<Netdev>, queue: usize) -> XdpReceiver {
+        XdpReceiver {
+            netdev,
+            queue,
+            hint: RegionHint::default(),
+            held: Vec::with_capacity(BATCH_FRAMES),
+            empty_looks: 0,
+            failures: Failures::default(),
+        }
+    }
+
+    fn queue(&self) -> &Queue {
+        &self.netdev.queues[self.queue]
+    }
+
+    /// See [`Receiver::receive`](super::Receiver::receive). Frames stay where they are.
+    pub fn receive(&mut self, _: &mut Arena, batch: &mut Batch) -> Received {
+        // What a batch that was not released had: serving it failed.
+        self.give_back();
+        let queue = &self.netdev.queues[self.queue];
+        batch.begin(&queue.memory);
+        let mut receiving = queue.receiving();
+        let mut received = Received::More;
+        while batch.room() == Room::More {
+            let Some(descriptor) = receiving.received.take() else {
+                received = Received::Drained;
+                break;
+            };
+            match place(descriptor) {
+                Some((place, piece)) => {
+                    self.held.push(place);
+                    batch.stage_piece(&mut self.hint, piece, 0);
+                }
+                None => batch.reject(DropReason::BadAddress),
+            }
+        }
+        batch.settle();
+        receiving.received.release();
+        drop(receiving);
+        if batch.count() + batch.rejected().len() > 0 {
+            self.empty_looks = 0;
+            self.failures.end();
+            return received;
+        }
+        self.found_nothing(batch)
+    }
+
+    /// Now and then, looks whether there is a reason.
+    fn found_nothing(&mut self, batch: &mut Batch) -> Received {
+        self.empty_looks += 1;
+        if self.empty_looks < EMPTY_LOOKS_MAX {
+            return Received::Drained;
+        }
+        self.empty_looks = 0;
+        match self.queue().socket.nudge() {
+            Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::NETDOWN) => {
+                self.failures.end();
+                Received::Drained
+            }
+            Err(Errno::NXIO) => Received::Lost,
+            Err(_) => self.failures.note(batch),
+        }
+    }
+
+    /// See [`Receiver::release`](super::Receiver::release).
+    pub fn release(&mut self, batch: &mut Batch) {
+        batch.end();
+        self.give_back();
+    }
+
+    fn give_back(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let queue = &self.netdev.queues[self.queue];
+        let wakeup = queue.receiving().give_back(self.held.drain(..));
+        if wakeup == Wakeup::Needed {
+            // If it cannot now, it is asked again with the next frames.
+            let _ = queue.socket.nudge();
+        }
+    }
+
+    /// See [`Receiver::arm`](super::Receiver::arm): the socket is readable as long as
+    /// frames wait, so waiting for it (level-triggered) is looking again.
+    pub fn arm(&mut self) -> Armed {
+        Armed::Asleep
+    }
+
+    /// See [`Receiver::disarm`](super::Receiver::disarm).
+    pub fn disarm(&mut self) {}
+
+    /// See [`Receiver::wake_fd`](super::Receiver::wake_fd).
+    #[must_use]
+    pub fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.queue().socket.as_fd()
+    }
+}
+
+/// Whoever has the queue next is to have all of its frames.
+impl Drop for XdpReceiver {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+/// Where a frame lies: its place in the UMEM, and itself; nothing if it does not lie in
+/// one of the places for received frames.
+#[inline]
+fn place(descriptor: Descriptor) -> Option<(u64, (u64, u32))> {
+    let Descriptor { address, length, .. } = descriptor;
+    let within = address % u64::from(FRAME_BYTES);
+    let place = address - within;
+    let fits = place < u64::from(RECEIVE_FRAMES) * u64::from(FRAME_BYTES)
+        && within + u64::from(length) <= u64::from(FRAME_BYTES);
+    fits.then_some((place, (address, length)))
+}
