@@ -6,6 +6,7 @@
 
 use hairpin::config::{self, DeviceConfig, VlanConfig};
 use hairpin_dataplane::port::packet::HostsOwn;
+use hairpin_dataplane::port::xdp;
 use hairpin_dataplane::wire::{SVid, VlanId};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -60,11 +61,13 @@ fn the_site_itself_is_right() {
 }
 
 #[test]
-fn the_example_is_right() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/two-taps.toml");
-    let desired = config::load(path.as_ref()).unwrap();
-    assert_eq!(desired.switch().name, "host1");
-    assert_eq!(desired.ports().len(), 2);
+fn the_examples_are_right() {
+    for example in ["two-taps", "xdp-uplink"] {
+        let path = format!("{}/examples/{example}.toml", env!("CARGO_MANIFEST_DIR"));
+        let desired = config::load(path.as_ref()).unwrap();
+        assert_eq!(desired.switch().name, "host1", "{example}");
+        assert_eq!(desired.ports().len(), 2, "{example}");
+    }
 }
 
 #[test]
@@ -96,6 +99,41 @@ fn somebody_else_s_interface_is_named_and_perhaps_taken_over() {
         + "[[port]]\nname = \"vm2\"\nchannel = \"up0\"\nmode = \"veb\"\n\
            device = { tap = { interface = \"vnet3\" } }\n";
     assert!(refusals(&twice).contains("interface \"vnet3\" is already that of port vm1"));
+}
+
+#[test]
+fn an_xdp_device_has_an_interface_and_perhaps_a_mode() {
+    let link = |device: &str| {
+        format!("[[link]]\nname = \"up0\"\nrole = \"station\"\ndevice = {{ xdp = {device} }}\n")
+    };
+    let read = |device| config::parse(&link(device)).unwrap().links()[0].device.clone();
+    for (device, mode) in [
+        ("{ interface = \"eth1\" }", xdp::Mode::Auto),
+        ("{ interface = \"eth1\", mode = \"auto\" }", xdp::Mode::Auto),
+        (
+            "{ interface = \"eth1\", mode = \"zero-copy\" }",
+            xdp::Mode::Only(xdp::DataPath::ZeroCopy),
+        ),
+        ("{ interface = \"eth1\", mode = \"copy\" }", xdp::Mode::Only(xdp::DataPath::Copy)),
+        ("{ interface = \"eth1\", mode = \"generic\" }", xdp::Mode::Only(xdp::DataPath::Generic)),
+    ] {
+        let interface = "eth1".to_owned();
+        assert_eq!(read(device), Some(DeviceConfig::Xdp { interface, mode }));
+    }
+    for (device, refusal) in [
+        ("7", "device: xdp is not a table"),
+        ("{}", "device xdp: interface: it is missing; write interface = \"eth1\""),
+        ("{ interface = \"eth1\", queues = 2 }", "queues: unknown key"),
+        (
+            "{ interface = \"eth1\", mode = \"zerocopy\" }",
+            "mode: \"zerocopy\" is not a mode of xdp (did you mean zero-copy?); \
+             write auto, zero-copy, copy or generic",
+        ),
+        ("{ interface = \"a/b\" }", "interface: \"a/b\" is not an interface name"),
+    ] {
+        let refused = refusals(&link(device));
+        assert!(refused.starts_with("line 4: link up0") && refused.contains(refusal), "{refused}");
+    }
 }
 
 #[test]
@@ -141,7 +179,7 @@ line 9: link up0: role: "statoin" is not a role (did you mean station?); write s
 line 10: link up0: mtu: 20 is out of range; write a number from 68 to 65521
 line 13: port vm1: chanel: unknown key (did you mean channel?); known keys are name, channel, bridge, mode, device, mac, vlan, learn-limit, admin
 line 14: port vm1: mode: "vebb" is not a mode (did you mean veb?); write veb, vepa, private or direct
-line 15: port vm1: device: vhost-user is not supported by this version; supported now: { tap = { interface = "tap1" } } and { packet = { interface = "vnet3" } }
+line 15: port vm1: device: vhost-user is not supported by this version; supported now: { tap = { interface = "tap1" } }, { packet = { interface = "vnet3" } } and { xdp = { interface = "eth1" } }
 line 16: port vm1: vlan: access: 4095 is not a VLAN; write a number from 1 to 4094 (0 means no VLAN, 4095 is reserved)
 line 17: port vm1: mac: 01:00:5e:00:00:01 is a group address; write an address with an even first octet: stations own no group address
 line 17: port vm1: mac: "zero" is not a MAC address; write six octets as "52:54:00:00:00:01"

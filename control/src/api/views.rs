@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use hairpin_dataplane::ledger::{DropReason, Side, Totals};
 use hairpin_dataplane::port::packet::HostsOwn;
+use hairpin_dataplane::port::xdp::{DataPath, Mode as XdpMode};
 use hairpin_dataplane::snapshot::{Addresses, Admin, Mode, ReflectiveRelay};
 use hairpin_proto::v1;
 
@@ -90,7 +91,7 @@ fn link(view: &View, link: &Link) -> v1::Link {
             LinkRole::Station => v1::LinkRole::Station,
             LinkRole::Bridge => v1::LinkRole::Bridge,
         } as i32,
-        device: link.device.as_ref().map(device),
+        device: link.device.as_ref().map(|it| device(it, status)),
         mtu: status.map_or(0, |status| status.mtu),
         admin: admin(link.admin) as i32,
         state: state(status) as i32,
@@ -155,7 +156,7 @@ pub fn port(view: &View, port: &Port) -> v1::Port {
         name: port.name.clone(),
         mode: mode as i32,
         home: Some(home),
-        device: Some(device(&port.device)),
+        device: Some(device(&port.device, status)),
         vlan: written.map(|written: &PortConfig| vlan(&written.vlan)),
         macs,
         learn_limit: port.learn_limit,
@@ -198,7 +199,7 @@ fn state(status: Option<&Status>) -> v1::State {
     }
 }
 
-fn device(device: &DeviceConfig) -> v1::Device {
+fn device(device: &DeviceConfig, status: Option<&Status>) -> v1::Device {
     let kind = match device {
         DeviceConfig::Tap { interface } => {
             v1::device::Kind::Tap(v1::Tap { interface: interface.clone() })
@@ -207,9 +208,31 @@ fn device(device: &DeviceConfig) -> v1::Device {
             let take_over = *hosts_own == HostsOwn::TakeOver;
             v1::device::Kind::Packet(v1::Packet { interface: interface.clone(), take_over })
         }
+        DeviceConfig::Xdp { interface, mode } => {
+            let granted = status.and_then(|status| status.granted.as_ref());
+            let mode = match mode {
+                XdpMode::Auto => v1::XdpMode::Auto,
+                XdpMode::Only(path) => xdp_mode(*path),
+            };
+            let path = granted.map_or(v1::XdpMode::Unspecified, |it| xdp_mode(it.path));
+            v1::device::Kind::Xdp(v1::Xdp {
+                interface: interface.clone(),
+                mode: mode as i32,
+                granted: path as i32,
+                reason: granted.map(|it| it.reason.clone()).unwrap_or_default(),
+            })
+        }
         DeviceConfig::Memory(_) => v1::device::Kind::Memory(v1::Memory {}),
     };
     v1::Device { kind: Some(kind) }
+}
+
+fn xdp_mode(path: DataPath) -> v1::XdpMode {
+    match path {
+        DataPath::ZeroCopy => v1::XdpMode::ZeroCopy,
+        DataPath::Copy => v1::XdpMode::Copy,
+        DataPath::Generic => v1::XdpMode::Generic,
+    }
 }
 
 /// A port's VLANs.

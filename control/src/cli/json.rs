@@ -111,6 +111,14 @@ fn device(device: Option<&v1::Device>) -> Value {
         Some(v1::device::Kind::Packet(packet)) => json!({
             "packet": { "interface": packet.interface, "take_over": packet.take_over },
         }),
+        Some(v1::device::Kind::Xdp(xdp)) => json!({
+            "xdp": {
+                "interface": xdp.interface,
+                "mode": words::xdp_mode(xdp.mode()),
+                "granted": words::xdp_mode(xdp.granted()),
+                "reason": unless_empty(&xdp.reason),
+            },
+        }),
         Some(v1::device::Kind::Memory(_)) => json!({ "memory": {} }),
     }
 }

@@ -121,7 +121,7 @@ fn one_link(link: &v1::Link) -> String {
         ("name", link.name.clone()),
         ("role", words::role(link.role()).to_owned()),
         ("state", words::state(link.state()).to_owned()),
-        ("device", words::device(link.device.as_ref())),
+        ("device", words::device_in_full(link.device.as_ref())),
         ("mtu", link.mtu.to_string()),
         ("channels", words::joined(&link.channels)),
         ("last error", words::or_dash(&link.last_error)),

@@ -124,7 +124,7 @@ fn one(port: &v1::Port) -> String {
         ("admin", words::admin(port.admin()).to_owned()),
         ("mode", words::mode(port).unwrap_or("-").to_owned()),
         (home, words::home(port).to_owned()),
-        ("device", words::device(port.device.as_ref())),
+        ("device", words::device_in_full(port.device.as_ref())),
         ("vlan", words::vlan(port.vlan.as_ref())),
         ("mac", addresses),
         ("mtu", port.mtu.to_string()),

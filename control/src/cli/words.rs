@@ -63,7 +63,33 @@ pub fn device(device: Option<&v1::Device>) -> String {
         None => "-".to_owned(),
         Some(v1::device::Kind::Tap(tap)) => format!("tap {}", tap.interface),
         Some(v1::device::Kind::Packet(packet)) => format!("packet {}", packet.interface),
+        Some(v1::device::Kind::Xdp(xdp)) => match xdp_mode(xdp.granted()) {
+            Some(granted) => format!("xdp {} ({granted})", xdp.interface),
+            None => format!("xdp {}", xdp.interface),
+        },
         Some(v1::device::Kind::Memory(_)) => "memory".to_owned(),
+    }
+}
+
+/// A device, and why it is not better.
+#[must_use]
+pub fn device_in_full(device: Option<&v1::Device>) -> String {
+    let reason = match device.and_then(|device| device.kind.as_ref()) {
+        Some(v1::device::Kind::Xdp(xdp)) if !xdp.reason.is_empty() => format!("; {}", xdp.reason),
+        _ => String::new(),
+    };
+    self::device(device) + &reason
+}
+
+/// A path of AF_XDP's, as the configuration has it; none as long as there is none.
+#[must_use]
+pub fn xdp_mode(mode: v1::XdpMode) -> Option<&'static str> {
+    match mode {
+        v1::XdpMode::Unspecified => None,
+        v1::XdpMode::Auto => Some("auto"),
+        v1::XdpMode::ZeroCopy => Some("zero-copy"),
+        v1::XdpMode::Copy => Some("copy"),
+        v1::XdpMode::Generic => Some("generic"),
     }
 }
 

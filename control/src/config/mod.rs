@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use hairpin_dataplane::port::memory;
 use hairpin_dataplane::port::packet::HostsOwn;
+use hairpin_dataplane::port::xdp;
 use hairpin_dataplane::snapshot::{Admin, Mode, ReflectiveRelay};
 use hairpin_dataplane::wire::{Mac, SVid, VlanId};
 
@@ -205,6 +206,13 @@ pub enum DeviceConfig {
         /// Whether it may carry addresses of the host's.
         hosts_own: HostsOwn,
     },
+    /// A netdev by AF_XDP.
+    Xdp {
+        /// Its name, 1 to 15 bytes.
+        interface: String,
+        /// By which path frames are to come.
+        mode: xdp::Mode,
+    },
     /// In-process: for embedding only, never from a file.
     Memory(memory::Config),
 }
@@ -214,9 +222,9 @@ impl DeviceConfig {
     #[must_use]
     pub fn interface(&self) -> Option<&str> {
         match self {
-            DeviceConfig::Tap { interface } | DeviceConfig::Packet { interface, .. } => {
-                Some(interface)
-            }
+            DeviceConfig::Tap { interface }
+            | DeviceConfig::Packet { interface, .. }
+            | DeviceConfig::Xdp { interface, .. } => Some(interface),
             DeviceConfig::Memory(_) => None,
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hairpin_dataplane::ledger::Counters;
 use hairpin_dataplane::port::memory::{self, Endpoint};
 use hairpin_dataplane::port::packet::{self, HostsOwn};
-use hairpin_dataplane::port::{Attached, Condition, Opened, Receiver, tap};
+use hairpin_dataplane::port::{Attached, Condition, Opened, Receiver, tap, xdp};
 use hairpin_dataplane::snapshot::DeviceId;
 use hairpin_dataplane::sys::lane::{Access, Lane, TokenId};
 use hairpin_dataplane::wire::offload::Capabilities;
@@ -105,6 +105,8 @@ pub enum Share {
     Tap(tap::Share),
     /// Of somebody else's netdev.
     Packet(packet::Share),
+    /// Of a netdev by AF_XDP.
+    Xdp(xdp::Share),
 }
 
 impl Share {
@@ -113,7 +115,7 @@ impl Share {
     pub fn tap(&self) -> Option<&tap::Share> {
         match self {
             Share::Tap(tap) => Some(tap),
-            Share::Packet(_) => None,
+            Share::Packet(_) | Share::Xdp(_) => None,
         }
     }
 
@@ -121,6 +123,7 @@ impl Share {
         match self {
             Share::Tap(tap) => tap.reuse(),
             Share::Packet(packet) => packet.reuse(),
+            Share::Xdp(xdp) => xdp.reuse(),
         }
     }
 
@@ -129,6 +132,26 @@ impl Share {
         match self {
             Share::Tap(tap) => drops_seen(tap),
             Share::Packet(packet) => packet.lost(),
+            Share::Xdp(xdp) => xdp.lost(),
+        }
+    }
+
+    /// Whether a netdev that somebody else may delete is still there.
+    fn is_there(&self) -> bool {
+        match self {
+            // Its queue tells, always.
+            Share::Tap(_) => true,
+            Share::Packet(packet) => packet.is_there(),
+            Share::Xdp(xdp) => xdp.is_there(),
+        }
+    }
+
+    /// The MTU in bytes that somebody else gave a netdev.
+    fn mtu(&self) -> Option<u32> {
+        match self {
+            Share::Tap(_) => None,
+            Share::Packet(packet) => packet.mtu(),
+            Share::Xdp(xdp) => xdp.mtu(),
         }
     }
 }
@@ -153,14 +176,30 @@ impl Source {
     /// Whether it is a netdev of somebody else's that went away.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        matches!(&self.share, Some(Share::Packet(packet)) if !packet.is_there())
+        self.share.as_ref().is_some_and(|share| !share.is_there())
+    }
+
+    /// By which path a netdev was opened by AF_XDP.
+    #[must_use]
+    pub fn granted(&self) -> Option<&xdp::Granted> {
+        match &self.share {
+            Some(Share::Xdp(xdp)) => Some(xdp.granted()),
+            Some(Share::Tap(_) | Share::Packet(_)) | None => None,
+        }
+    }
+
+    /// Lets go of a netdev that is gone, so that it can be opened again should it come
+    /// back.
+    pub fn untie(&self) {
+        if let Some(Share::Xdp(xdp)) = &self.share {
+            xdp.untie();
+        }
     }
 
     /// Takes note of the MTU that somebody else's netdev has by now; says whether that is
     /// another than before.
     pub fn follow_mtu(&mut self) -> Followed {
-        let Some(Share::Packet(packet)) = &self.share else { return Followed::Same };
-        let now = packet.mtu();
+        let Some(now) = self.share.as_ref().map(Share::mtu) else { return Followed::Same };
         match now.is_some() && std::mem::replace(&mut self.mtu, now) != now {
             true => Followed::Another,
             false => Followed::Same,
@@ -253,6 +292,7 @@ pub fn open(
         DeviceConfig::Packet { interface, hosts_own } => {
             open_packet(interface, *hosts_own, mtu, workers)
         }
+        DeviceConfig::Xdp { interface, mode } => open_xdp(interface, *mode, mtu),
     }
 }
 
@@ -455,14 +495,39 @@ fn open_packet(
             let source = source(Some(device.mtu), Some(Share::Packet(device.share())));
             Ok(Fresh { opened: device.into(), source, way: Way::Opened, drops_seen: 0 })
         }
-        Err(error) if error.may_pass() => {
-            let (receivers, transmitters) = (Vec::new(), Vec::new());
-            let opened = Opened { receivers, transmitters, capabilities: Capabilities::ALL };
-            let way = Way::Waiting { problem: error.to_string() };
-            Ok(Fresh { opened, source: source(None, None), way, drops_seen: 0 })
-        }
+        Err(error) if error.may_pass() => Ok(waiting(error.to_string(), source(None, None))),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// The same by AF_XDP. Its queues are the netdev's own, however many workers there are.
+fn open_xdp(interface: &str, mode: xdp::Mode, mtu: Option<u32>) -> Result<Fresh, String> {
+    let interface = interface.to_owned();
+    let device_config = DeviceConfig::Xdp { interface: interface.clone(), mode };
+    let source = |mtu_now, share| Source {
+        config: device_config.clone(),
+        mtu: mtu_now,
+        asked_mtu: mtu,
+        share,
+    };
+    match xdp::open(&xdp::Config { interface: interface.clone(), mode }) {
+        Ok(device) => {
+            let xdp::Granted { path, reason } = device.granted();
+            let queues = device.receivers.len();
+            tracing::info!(interface, %path, reason, queues, "an interface is open by AF_XDP");
+            let source = source(Some(device.mtu), Some(Share::Xdp(device.share())));
+            Ok(Fresh { opened: device.into(), source, way: Way::Opened, drops_seen: 0 })
+        }
+        Err(error) if error.may_pass() => Ok(waiting(error.to_string(), source(None, None))),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A device that is not there yet, and for what it waits.
+fn waiting(problem: String, source: Source) -> Fresh {
+    let (receivers, transmitters) = (Vec::new(), Vec::new());
+    let opened = Opened { receivers, transmitters, capabilities: Capabilities::NONE };
+    Fresh { opened, source, way: Way::Waiting { problem }, drops_seen: 0 }
 }
 
 /// Where the kernel's counter of dropped frames stands.

@@ -39,6 +39,7 @@ impl Device {
         let look = match &self.source.share {
             Some(Share::Tap(tap)) => tap::device_drops(&[tap]).into_iter().flatten().next(),
             Some(Share::Packet(packet)) => Some(packet.lost()),
+            Some(Share::Xdp(xdp)) => Some(xdp.lost()),
             None => None,
         };
         look.into_iter().for_each(|now| self.drops.note(now));
@@ -65,6 +66,7 @@ pub fn look(probes: Vec<Probe>) -> Vec<(String, Arc<Attached>, u64)> {
         .map(|probe| match &probe.share {
             Share::Tap(_) => of_taps.next().flatten(),
             Share::Packet(packet) => Some(packet.lost()),
+            Share::Xdp(xdp) => Some(xdp.lost()),
         })
         .collect();
     let told = probes.into_iter().zip(looks);

@@ -435,7 +435,8 @@ impl Engine {
                 device.care = Care::at_once(Instant::now());
                 self.retry(Instant::now());
             }
-            DeviceConfig::Packet { interface, .. } => {
+            DeviceConfig::Packet { interface, .. } | DeviceConfig::Xdp { interface, .. } => {
+                device.source.untie();
                 device.last_error = format!("interface {interface} is gone");
                 tracing::warn!(port = name, interface, "the interface is gone: it is waited for");
                 device.care = Care::at_once(Instant::now());
@@ -540,7 +541,10 @@ impl Engine {
         }
         let mut followed = Followed::Same;
         for device in self.devices.values_mut() {
-            let awaited = matches!(device.source.config, DeviceConfig::Packet { .. });
+            let awaited = match device.source.config {
+                DeviceConfig::Packet { .. } | DeviceConfig::Xdp { .. } => true,
+                DeviceConfig::Tap { .. } | DeviceConfig::Memory(_) => false,
+            };
             if awaited && matches!(device.care, Care::Retry { .. }) {
                 device.care = Care::at_once(now);
             } else if device.source.follow_mtu() == Followed::Another {

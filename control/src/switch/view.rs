@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hairpin_dataplane::ledger::Totals;
-use hairpin_dataplane::port::Condition;
+use hairpin_dataplane::port::{Condition, xdp};
 use hairpin_dataplane::relay::fdb::Row;
 use hairpin_dataplane::snapshot::Admin;
 use hairpin_dataplane::wire::{Mac, Vid};
@@ -43,6 +43,8 @@ pub struct Status {
     pub reopened: u64,
     /// The last trouble with its device; empty if there was none.
     pub last_error: String,
+    /// By which path its device was opened, if that is one by AF_XDP and open.
+    pub granted: Option<xdp::Granted>,
 }
 
 /// Whether frames pass a port or link.
@@ -109,6 +111,9 @@ impl Engine {
             workers: device.map(|device| device.placement.clone()).unwrap_or_default(),
             reopened: device.map_or(0, |device| device.reopened),
             last_error: device.map(|device| device.last_error.clone()).unwrap_or_default(),
+            granted: device
+                .filter(|device| device.attached.condition() != Condition::Lost)
+                .and_then(|device| device.source.granted().cloned()),
         }
     }
 

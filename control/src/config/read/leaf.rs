@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use hairpin_dataplane::port::packet::HostsOwn;
+use hairpin_dataplane::port::xdp;
 use hairpin_dataplane::snapshot::{Admin, Mode};
 use hairpin_dataplane::sys::tun::InterfaceName;
 use hairpin_dataplane::wire::{Mac, SVid, VlanId};
@@ -148,6 +149,17 @@ pub fn take_over(value: &DeValue<'_>) -> Result<HostsOwn, Wrong> {
         Some(false) => Ok(HostsOwn::Refuse),
         None => Err(Wrong::new(format!("{} is neither", shown(value)), "write true or false")),
     }
+}
+
+/// By which path an AF_XDP device's frames are to come.
+pub fn xdp_mode(value: &DeValue<'_>) -> Result<xdp::Mode, Wrong> {
+    let words = [
+        ("auto", xdp::Mode::Auto),
+        ("zero-copy", xdp::Mode::Only(xdp::DataPath::ZeroCopy)),
+        ("copy", xdp::Mode::Only(xdp::DataPath::Copy)),
+        ("generic", xdp::Mode::Only(xdp::DataPath::Generic)),
+    ];
+    word(value, "a mode of xdp", &words)
 }
 
 /// A poll policy.

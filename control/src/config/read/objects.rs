@@ -1,6 +1,7 @@
 //! The objects of a configuration, each from its table.
 
 use hairpin_dataplane::port::packet::HostsOwn;
+use hairpin_dataplane::port::xdp;
 use hairpin_dataplane::snapshot::{Admin, ReflectiveRelay};
 use hairpin_dataplane::wire::Mac;
 use toml::Spanned;
@@ -191,7 +192,10 @@ fn device(reading: &mut Reading, fields: &Fields<'_, '_>) -> Option<At<DeviceCon
         ("packet", Some(table)) => {
             packet(reading, fields, table, line).map(|value| At { value, line })
         }
-        (kind @ ("tap" | "packet"), None) => {
+        ("xdp", Some(table)) => {
+            af_xdp(reading, fields, table, line).map(|value| At { value, line })
+        }
+        (kind @ ("tap" | "packet" | "xdp"), None) => {
             fields.refuse(reading, "device", &format!("{kind} is not a table"), FORM);
             None
         }
@@ -204,11 +208,11 @@ fn device(reading: &mut Reading, fields: &Fields<'_, '_>) -> Option<At<DeviceCon
 
 fn refuse_kind(reading: &mut Reading, fields: &Fields<'_, '_>, kind: &str) {
     let problem = match kind {
-        "vhost-user" | "xdp" => format!("{kind} is not supported by this version"),
+        "vhost-user" => format!("{kind} is not supported by this version"),
         "memory" => "memory devices are for programs that embed the switch".to_owned(),
         _ => format!("{kind:?} is not a kind of device"),
     };
-    let remedy = "supported now: { tap = { interface = \"tap1\" } } and { packet = { interface = \"vnet3\" } }";
+    let remedy = "supported now: { tap = { interface = \"tap1\" } }, { packet = { interface = \"vnet3\" } } and { xdp = { interface = \"eth1\" } }";
     fields.refuse(reading, "device", &problem, remedy);
 }
 
@@ -245,6 +249,23 @@ fn packet(
         owner.note_refusal();
     }
     read.map(|interface| DeviceConfig::Packet { interface: interface.value, hosts_own })
+}
+
+fn af_xdp(
+    reading: &mut Reading,
+    owner: &Fields<'_, '_>,
+    table: &DeTable<'_>,
+    line: Option<u32>,
+) -> Option<DeviceConfig> {
+    let fields = Fields::new(&format!("{}: device xdp", owner.object()), table, line);
+    fields.refuse_unknown(reading, &["interface", "mode"]);
+    let interface = fields.required(reading, "interface", leaf::interface, "\"eth1\"");
+    let mode = value_or(fields.optional(reading, "mode", leaf::xdp_mode), xdp::Mode::Auto);
+    let read = fields.unless_refused(interface);
+    if read.is_none() {
+        owner.note_refusal();
+    }
+    read.map(|interface| DeviceConfig::Xdp { interface: interface.value, mode })
 }
 
 /// `[[bridge]]`.
