@@ -32,3 +32,4 @@ mod segmentation;
 mod site;
 mod veb;
 mod vepa;
+mod xdp;

@@ -1,0 +1,201 @@
+//! Netdevs by AF_XDP, as links and as ports.
+
+use hairpin_tests::bed::{
+    Daemon, Family, Flooding, Host, KernelBridge, Namespace, Reflection, Result, Stream, Workers,
+    eventually, mac_text, root, transfer,
+};
+
+use crate::bystanders::Bystanders;
+use crate::detection::{assert_duplicate_found, detect_duplicates};
+use crate::experiment::{BROADCAST, arrivals, frame};
+use crate::site::{assert_apart, assert_reach, learning_port, local_link, registered_port};
+
+const MEGABYTE: u64 = 1 << 20;
+const LINK: &str = "[[link]]\nname = \"up0\"\nrole = \"station\"\n\
+                    device = { xdp = { interface = \"if0\" } }\n";
+
+/// A port `vmN` on `ifN` with host N's address registered.
+fn xdp_port(number: u8, mode: &str) -> String {
+    format!(
+        "[[port]]\nname = \"vm{number}\"\nchannel = \"up0\"\nmode = \"{mode}\"\n\
+         device = {{ xdp = {{ interface = \"if{number}\", mode = \"auto\" }} }}\nmac = \"{}\"\n",
+        mac_text(number)
+    )
+}
+
+/// Makes the veth pair whose end `ifN` is the daemon's.
+fn lay(daemon: &Daemon, number: u8) -> Result<()> {
+    let (ours, theirs) = (format!("if{number}"), format!("xdp{number}"));
+    daemon.namespace().ip(&format!("link add {ours} type veth peer name {theirs}"))?;
+    daemon.namespace().ip(&format!("link set {ours} up")).map(drop)
+}
+
+/// Has a stack finish its frames itself: AF_XDP at the other end tells nobody what is
+/// left to do.
+fn finish_frames(namespace: &Namespace, number: u8) -> Result<()> {
+    let off = "tx off gso off tso off rxvlan off txvlan off";
+    namespace.run(&format!("ethtool -K xdp{number} {off}")).map(drop)
+}
+
+/// Makes host N at the far end of a new pair.
+fn plug(daemon: &Daemon, number: u8) -> Result<Host> {
+    lay(daemon, number)?;
+    let host = Host::plug(daemon.namespace(), &format!("xdp{number}"), number)?;
+    finish_frames(host.namespace(), number)?;
+    Ok(host)
+}
+
+fn state(daemon: &Daemon, port: &str) -> String {
+    let port = daemon.hairpin(&format!("port show {port}")).unwrap();
+    port["state"].as_str().unwrap_or_default().to_owned()
+}
+
+#[track_caller]
+fn await_state(daemon: &Daemon, port: &str, wanted: &str) {
+    eventually(&format!("{port} {wanted}"), || state(daemon, port) == wanted).unwrap();
+}
+
+with_one_and_two_workers! {
+    siblings_reach_each_other_by_the_kernel_bridge_s_hairpin_only
+    an_interface_that_goes_costs_its_port_alone_until_it_is_back
+}
+
+/// VEPA whose link is a veth into a kernel bridge, and appears later.
+fn siblings_reach_each_other_by_the_kernel_bridge_s_hairpin_only(workers: Workers) {
+    let Some(_root) = root() else { return };
+    let ports = registered_port(1, "up0", "vepa") + &learning_port(2, "up0", "vepa");
+    let daemon = Daemon::start(workers, &(LINK.to_owned() + &ports)).unwrap();
+    let [one, two] =
+        [1, 2].map(|it| Host::plug(daemon.namespace(), &format!("tap{it}"), it).unwrap());
+    let link = || daemon.hairpin("link show up0").unwrap();
+    assert_eq!(link()["state"], "waiting");
+    assert!(link()["device"]["xdp"]["granted"].is_null());
+
+    lay(&daemon, 0).unwrap();
+    let bridge = KernelBridge::new(Flooding::Unknown).unwrap();
+    bridge.attach(daemon.namespace(), "xdp0").unwrap();
+    finish_frames(bridge.namespace(), 0).unwrap();
+    let outside = bridge.host(9).unwrap();
+    eventually("the link up", || link()["state"] == "up").unwrap();
+    let device = &link()["device"]["xdp"];
+    assert_eq!([&device["mode"], &device["granted"]], ["auto", "copy"]);
+    assert!(device["reason"].as_str().unwrap().contains("no zero-copy"), "{device}");
+
+    assert_reach(&one, &outside);
+    assert_reach(&outside, &two);
+    assert_apart(&one, &two);
+    bridge.reflect("xdp0", Reflection::On).unwrap();
+    assert_reach(&one, &two);
+    assert_reach(&two, &one);
+    detect_duplicates(&[&one, &two]);
+    assert_duplicate_found(&one, &two, "fd0a::2");
+    let listeners = [&one, &two, &outside];
+    let bytes = frame(BROADCAST, one.mac_bytes(), "once each");
+    assert_eq!(arrivals(&one, &bytes, &listeners).unwrap(), [0, 1, 1]);
+    for family in Family::ALL {
+        transfer(&one, &two, family, 16 * MEGABYTE).unwrap();
+        transfer(&two, &outside, family, 16 * MEGABYTE).unwrap();
+        transfer(&outside, &one, family, 16 * MEGABYTE).unwrap();
+    }
+    // All of it went out and came back: nothing was switched locally.
+    assert!(daemon.count("up0", "/tx_bytes").unwrap() > 64 * MEGABYTE);
+    bridge.reflect("xdp0", Reflection::Off).unwrap();
+    assert_apart(&two, &one);
+    daemon.stop().unwrap();
+}
+
+fn an_interface_that_goes_costs_its_port_alone_until_it_is_back(workers: Workers) {
+    let Some(_root) = root() else { return };
+    let numbers = [1, 2, 3, 4];
+    let ports: String = numbers.iter().map(|&number| xdp_port(number, "veb")).collect();
+    let mut daemon = Daemon::start(workers, &(local_link() + &ports)).unwrap();
+    assert_eq!(state(&daemon, "vm1"), "waiting");
+    let hosts = numbers.map(|number| plug(&daemon, number).unwrap());
+    for number in numbers {
+        await_state(&daemon, &format!("vm{number}"), "up");
+    }
+    let [one, two, three, four] = &hosts;
+    assert_reach(one, two);
+    let bystanders = Bystanders::start(three, four).unwrap();
+    let stream = Stream::start(two, one, Family::Ipv4, |_| {}).unwrap();
+    let elsewhere = Namespace::new().unwrap();
+    for goes in ["link del if1", &format!("link set if1 netns {}", elsewhere.name())] {
+        let so_far = stream.received();
+        eventually("the stream to flow", || stream.received() > so_far + MEGABYTE).unwrap();
+        daemon.namespace().ip(goes).unwrap();
+        await_state(&daemon, "vm1", "waiting");
+        // One that was moved takes its other end along when it goes for good.
+        let _ = elsewhere.ip("link del if1");
+        lay(&daemon, 1).unwrap();
+        one.replug(daemon.namespace()).unwrap();
+        finish_frames(one.namespace(), 1).unwrap();
+        await_state(&daemon, "vm1", "up");
+        assert_reach(one, two);
+        assert_reach(two, one);
+    }
+    drop(stream);
+    // One that was away comes back as it is.
+    daemon.namespace().ip(&format!("link set if1 netns {}", elsewhere.name())).unwrap();
+    await_state(&daemon, "vm1", "waiting");
+    elsewhere.give("if1", daemon.namespace()).unwrap();
+    daemon.namespace().ip("link set if1 up").unwrap();
+    await_state(&daemon, "vm1", "up");
+    assert_reach(one, two);
+    // Down, by another name and up again is no loss at all.
+    for step in ["link set if1 down", "link set if1 name lan7", "link set lan7 up"] {
+        daemon.namespace().ip(step).unwrap();
+    }
+    assert_eq!(state(&daemon, "vm1"), "up");
+    assert_reach(one, two);
+    bystanders.assert_unhurt();
+    assert!(daemon.is_running());
+}
+
+#[test]
+fn a_port_by_another_name_keeps_its_sockets() {
+    let Some(_root) = root() else { return };
+    let ports = xdp_port(1, "veb") + &xdp_port(2, "veb");
+    let daemon = Daemon::start(Workers::Two, &(local_link() + &ports)).unwrap();
+    let [one, two] = [1, 2].map(|number| plug(&daemon, number).unwrap());
+    await_state(&daemon, "vm1", "up");
+    await_state(&daemon, "vm2", "up");
+    assert_reach(&one, &two);
+    let mut names = ["vm1", "vm7"];
+    for _ in 0..4 {
+        names.reverse();
+        let [_, before] = names;
+        let renamed = ports.replace("\"vm1\"", &format!("\"{}\"", names[0]));
+        daemon.rewrite(&(local_link() + &renamed)).unwrap();
+        daemon.reload().unwrap();
+        eventually("the new name", || daemon.hairpin(&format!("port show {before}")).is_err())
+            .unwrap();
+        await_state(&daemon, names[0], "up");
+        assert_reach(&one, &two);
+        assert_reach(&two, &one);
+    }
+    assert_eq!(daemon.log().matches("is open by AF_XDP").count(), 2, "{}", daemon.log());
+}
+
+#[test]
+fn what_xdp_cannot_take_is_refused_with_the_remedy() {
+    let Some(_root) = root() else { return };
+    let daemon = Daemon::start(Workers::One, &local_link()).unwrap();
+    lay(&daemon, 1).unwrap();
+    daemon.namespace().ip("link set if1 mtu 9000").unwrap();
+    daemon.rewrite(&(local_link() + &xdp_port(1, "veb"))).unwrap();
+    let refused = |wanted: &str| {
+        daemon.reload().unwrap();
+        eventually("the refusal", || daemon.log().contains(wanted)).unwrap();
+        assert!(daemon.hairpin("port show vm1").is_err());
+    };
+    refused("interface `if1`: its mtu is 9000");
+    daemon.namespace().ip("link set if1 mtu 1500").unwrap();
+    daemon.namespace().ip("addr add 192.0.2.1/24 dev if1").unwrap();
+    refused("interface `if1` carries 192.0.2.1");
+    daemon.namespace().ip("addr flush dev if1").unwrap();
+    daemon.reload().unwrap();
+    eventually("vm1 up", || {
+        daemon.hairpin("port show vm1").is_ok_and(|port| port["state"] == "up")
+    })
+    .unwrap();
+}
