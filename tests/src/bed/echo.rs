@@ -25,16 +25,25 @@ impl Echo {
 }
 
 impl Host {
-    /// Sends three echo requests to another host.
+    /// Sends three echo requests to another host and waits for the answers, five seconds
+    /// at most; meanwhile it sends more if some are missing.
     ///
     /// # Errors
     /// If ping cannot be run.
     pub fn ping(&self, to: &Host, family: Family) -> Result<Echo> {
-        self.ping_with(to, family, &["-s", "56"])
+        self.ping_with(to, family, &["-w", "5"])
     }
 
-    /// Sends three echo requests that must not be fragmented, so that the packet has
-    /// this many bytes.
+    /// Sends three echo requests that nobody should answer, and waits a second for it.
+    ///
+    /// # Errors
+    /// If ping cannot be run.
+    pub fn ping_in_vain(&self, to: &Host, family: Family) -> Result<Echo> {
+        self.ping_with(to, family, &["-W", "1"])
+    }
+
+    /// The same as [`Host::ping`] with requests that must not be fragmented, so that the
+    /// packet has this many bytes.
     ///
     /// # Errors
     /// If ping cannot be run.
@@ -45,13 +54,13 @@ impl Host {
             Family::Ipv6 => 40 + 8,
         };
         let payload = bytes.saturating_sub(headers).to_string();
-        self.ping_with(to, family, &["-M", "do", "-s", &payload])
+        self.ping_with(to, family, &["-w", "5", "-M", "do", "-s", &payload])
     }
 
     fn ping_with(&self, to: &Host, family: Family, extra: &[&str]) -> Result<Echo> {
         let output = Command::new("ip")
             .args(["netns", "exec", self.namespace().name(), "ping", "-q", "-n"])
-            .args(["-c", "3", "-i", "0.1", "-W", "1"])
+            .args(["-c", "3", "-i", "0.1"])
             .args(extra)
             .arg(to.address(family).to_string())
             .env("LC_ALL", "C")
