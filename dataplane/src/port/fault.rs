@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::memory::{MemoryDevice, MemoryReceiver, MemoryTransmitter};
-use super::{Arena, Armed, Departure, Opened, Received, Receiver, Transmitter};
+use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Transmitter};
 use crate::frame::{BATCH_FRAMES, Batch, FRAME_BYTES_MAX, Room, View};
 use crate::ledger::{Count, DropReason};
 use crate::sys::memory::{Memory, Place, RegionHint};
@@ -555,8 +555,8 @@ impl FaultTransmitter {
     }
 
     /// See [`Transmitter::ring`].
-    pub fn ring(&mut self) {
-        self.inner.ring();
+    pub fn ring(&mut self) -> Rung {
+        self.inner.ring()
     }
 }
 

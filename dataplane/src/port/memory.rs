@@ -16,7 +16,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::frame_ring::{self, FrameReceiver, FrameSender};
-use super::{Arena, Armed, Departure, Opened, Received, Receiver, Transmitter};
+use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Transmitter};
 use crate::frame::{Batch, FRAME_BYTES_MAX, FRAME_SEGMENTS, Room};
 use crate::ledger::DropReason;
 use crate::sys::memory::{Place, RegionHint};
@@ -222,8 +222,9 @@ impl MemoryTransmitter {
 
     /// See [`Transmitter::ring`].
     #[inline]
-    pub fn ring(&mut self) {
+    pub fn ring(&mut self) -> Rung {
         self.frames.wake();
+        Rung::Heard
     }
 }
 

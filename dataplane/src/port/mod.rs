@@ -86,6 +86,16 @@ pub enum Armed {
     FramesWaiting,
 }
 
+/// Whether a doorbell was heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rung {
+    /// It was, or nobody wants to hear it.
+    Heard,
+    /// Not everything that was transmitted is on its way yet: ring again in the next
+    /// breath, and do not sleep before.
+    Again,
+}
+
 /// The worker's scratch memory into which devices without memory of their own
 /// (TAP) receive: one per worker, used by one batch at a time.
 #[derive(Debug)]
@@ -239,7 +249,7 @@ impl Transmitter {
     /// Rings the receiver's doorbell if something was transmitted since the last
     /// ring and the receiver wants to know.
     #[inline]
-    pub fn ring(&mut self) {
+    pub fn ring(&mut self) -> Rung {
         each_transmitter!(self, transmitter => transmitter.ring())
     }
 }

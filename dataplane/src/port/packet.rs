@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::io::Errno;
 
 use super::failures::Failures;
-use super::{Arena, Armed, Departure, Opened, Received, Receiver, Transmitter};
+use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Transmitter};
 use crate::frame::{Batch, FRAME_BYTES_MAX, Room};
 use crate::ledger::DropReason;
 use crate::sys::bpf::{Link, Program};
@@ -503,7 +503,9 @@ impl PacketTransmitter {
     }
 
     /// See [`Transmitter::ring`]: sending is the doorbell.
-    pub fn ring(&mut self) {}
+    pub fn ring(&mut self) -> Rung {
+        Rung::Heard
+    }
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::frame_ring::{self, FrameReceiver, FrameSender};
 use super::memory::{MemoryDevice, MemoryReceiver, MemoryTransmitter};
 use super::pcapng::{Direction, Packet, Writer};
-use super::{Arena, Armed, Departure, Opened, Received, Receiver, Transmitter};
+use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Transmitter};
 use crate::frame::{Batch, FRAME_BYTES_MAX};
 use crate::ledger::Count;
 use crate::sys::memory::{Body, RegionHint};
@@ -207,8 +207,8 @@ impl PcapTransmitter {
     }
 
     /// See [`Transmitter::ring`].
-    pub fn ring(&mut self) {
-        self.inner.ring();
+    pub fn ring(&mut self) -> Rung {
+        self.inner.ring()
     }
 }
 

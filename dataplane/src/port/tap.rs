@@ -20,7 +20,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::failures::Failures;
-use super::{Arena, Armed, Departure, Opened, Received, Receiver, Transmitter};
+use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Transmitter};
 use crate::frame::{Batch, FRAME_BYTES_MAX, Room};
 use crate::ledger::DropReason;
 use crate::sys::memory::RegionHint;
@@ -543,7 +543,9 @@ impl TapTransmitter {
     }
 
     /// See [`Transmitter::ring`]: writing is the doorbell.
-    pub fn ring(&mut self) {}
+    pub fn ring(&mut self) -> Rung {
+        Rung::Heard
+    }
 }
 
 #[cfg(test)]

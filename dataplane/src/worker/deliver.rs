@@ -10,7 +10,7 @@ use super::groups::{Copy, Groups};
 use crate::frame::{BATCH_FRAMES, Batch, HEADER_BYTES};
 use crate::ledger::{Counters, DropReason};
 use crate::port::software::Software;
-use crate::port::{Attached, Condition, Departure};
+use crate::port::{Attached, Condition, Departure, Rung};
 use crate::snapshot::{Device, DeviceId, Snapshot};
 use crate::sys::lane::WorkerToken;
 use crate::wire::ethernet::TAG_BYTES;
@@ -144,25 +144,35 @@ impl Delivery {
         }
     }
 
-    /// Rings every doorbell that is due, once.
+    /// Rings every doorbell that is due, once; one that was not heard stays due.
     pub fn ring(&mut self, snapshot: &Snapshot, token: &mut WorkerToken) {
-        for id in self.doorbells.drain(..) {
-            self.is_due[usize::from(id.0)] = Doorbell::Still;
-            let Some(device) = snapshot.device(id) else { continue };
-            if let Err(cause) = contained(|| ring(&device.attached, self.worker, token)) {
-                self.events.push(quarantine(&device.attached, cause));
+        let Delivery { worker, doorbells, is_due, events, .. } = self;
+        doorbells.retain(|&id| {
+            let rung = snapshot.device(id).map_or(Rung::Heard, |device| {
+                contained(|| ring(&device.attached, *worker, token)).unwrap_or_else(|cause| {
+                    events.push(quarantine(&device.attached, cause));
+                    Rung::Heard
+                })
+            });
+            if rung == Rung::Heard {
+                is_due[usize::from(id.0)] = Doorbell::Still;
             }
-        }
+            rung == Rung::Again
+        });
+    }
+
+    /// Whether a doorbell is still due: the worker must not sleep.
+    pub fn must_ring(&self) -> bool {
+        !self.doorbells.is_empty()
     }
 }
 
-fn ring(attached: &Attached, worker: usize, token: &mut WorkerToken) {
+fn ring(attached: &Attached, worker: usize, token: &mut WorkerToken) -> Rung {
     let lanes = &attached.transmitters;
-    if attached.condition() == Condition::Working
-        && let Some(mut lane) = lanes[worker % lanes.len()].enter(token)
-    {
-        lane.ring();
+    if attached.condition() != Condition::Working || lanes.is_empty() {
+        return Rung::Heard;
     }
+    lanes[worker % lanes.len()].enter(token).map_or(Rung::Again, |mut lane| lane.ring())
 }
 
 /// Counts a copy that was decided and does not reach its device.
@@ -228,11 +238,38 @@ fn count(counters: &Counters, departures: &[Departure<'_>]) {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::ledger::Totals;
+    use crate::port::{Opened, memory};
     use crate::relay::tests::site::{Site, one_channel, registered, station};
     use crate::snapshot::Mode;
+    use crate::snapshot::topology::VmPlan;
+    use crate::sys::lane::{Access, Lane};
     use crate::wire::ethernet::TagEdit;
+
+    #[test]
+    fn a_doorbell_that_another_worker_is_in_the_way_of_is_rung_later() {
+        let (device, _endpoint) = memory::pair(memory::Config::default()).expect("memory");
+        let Opened { transmitters, capabilities, .. } = device.into();
+        let lanes = transmitters.into_iter().map(|one| Lane::new(Access::Shared, one)).collect();
+        let counters = Attached::counters(1);
+        let attached = Attached::new(DeviceId(2), "test", counters, capabilities, lanes);
+        let attached = Arc::new(attached);
+        let shared = VmPlan { attached: Arc::clone(&attached), ..registered(2) };
+        let ports = [registered(1), shared].map(|port| station(0, Mode::Veb, port));
+        let site = Site::new(&one_channel(ports.into()));
+        let (mut token, mut another) = (WorkerToken::new(), WorkerToken::new());
+        let mut delivery = Delivery::new(0).expect("memory");
+        delivery.note_doorbell(DeviceId(2));
+        let held = attached.transmitters[0].enter(&mut another);
+        delivery.ring(&site.snapshot, &mut token);
+        assert!(delivery.must_ring());
+        drop(held);
+        delivery.ring(&site.snapshot, &mut token);
+        assert!(!delivery.must_ring());
+    }
 
     #[test]
     fn the_copies_of_a_sender_that_failed_have_a_name() {

@@ -425,6 +425,7 @@ impl Worker {
     fn may_sleep(&self, now_ns: u64) -> bool {
         self.poll == Poll::Adaptive
             && self.outbox.is_empty()
+            && !self.bench.must_ring()
             && now_ns.saturating_sub(self.last_frames_ns) >= SPIN_NS
     }
 

@@ -98,6 +98,11 @@ impl Bench {
         self.delivery.ring(snapshot, token);
     }
 
+    /// Whether a doorbell could not be rung and has to be in the next breath.
+    pub fn must_ring(&self) -> bool {
+        self.delivery.must_ring()
+    }
+
     /// What control has to know of the devices that frames were to leave by.
     pub fn take_events(&mut self) -> impl Iterator<Item = Event> {
         self.delivery.take_events()

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::budget::Budget;
 use super::{Granted, RECEIVE_FRAMES, TRANSMIT_FRAMES};
+use crate::port::Rung;
 use crate::sys::bpf::Link;
 use crate::sys::memory::{Memory, RegionHint};
 use crate::sys::promiscuous::Promiscuous;
@@ -172,25 +173,28 @@ impl Transmitting {
     }
 
     /// Has the kernel send what was published, if it wants to be told. Where it copies,
-    /// it sends some frames a call and says `EAGAIN` as long as there are more.
-    pub(super) fn kick(&mut self, socket: &Socket) {
+    /// it sends some frames a call and says `EAGAIN` as long as there are more, `EBUSY`
+    /// behind one that the netdev did not take, `ENOBUFS` for want of memory.
+    pub(super) fn kick(&mut self, socket: &Socket) -> Rung {
         if self.line == Line::Up && self.transmit.wakeup() == Wakeup::Unneeded {
-            return;
+            return Rung::Heard;
         }
         for _ in 0..=self.transmit.left().div_ceil(FRAMES_PER_KICK) {
             match socket.kick() {
                 Ok(()) => {
                     self.line = Line::Up;
-                    return;
+                    return Rung::Heard;
                 }
-                Err(Errno::AGAIN) => self.line = Line::Up,
                 Err(Errno::NETDOWN | Errno::NXIO | Errno::NODEV) => {
                     self.line = Line::Down;
-                    return;
+                    return Rung::Heard;
                 }
-                // Whatever else it is: it is tried again with the next frames.
-                Err(_) => return,
+                Err(_) => self.line = Line::Up,
             }
+        }
+        match self.transmit.left() {
+            0 => Rung::Heard,
+            _ => Rung::Again,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::queue::{Line, Netdev, Queue, Transmitting};
 use crate::ledger::DropReason;
-use crate::port::Departure;
+use crate::port::{Departure, Rung};
 use crate::sys::memory::Memory;
 use crate::sys::xdp::{Descriptor, FRAME_BYTES};
 
@@ -61,11 +61,16 @@ impl XdpTransmitter {
     }
 
     /// See [`Transmitter::ring`](super::Transmitter::ring).
-    pub fn ring(&mut self) {
-        if std::mem::replace(&mut self.bell, Bell::Still) == Bell::Due {
-            let queue = self.queue();
-            queue.transmitting().kick(&queue.socket);
+    pub fn ring(&mut self) -> Rung {
+        if self.bell == Bell::Still {
+            return Rung::Heard;
         }
+        let queue = self.queue();
+        let rung = queue.transmitting().kick(&queue.socket);
+        if rung == Rung::Heard {
+            self.bell = Bell::Still;
+        }
+        rung
     }
 }
 
