@@ -5,8 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 use hairpin::config::{self, DeviceConfig, VlanConfig};
-use hairpin_dataplane::port::packet::HostsOwn;
-use hairpin_dataplane::port::xdp;
+use hairpin_dataplane::port::{HostsOwn, xdp};
 use hairpin_dataplane::wire::{SVid, VlanId};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -118,8 +117,12 @@ fn an_xdp_device_has_an_interface_and_perhaps_a_mode() {
         ("{ interface = \"eth1\", mode = \"generic\" }", xdp::Mode::Only(xdp::DataPath::Generic)),
     ] {
         let interface = "eth1".to_owned();
-        assert_eq!(read(device), Some(DeviceConfig::Xdp { interface, mode }));
+        let hosts_own = HostsOwn::Refuse;
+        assert_eq!(read(device), Some(DeviceConfig::Xdp { interface, mode, hosts_own }));
     }
+    let taken = read("{ interface = \"eth1\", take-over = true }");
+    let takes_over = matches!(taken, Some(DeviceConfig::Xdp { hosts_own: HostsOwn::TakeOver, .. }));
+    assert!(takes_over, "{taken:?}");
     for (device, refusal) in [
         ("7", "device: xdp is not a table"),
         ("{}", "device xdp: interface: it is missing; write interface = \"eth1\""),

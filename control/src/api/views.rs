@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use hairpin_dataplane::ledger::{DropReason, Side, Totals};
-use hairpin_dataplane::port::packet::HostsOwn;
+use hairpin_dataplane::port::HostsOwn;
 use hairpin_dataplane::port::xdp::{DataPath, Mode as XdpMode};
 use hairpin_dataplane::snapshot::{Addresses, Admin, Mode, ReflectiveRelay};
 use hairpin_proto::v1;
@@ -208,7 +208,7 @@ fn device(device: &DeviceConfig, status: Option<&Status>) -> v1::Device {
             let take_over = *hosts_own == HostsOwn::TakeOver;
             v1::device::Kind::Packet(v1::Packet { interface: interface.clone(), take_over })
         }
-        DeviceConfig::Xdp { interface, mode } => {
+        DeviceConfig::Xdp { interface, mode, hosts_own } => {
             let granted = status.and_then(|status| status.granted.as_ref());
             let mode = match mode {
                 XdpMode::Auto => v1::XdpMode::Auto,
@@ -220,6 +220,7 @@ fn device(device: &DeviceConfig, status: Option<&Status>) -> v1::Device {
                 mode: mode as i32,
                 granted: path as i32,
                 reason: granted.map(|it| it.reason.clone()).unwrap_or_default(),
+                take_over: *hosts_own == HostsOwn::TakeOver,
             })
         }
         DeviceConfig::Memory(_) => v1::device::Kind::Memory(v1::Memory {}),

@@ -117,6 +117,7 @@ fn device(device: Option<&v1::Device>) -> Value {
                 "mode": words::xdp_mode(xdp.mode()),
                 "granted": words::xdp_mode(xdp.granted()),
                 "reason": unless_empty(&xdp.reason),
+                "take_over": xdp.take_over,
             },
         }),
         Some(v1::device::Kind::Memory(_)) => json!({ "memory": {} }),

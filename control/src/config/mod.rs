@@ -18,8 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hairpin_dataplane::port::memory;
-use hairpin_dataplane::port::packet::HostsOwn;
-use hairpin_dataplane::port::xdp;
+use hairpin_dataplane::port::{HostsOwn, xdp};
 use hairpin_dataplane::snapshot::{Admin, Mode, ReflectiveRelay};
 use hairpin_dataplane::wire::{Mac, SVid, VlanId};
 
@@ -212,6 +211,8 @@ pub enum DeviceConfig {
         interface: String,
         /// By which path frames are to come.
         mode: xdp::Mode,
+        /// Whether it may carry addresses of the host's.
+        hosts_own: HostsOwn,
     },
     /// In-process: for embedding only, never from a file.
     Memory(memory::Config),

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use hairpin_dataplane::ledger::Counters;
 use hairpin_dataplane::port::memory::{self, Endpoint};
-use hairpin_dataplane::port::packet::{self, HostsOwn};
-use hairpin_dataplane::port::{Attached, Condition, Opened, Receiver, tap, xdp};
+use hairpin_dataplane::port::{Attached, Condition, HostsOwn, Opened, Receiver, packet, tap, xdp};
 use hairpin_dataplane::snapshot::DeviceId;
 use hairpin_dataplane::sys::lane::{Access, Lane, TokenId};
 use hairpin_dataplane::wire::offload::Capabilities;
@@ -292,7 +291,9 @@ pub fn open(
         DeviceConfig::Packet { interface, hosts_own } => {
             open_packet(interface, *hosts_own, mtu, workers)
         }
-        DeviceConfig::Xdp { interface, mode } => open_xdp(interface, *mode, mtu),
+        &DeviceConfig::Xdp { ref interface, mode, hosts_own } => {
+            open_xdp(xdp::Config { interface: interface.clone(), mode, hosts_own }, mtu)
+        }
     }
 }
 
@@ -501,16 +502,13 @@ fn open_packet(
 }
 
 /// The same by AF_XDP. Its queues are the netdev's own, however many workers there are.
-fn open_xdp(interface: &str, mode: xdp::Mode, mtu: Option<u32>) -> Result<Fresh, String> {
-    let interface = interface.to_owned();
-    let device_config = DeviceConfig::Xdp { interface: interface.clone(), mode };
-    let source = |mtu_now, share| Source {
-        config: device_config.clone(),
-        mtu: mtu_now,
-        asked_mtu: mtu,
-        share,
-    };
-    match xdp::open(&xdp::Config { interface: interface.clone(), mode }) {
+fn open_xdp(config: xdp::Config, mtu: Option<u32>) -> Result<Fresh, String> {
+    let opened = xdp::open(&config);
+    let xdp::Config { interface, mode, hosts_own } = config;
+    let device_config = DeviceConfig::Xdp { interface: interface.clone(), mode, hosts_own };
+    let source =
+        |mtu_now, share| Source { config: device_config, mtu: mtu_now, asked_mtu: mtu, share };
+    match opened {
         Ok(device) => {
             let xdp::Granted { path, reason } = device.granted();
             let queues = device.receivers.len();

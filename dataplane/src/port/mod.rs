@@ -138,6 +138,16 @@ pub struct Opened {
     pub capabilities: Capabilities,
 }
 
+/// What to do with an interface that carries addresses of the host's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HostsOwn {
+    /// It is refused: the host would lose them.
+    #[default]
+    Refuse,
+    /// It is taken over.
+    TakeOver,
+}
+
 /// One receive queue of a device, owned by one worker.
 #[derive(Debug)]
 pub enum Receiver {

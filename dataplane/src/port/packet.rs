@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::io::Errno;
 
 use super::failures::Failures;
-use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Transmitter};
+use super::{Arena, Armed, Departure, HostsOwn, Opened, Received, Receiver, Rung, Transmitter};
 use crate::frame::{Batch, FRAME_BYTES_MAX, Room};
 use crate::ledger::DropReason;
 use crate::sys::bpf::{Link, Program};
@@ -45,16 +45,6 @@ pub struct Config {
     pub queues: usize,
     /// What to do with an interface that the host itself uses.
     pub hosts_own: HostsOwn,
-}
-
-/// What to do with an interface that carries addresses of the host's.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum HostsOwn {
-    /// It is refused: the host would lose them.
-    #[default]
-    Refuse,
-    /// It is taken over.
-    TakeOver,
 }
 
 /// An opened netdev.

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use hairpin_dataplane::port::packet::HostsOwn;
-use hairpin_dataplane::port::xdp;
+use hairpin_dataplane::port::{HostsOwn, xdp};
 use hairpin_dataplane::snapshot::{Admin, Mode};
 use hairpin_dataplane::sys::tun::InterfaceName;
 use hairpin_dataplane::wire::{Mac, SVid, VlanId};

@@ -1,7 +1,6 @@
 //! The objects of a configuration, each from its table.
 
-use hairpin_dataplane::port::packet::HostsOwn;
-use hairpin_dataplane::port::xdp;
+use hairpin_dataplane::port::{HostsOwn, xdp};
 use hairpin_dataplane::snapshot::{Admin, ReflectiveRelay};
 use hairpin_dataplane::wire::Mac;
 use toml::Spanned;
@@ -258,14 +257,16 @@ fn af_xdp(
     line: Option<u32>,
 ) -> Option<DeviceConfig> {
     let fields = Fields::new(&format!("{}: device xdp", owner.object()), table, line);
-    fields.refuse_unknown(reading, &["interface", "mode"]);
+    fields.refuse_unknown(reading, &["interface", "mode", "take-over"]);
     let interface = fields.required(reading, "interface", leaf::interface, "\"eth1\"");
     let mode = value_or(fields.optional(reading, "mode", leaf::xdp_mode), xdp::Mode::Auto);
+    let hosts_own =
+        value_or(fields.optional(reading, "take-over", leaf::take_over), HostsOwn::Refuse);
     let read = fields.unless_refused(interface);
     if read.is_none() {
         owner.note_refusal();
     }
-    read.map(|interface| DeviceConfig::Xdp { interface: interface.value, mode })
+    read.map(|interface| DeviceConfig::Xdp { interface: interface.value, mode, hosts_own })
 }
 
 /// `[[bridge]]`.

@@ -41,7 +41,7 @@ pub enum XdpError {
     },
     /// It is the host's own.
     #[error(
-        "interface `{interface}` carries {address}, which the host would lose: give the host another interface and remove its addresses (`ip addr flush dev {interface}`)"
+        "interface `{interface}` carries {address}, which the host would lose: give the host another interface and remove its addresses (`ip addr flush dev {interface}`), or set take-over = true"
     )]
     HostsOwn {
         /// As configured.

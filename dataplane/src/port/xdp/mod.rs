@@ -27,7 +27,7 @@ mod transmitter;
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Opened, Receiver, Transmitter};
+use super::{HostsOwn, Opened, Receiver, Transmitter};
 use crate::sys::netdev;
 use crate::sys::xdp::FRAME_BYTES;
 use crate::wire::offload::Capabilities;
@@ -58,6 +58,8 @@ pub struct Config {
     pub interface: String,
     /// By which path frames are to come.
     pub mode: Mode,
+    /// What to do with an interface that the host itself uses.
+    pub hosts_own: HostsOwn,
 }
 
 /// Which path is wanted.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::error::{Obstacle, reasons};
 use super::queue::{Netdev, Queue};
 use super::{Config, DataPath, Granted, MTU_BYTES_MAX, QUEUE_BYTES, XdpDevice, XdpError};
+use crate::port::HostsOwn;
 use crate::sys::bpf::{Link, Program, SocketMap, XdpMode};
 use crate::sys::netdev::{self, Admin, Description};
 use crate::sys::promiscuous::Promiscuous;
@@ -91,7 +92,7 @@ impl Opening<'_> {
         }
         let addresses = netdev::global_addresses(&self.config.interface);
         let addresses = self.must("read its addresses", addresses)?;
-        if let Some(&address) = addresses.first() {
+        if let (Some(&address), HostsOwn::Refuse) = (addresses.first(), self.config.hosts_own) {
             return Err(XdpError::HostsOwn { interface: interface(), address });
         }
         if found.mtu > MTU_BYTES_MAX {

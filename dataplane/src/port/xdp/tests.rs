@@ -15,7 +15,7 @@ use crate::sys::packet_socket::{Direction, Format, PacketSocket};
 use crate::wire::offload::Offload;
 
 fn config(mode: Mode) -> Config {
-    Config { interface: "a0".to_owned(), mode }
+    Config { interface: "a0".to_owned(), mode, hosts_own: HostsOwn::Refuse }
 }
 
 fn lay() {
@@ -350,7 +350,7 @@ fn the_netdev_is_promiscuous_and_has_a_program_until_the_port_goes() {
 fn every_error_of_opening_names_interface_and_remedy() {
     in_own_network(|| {
         let failed = |interface: &str| {
-            let error = open(&Config { interface: interface.to_owned(), mode: Mode::Auto });
+            let error = open(&Config { interface: interface.to_owned(), ..config(Mode::Auto) });
             let error = error.unwrap_err();
             assert!(error.to_string().contains(&format!("`{interface}`")), "{error}");
             error
@@ -366,6 +366,7 @@ fn every_error_of_opening_names_interface_and_remedy() {
         drop(device);
         ip("addr add 192.0.2.1/24 dev a0");
         assert!(matches!(failed("a0"), XdpError::HostsOwn { .. }));
+        open(&Config { hosts_own: HostsOwn::TakeOver, ..config(Mode::Auto) }).unwrap();
         ip("addr flush dev a0");
         ip("link add br0 type bridge");
         ip("link set a0 master br0");
