@@ -85,6 +85,8 @@ fn somebody_else_s_interface_is_named_and_perhaps_taken_over() {
         ("7", "device: packet is not a table"),
         ("{}", "device packet: interface: it is missing; write interface = \"vnet3\""),
         ("{ interface = \"vnet3\", mode = \"auto\" }", "mode: unknown key"),
+        ("{ interface = \"vnet3\", \"\" = 1 }", "\"\": unknown key"),
+        ("{ interface = \"vnet3\", \"a b\" = 1 }", "\"a b\": unknown key"),
         (
             "{ interface = \"vnet3\", take-over = 1 }",
             "take-over: 1 is neither; write true or false",

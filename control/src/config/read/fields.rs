@@ -87,7 +87,8 @@ impl<'t, 'i> Fields<'t, 'i> {
                     format!("known keys are {}", known.join(", ")),
                 ),
             };
-            reading.refuse(ConfigError::new(&self.object, name, &problem, &remedy).at(line));
+            let field = as_written(name);
+            reading.refuse(ConfigError::new(&self.object, &field, &problem, &remedy).at(line));
         }
     }
 
@@ -122,5 +123,14 @@ impl<'t, 'i> Fields<'t, 'i> {
     #[must_use]
     pub fn unless_refused<T>(&self, read: Option<T>) -> Option<T> {
         read.filter(|_| self.refused.get() == 0)
+    }
+}
+
+/// A key as TOML has it: in quotes unless it is a bare one.
+fn as_written(key: &str) -> String {
+    let is_bare = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    match !key.is_empty() && key.bytes().all(is_bare) {
+        true => key.to_owned(),
+        false => format!("{key:?}"),
     }
 }
