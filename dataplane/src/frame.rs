@@ -146,7 +146,7 @@ impl Batch {
     ///
     /// # Panics
     /// If [`Batch::room`] was not asked and there is none.
-    #[inline]
+    #[inline(always)]
     pub fn stage(&mut self, hint: &mut RegionHint, pieces: &[Piece], prefix: u16) {
         if let &[piece] = pieces {
             return self.stage_piece(hint, piece, prefix);
@@ -197,7 +197,7 @@ impl Batch {
     }
 
     /// Copies the first bytes of the staged frames, in order.
-    #[inline]
+    #[inline(always)]
     pub fn settle(&mut self) {
         for index in self.settled..self.count {
             let shape = &mut self.shapes[index];

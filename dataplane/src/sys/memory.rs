@@ -481,7 +481,7 @@ impl<'b> Body<'b> {
     }
 
     /// Copies the first bytes to private memory; says how many.
-    #[inline]
+    #[inline(always)]
     pub fn read(&self, into: &mut [u8]) -> usize {
         if let Some(place) = self.only() {
             return place.read(into);
