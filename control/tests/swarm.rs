@@ -1,5 +1,5 @@
-//! Two workers, many ports, a policy that changes all the time: what is not changed
-//! loses nothing, gets nothing twice and nothing out of order, and every frame is
+//! Two workers, many ports, a policy that changes all the time while all queues move from
+//! worker to worker: what is not changed loses nothing, gets nothing twice and nothing out of order, and every frame is
 //! accounted for.
 //!
 //! The changes are drawn from a seed, which is printed and may be set
@@ -19,6 +19,7 @@ use hairpin::config::{
     BridgeConfig, Config, Desired, DeviceConfig, LinkConfig, LinkRole, PortConfig, SwitchConfig,
     VlanConfig,
 };
+use hairpin::switch::queues::MoveError;
 use hairpin::switch::{HomeChange, PortChange, Switch};
 use hairpin_dataplane::ledger::{DropReason, Side, Totals};
 use hairpin_dataplane::port::memory::{
@@ -393,9 +394,36 @@ fn assert_steady(arrived: &BTreeMap<u8, Arrived>, to: u8, flows: &Flows, totals:
     assert!(others <= usize::from(lost > 0), "at port {to}: {totals:?}");
 }
 
+/// Moves the queues of all ports to and fro, whatever else happens to them, until told
+/// to stop; says how many moves were made.
+fn move_all(switch: &Switch, stop: &AtomicBool) -> u32 {
+    let (mut made, all) = (0, STEADY + UNSTEADY);
+    for round in 0_u32.. {
+        if stop.load(Ordering::Acquire) {
+            break;
+        }
+        // Each port by turns, and at the next time around to the other worker.
+        let (port, worker) = (round % u32::from(all), round / u32::from(all) % 2);
+        let port = name(port as u8 + 1);
+        match switch.move_queue(&port, None, worker as usize) {
+            Ok(_) => made += 1,
+            // It was taken away, or is at the moment.
+            Err(MoveError::NoSuchPort { .. } | MoveError::Overtaken { .. })
+                if port > name(STEADY) => {}
+            // The kernel had somebody else run for long.
+            Err(MoveError::Pending { .. } | MoveError::NotBreathing { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    made
+}
+
 #[test]
-fn changes_to_some_ports_cost_the_others_nothing() {
+fn changes_to_some_ports_and_moves_of_all_cost_nothing() {
     let mut swarm = Swarm::start();
+    let stop_moving = Arc::new(AtomicBool::new(false));
+    let (switch, stop) = (swarm.switch.clone(), Arc::clone(&stop_moving));
+    let mover = std::thread::spawn(move || move_all(&switch, &stop));
     for change in changes() {
         // Some frames between two changes, so that they meet traffic.
         let before = swarm.steady_frames(|flow| flow.settled.load(Ordering::Acquire));
@@ -404,6 +432,9 @@ fn changes_to_some_ports_cost_the_others_nothing() {
         });
         swarm.make(change);
     }
+    stop_moving.store(true, Ordering::Release);
+    let moves = mover.join().unwrap();
+    assert!(moves as usize > CHANGES, "{moves} moves only");
     swarm.steady.values().chain(swarm.unsteady.values()).for_each(Guest::stop_sending);
     let Swarm { switch, flows, steady, unsteady } = swarm;
     eventually("balanced ledgers", || is_settled(&switch.totals(), &flows));

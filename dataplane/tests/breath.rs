@@ -5,6 +5,7 @@
 mod network;
 mod wiring;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use hairpin_dataplane::wire::Mac;
 use hairpin_dataplane::wire::offload::{Capabilities, Offload};
 use hairpin_dataplane::worker::command::{Command, Event};
 use hairpin_dataplane::worker::groups::FLOOD_COPIES_MAX;
+use hairpin_dataplane::worker::load::Watched;
 use network::{in_own_network, tap_at};
 use wiring::{SEGMENT_BYTES, SEGMENTED_BYTES_MAX, Wiring, frame, mac, plain, segmentable};
 
@@ -89,6 +91,69 @@ fn queues_travel_back_when_they_are_dismissed() {
         |event: &Event| matches!(event, Event::Dismissed(queue) if queue.device == DeviceId(1));
     assert!(events.iter().any(is_queue));
     assert!(events.iter().any(|event| matches!(event, Event::DismissedAll(DeviceId(1)))));
+}
+
+#[test]
+fn one_queue_is_dismissed_and_goes_on_elsewhere_with_what_waits_in_it() {
+    // Port 0 has two queues.
+    let second = RefCell::new(None);
+    let mut wiring = Wiring::with(2, |number| {
+        let (mut opened, endpoint) = plain(memory::Config::default());
+        if number == 0 {
+            let (another, end) = plain(memory::Config::default());
+            opened.receivers.extend(another.receivers);
+            opened.transmitters.extend(another.transmitters);
+            second.replace(Some(end));
+        }
+        (opened, endpoint)
+    });
+    let mut second = second.into_inner().unwrap();
+    let numbered = |queue: u8, number: u8| {
+        let mut frame = frame(0, mac(1), 64);
+        frame[62..].copy_from_slice(&[queue, number]);
+        frame
+    };
+    let mut send = |wiring: &mut Wiring, number| {
+        wiring.endpoints[0].send(&numbered(0, number), Offload::NONE).unwrap();
+        second.send(&numbered(1, number), Offload::NONE).unwrap();
+    };
+    let arrived = |wiring: &mut Wiring| {
+        let (mut arrived, mut bytes) = (Vec::new(), Vec::new());
+        while wiring.endpoints[1].receive(&mut bytes).is_some() {
+            arrived.push((bytes[62], bytes[63]));
+        }
+        arrived.sort_unstable();
+        arrived
+    };
+    send(&mut wiring, 0);
+    assert_eq!(wiring.breathe(), 2);
+    assert_eq!(arrived(&mut wiring), [(0, 0), (1, 0)]);
+
+    wiring.commands.send(Command::DismissQueue { device: DeviceId(0), index: 1 }).unwrap();
+    // One that is not there is none of its concern.
+    wiring.commands.send(Command::DismissQueue { device: DeviceId(0), index: 2 }).unwrap();
+    wiring.worker.take_commands();
+    let mut events: Vec<_> = wiring.events.try_iter().collect();
+    let Some(Event::Dismissed(queue)) = events.pop() else { panic!("{events:?}") };
+    assert!(events.is_empty() && queue.device == DeviceId(0) && queue.index == 1, "{queue:?}");
+    assert_eq!((queue.load.frames.get(), queue.load.bytes.get()), (1, 64));
+    (1..4).for_each(|number| send(&mut wiring, number));
+    assert_eq!(wiring.breathe(), 3, "the other one is served");
+    assert_eq!(arrived(&mut wiring), [(0, 1), (0, 2), (0, 3)]);
+
+    let load = Arc::clone(&queue.load);
+    wiring.commands.send(Command::Adopt(queue)).unwrap();
+    wiring.worker.take_commands();
+    assert_eq!(wiring.breathe_after(1000), 3);
+    assert_eq!(arrived(&mut wiring), [(1, 1), (1, 2), (1, 3)]);
+    assert_eq!((load.frames.get(), load.batches.get(), load.watched()), (4, 2, Watched::Hot));
+    // What the breath took is known when the next one begins, and is this queue's alone.
+    let before = load.busy_ns.get();
+    wiring.breathe_after(6400);
+    let charged = load.busy_ns.get() - before;
+    assert!((6399..=6400).contains(&charged), "{charged} ns");
+    assert!(wiring.totals(0).is_balanced() && wiring.totals(1).is_balanced());
+    assert!(wiring.events.try_iter().next().is_none());
 }
 
 /// Sums over all devices, each balanced.

@@ -85,7 +85,13 @@ impl Rig {
             let attached = attach(device, opened);
             for receiver in receivers {
                 let attached = Arc::clone(&attached);
-                queues.push(Box::new(ReceiveQueue { device: id, attached, index: 0, receiver }));
+                queues.push(Box::new(ReceiveQueue {
+                    device: id,
+                    attached,
+                    index: 0,
+                    receiver,
+                    load: Arc::default(),
+                }));
             }
             ends.insert(device, End { endpoint, attached });
         }

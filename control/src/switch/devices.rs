@@ -14,6 +14,7 @@ use hairpin_dataplane::sys::lane::{Access, Lane, TokenId};
 use hairpin_dataplane::wire::offload::Capabilities;
 
 use super::drops::DeviceDrops;
+use super::queues::Queue;
 use super::topology::Plugged;
 use crate::config::{DeviceConfig, MTU_DEFAULT};
 
@@ -304,8 +305,8 @@ pub struct Device {
     pub source: Source,
     /// What workers share of it.
     pub attached: Arc<Attached>,
-    /// By queue: the worker that serves it.
-    pub placement: Vec<usize>,
+    /// Its receive queues, by number.
+    pub queues: Vec<Queue>,
     /// What is being done about it.
     pub care: Care,
     /// How often it was opened again.
@@ -328,12 +329,6 @@ pub enum Care {
         /// How long to wait after the next failure.
         wait: Duration,
     },
-    /// It was released: so many of its queues are on their way back, to be served
-    /// again.
-    Returning {
-        /// How many.
-        queues: usize,
-    },
 }
 
 impl Care {
@@ -347,7 +342,7 @@ impl Care {
     #[must_use]
     pub fn later(self, now: Instant) -> Care {
         let wait = match self {
-            Care::None | Care::Returning { .. } => RETRY.0,
+            Care::None => RETRY.0,
             Care::Retry { wait, .. } => wait,
         };
         Care::Retry { at: now + wait, wait: (2 * wait).min(RETRY.1) }
@@ -382,6 +377,12 @@ impl Device {
         Plugged { attached: Arc::clone(&self.attached), mtu: self.source.mtu }
     }
 
+    /// By queue: the worker that serves it, or is to.
+    #[must_use]
+    pub fn placement(&self) -> Vec<usize> {
+        self.queues.iter().map(|queue| queue.worker).collect()
+    }
+
     /// The device once more, for another port or link; nothing where it cannot be
     /// had twice.
     #[must_use]
@@ -394,12 +395,11 @@ impl Device {
             // That it is lost may not have been told yet, and what is told later is
             // told of the one that had it.
             _ if condition == Condition::Lost => Care::at_once(Instant::now()),
-            // Queues on their way back are none of the new set.
-            Care::None | Care::Returning { .. } => Care::None,
+            Care::None => Care::None,
         };
         let way = Way::HandedOver {
             condition,
-            placement: self.placement.clone(),
+            placement: self.placement(),
             care,
             last_error: self.last_error.clone(),
         };

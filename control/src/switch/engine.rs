@@ -13,17 +13,17 @@ use hairpin_dataplane::sys::netdev::{Changes, News};
 use hairpin_dataplane::sys::published::Publisher;
 use hairpin_dataplane::worker::command::{Event, ReceiveQueue};
 
+use super::ApplyError;
 use super::devices::{
     self, Care, Device, Embedder, Followed, Fresh, Outcome, Ready, Retune, Source, Way,
 };
 use super::diff::Diff;
 use super::drops::DeviceDrops;
 use super::ids::Ids;
+use super::queues::Queue;
 use super::topology::{Devices, Plugged, link_mtu, topology};
 use super::workers::{Alarm, Crew, CrewError, Health};
-use super::{ApplyError, Release};
 use crate::config::desired::{Desired, Home, Link};
-use crate::config::nearest::hint;
 use crate::config::{Config, DeviceConfig, SwitchConfig};
 
 /// Everything that a running switch is.
@@ -184,7 +184,7 @@ impl Engine {
     /// Takes a device's queues from workers; its file closes when all are back.
     fn unplug(&mut self, name: &str) -> Option<(String, Device)> {
         let (name, device) = self.devices.remove_entry(name)?;
-        self.crew.dismiss(device.attached.id, &device.placement);
+        self.crew.dismiss(device.attached.id, &device.placement());
         Some((name, device))
     }
 
@@ -200,24 +200,22 @@ impl Engine {
             Way::Opened => match &before {
                 None => (None, Care::None, 0, String::new()),
                 Some(before) => {
-                    let (placement, last_error) = (&before.placement, &before.last_error);
-                    (Some(placement.clone()), Care::None, reopened + 1, last_error.clone())
+                    let (placement, last_error) = (before.placement(), before.last_error.clone());
+                    (Some(placement), Care::None, reopened + 1, last_error)
                 }
             },
         };
         let drops = DeviceDrops::new(before.map_or(0, Device::final_drops), ready.drops_seen);
         let wished = wished.filter(|placement| placement.len() == ready.receivers.len());
-        let placement = wished.unwrap_or_else(|| self.crew.place(ready.receivers.len()));
-        let device = ready.attached.id;
-        for (index, (receiver, &worker)) in ready.receivers.into_iter().zip(&placement).enumerate()
-        {
-            let index = u16::try_from(index).unwrap_or(u16::MAX);
-            let attached = Arc::clone(&ready.attached);
-            self.crew.adopt(worker, ReceiveQueue { device, attached, index, receiver });
-        }
+        let placement = wished.unwrap_or_else(|| self.place(ready.receivers.len()));
+        let each = ready.receivers.into_iter().zip(placement).zip(0..);
+        let (queues, served): (Vec<Queue>, Vec<Box<ReceiveQueue>>) = each
+            .map(|((receiver, worker), index)| Queue::new(worker, index, receiver, &ready.attached))
+            .unzip();
         let (source, attached) = (ready.source, ready.attached);
-        let device = Device { source, attached, placement, care, reopened, last_error, drops };
+        let device = Device { source, attached, queues, care, reopened, last_error, drops };
         self.devices.insert(name, device);
+        served.into_iter().for_each(|queue| self.hand_out(queue));
     }
 
     /// Ends the workers and closes all devices.
@@ -351,33 +349,13 @@ fn refuse_restart(running: &SwitchConfig, wanted: &SwitchConfig) -> Result<(), A
     }
 }
 
-/// Quarantine.
-impl Engine {
-    /// Ends the quarantine of a port or link: its queues are served again, with what
-    /// waits in them. Nobody else is concerned.
-    pub fn release(&mut self, name: &str) -> Result<Release, ApplyError> {
-        let Some(device) = self.devices.get_mut(name) else {
-            let hint = hint(name, self.devices.keys().map(String::as_str));
-            return Err(ApplyError::NoSuchPort { name: name.to_owned(), hint });
-        };
-        if device.attached.condition() != Condition::Quarantined {
-            return Ok(Release::NotQuarantined);
-        }
-        // A worker leaves the queues of a device that failed alone for as long as it
-        // has them: they come back and are handed out anew.
-        device.care = Care::Returning { queues: device.placement.len() };
-        device.attached.set_condition(Condition::Working);
-        self.crew.dismiss(device.attached.id, &device.placement);
-        Ok(Release::Released)
-    }
-}
-
 /// What happens by itself.
 impl Engine {
     /// Takes note of what a worker tells.
     pub fn handle(&mut self, event: Event) {
         match event {
-            Event::Dismissed(queue) => self.take_back(*queue),
+            Event::Dismissed(queue) => self.hand_out(queue),
+            Event::Refused { queue, cause } => self.keep(queue, cause),
             Event::DismissedAll(_) => {}
             Event::Lost(device) => self.note_lost(device),
             Event::Quarantined { device, cause } => {
@@ -398,28 +376,6 @@ impl Engine {
                 "a sweep for aged addresses failed: some may stay in the table; frames are not affected"
             ),
         }
-    }
-
-    /// A queue that a worker gave back: served again if its device was released, else
-    /// closed here, and with the last of them the device's file.
-    fn take_back(&mut self, queue: ReceiveQueue) {
-        let Some((_, device)) = self.device_mut(queue.device) else { return };
-        let Care::Returning { queues } = device.care else { return };
-        if !Arc::ptr_eq(&device.attached, &queue.attached) {
-            return;
-        }
-        let Some(&worker) = device.placement.get(usize::from(queue.index)) else { return };
-        device.care = match queues {
-            0 | 1 => Care::None,
-            more => Care::Returning { queues: more - 1 },
-        };
-        self.crew.adopt(worker, queue);
-    }
-
-    fn device_mut(&mut self, id: DeviceId) -> Option<(&str, &mut Device)> {
-        let mut devices = self.devices.iter_mut();
-        let found = devices.find(|(_, device)| device.attached.id == id);
-        found.map(|(name, device)| (&**name, device))
     }
 
     fn note_lost(&mut self, id: DeviceId) {
@@ -456,6 +412,7 @@ impl Engine {
             self.follow_netdevs(now);
         }
         self.retry(now);
+        self.measure(now);
         for alarm in self.crew.watch(now) {
             self.raise(alarm);
         }

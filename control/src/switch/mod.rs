@@ -9,7 +9,8 @@
 //!
 //! * [`engine`] — prepare and commit; lost devices; the watchdog's reports.
 //! * [`ids`] — numbers that stay. [`topology`] — names into numbers.
-//! * [`devices`], [`workers`] — the only contact with `port` and `worker`.
+//! * [`devices`], [`workers`], [`queues`] — the only contact with `port` and `worker`.
+//!   [`meter`] — rates.
 //! * [`diff`] — what an apply changes. [`view`] — what there is. [`drops`] — what the
 //!   kernel lost.
 //!
@@ -39,6 +40,8 @@ pub mod diff;
 pub mod drops;
 pub mod engine;
 pub mod ids;
+pub mod meter;
+pub mod queues;
 pub mod topology;
 pub mod view;
 pub mod workers;
@@ -51,7 +54,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use hairpin_dataplane::ledger::Totals;
 use hairpin_dataplane::port::memory::Endpoint;
 use hairpin_dataplane::snapshot::compile::CompileError;
@@ -63,6 +66,7 @@ pub use change::{HomeChange, PortChange};
 use devices::{Embedder, Endpoints};
 use diff::Diff;
 use engine::Engine;
+use queues::{MoveError, Moved, Ordered};
 use view::{LearnedAddress, View};
 use workers::CrewError;
 
@@ -251,7 +255,31 @@ impl Switch {
         self.engine().release(name)
     }
 
-    /// Everything but counters, at one moment.
+    /// Has another worker serve a receive queue of a port or link: `queue`, from 0, or
+    /// its only one. Frames go on meanwhile: none is lost, and those of the queue stay in
+    /// order. Waits until the worker has it, a second at most.
+    ///
+    /// # Errors
+    /// See [`MoveError`]; after [`MoveError::Pending`] it is still moved, else it stays or
+    /// is where another change wants it.
+    pub fn move_queue(
+        &self,
+        name: &str,
+        queue: Option<u16>,
+        worker: usize,
+    ) -> Result<Moved, MoveError> {
+        let Ordered { moved, arrival, holder } = self.engine().move_queue(name, queue, worker)?;
+        // Not under the lock: what is waited for takes it.
+        let arrived = arrival.map_or(Ok(()), |arrival| arrival.recv_timeout(queues::PATIENCE));
+        let (port, queue) = (name.to_owned(), moved.queue);
+        match arrived {
+            Ok(()) => Ok(moved),
+            Err(RecvTimeoutError::Timeout) => Err(MoveError::Pending { port, queue, holder }),
+            Err(RecvTimeoutError::Disconnected) => Err(MoveError::Overtaken { port, queue }),
+        }
+    }
+
+    /// Everything but the counters of ports and links, at one moment.
     #[must_use]
     pub fn view(&self) -> View {
         self.engine().view(self.running.started.elapsed())

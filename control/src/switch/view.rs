@@ -10,12 +10,14 @@ use hairpin_dataplane::relay::fdb::Row;
 use hairpin_dataplane::snapshot::Admin;
 use hairpin_dataplane::wire::{Mac, Vid};
 
+use super::devices::Device;
 use super::engine::Engine;
+use super::queues::QueueStatus;
 use super::topology::{Devices, link_mtu, port_mtu};
 use super::workers::WorkerStatus;
 use crate::config::Desired;
 
-/// A consistent view of everything but counters.
+/// A consistent view of everything but the counters of ports and links.
 #[derive(Clone, Debug)]
 pub struct View {
     /// What is wanted, and applied.
@@ -28,6 +30,8 @@ pub struct View {
     pub status: BTreeMap<String, Status>,
     /// The workers, by index.
     pub workers: Vec<WorkerStatus>,
+    /// Receive queues, by port or link and number.
+    pub queues: Vec<QueueStatus>,
 }
 
 /// How a port or link is.
@@ -93,6 +97,7 @@ impl Engine {
             uptime,
             status: links.chain(ports).collect(),
             workers: self.crew.status(),
+            queues: self.queues(),
         }
     }
 
@@ -108,7 +113,7 @@ impl Engine {
         Status {
             state,
             mtu,
-            workers: device.map(|device| device.placement.clone()).unwrap_or_default(),
+            workers: device.map(Device::placement).unwrap_or_default(),
             reopened: device.map_or(0, |device| device.reopened),
             last_error: device.map(|device| device.last_error.clone()).unwrap_or_default(),
             granted: device

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, SendError, Sender, bounded};
 use hairpin_dataplane::relay::bucket::Reflections;
 use hairpin_dataplane::relay::fdb::Fdb;
 use hairpin_dataplane::snapshot::{DeviceId, Snapshot};
@@ -16,6 +16,7 @@ use hairpin_dataplane::sys::published::Publisher;
 use hairpin_dataplane::worker::command::{Command, CommandSender, Event, ReceiveQueue};
 use hairpin_dataplane::worker::{Doing, Parts, Progress, Worker};
 
+use super::meter::{Meter, Reading};
 use crate::config::{Poll, SwitchConfig};
 
 /// Events on their way; workers keep what does not fit.
@@ -38,9 +39,8 @@ struct Member {
     commands: CommandSender,
     progress: Arc<Progress>,
     thread: Option<JoinHandle<()>>,
-    /// Receive queues it serves.
-    queues: usize,
     watch: Watch,
+    meter: Meter,
 }
 
 /// What the watchdog saw last.
@@ -84,7 +84,13 @@ pub struct WorkerStatus {
     pub sleeps: u64,
     /// How it is.
     pub health: Health,
+    /// The share of its time, 0 to 1, that frames took over the last second.
+    pub load: f64,
 }
+
+/// A worker that can be told nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gone;
 
 /// Why the workers could not start.
 #[derive(Debug, thiserror::Error)]
@@ -154,37 +160,64 @@ impl Crew {
         self.members.iter().map(|member| member.token).collect()
     }
 
-    /// Which workers are to serve the queues of a device: one queue each where
-    /// there are as many as workers, else those with the least to serve.
+    /// How one of them is.
     #[must_use]
-    pub fn place(&self, queues: usize) -> Vec<usize> {
-        if queues == self.members.len() {
-            return (0..queues).collect();
-        }
-        let mut loads: Vec<usize> = self.members.iter().map(|member| member.queues).collect();
-        let mut least_loaded = || {
-            let worker = (0..loads.len()).min_by_key(|&worker| loads[worker]).unwrap_or(0);
-            loads[worker] += 1;
-            worker
-        };
-        (0..queues).map(|_| least_loaded()).collect()
+    pub fn health(&self, worker: usize) -> Option<Health> {
+        self.members.get(worker).map(|member| member.watch.health)
     }
 
-    /// Hands a queue to a worker. One whose thread has ended drops it.
-    pub fn adopt(&mut self, worker: usize, queue: ReceiveQueue) {
-        if let Some(member) = self.members.get_mut(worker) {
-            member.queues += 1;
-            let _ = member.commands.send(Command::Adopt(Box::new(queue)));
+    /// Hands a queue to a worker.
+    ///
+    /// # Errors
+    /// The queue, if there is no such worker or its thread has ended.
+    pub fn adopt(
+        &mut self,
+        worker: usize,
+        queue: Box<ReceiveQueue>,
+    ) -> Result<(), Box<ReceiveQueue>> {
+        let Some(member) = self.members.get(worker) else { return Err(queue) };
+        match member.commands.send(Command::Adopt(queue)) {
+            Err(SendError(Command::Adopt(queue))) => Err(queue),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 
     /// Takes a device's queues from the workers that serve it.
     pub fn dismiss(&mut self, device: DeviceId, placement: &[usize]) {
-        for &worker in placement {
-            if let Some(member) = self.members.get_mut(worker) {
-                member.queues = member.queues.saturating_sub(1);
-                let _ = member.commands.send(Command::Dismiss(device));
-            }
+        for member in placement.iter().filter_map(|&worker| self.members.get(worker)) {
+            // One whose thread has ended has none any more.
+            let _ = member.commands.send(Command::Dismiss(device));
+        }
+    }
+
+    /// Takes one queue from the worker that serves it.
+    ///
+    /// # Errors
+    /// There is no such worker, or its thread has ended.
+    pub fn dismiss_queue(
+        &mut self,
+        worker: usize,
+        device: DeviceId,
+        index: u16,
+    ) -> Result<(), Gone> {
+        let member = self.members.get(worker).ok_or(Gone)?;
+        member.commands.send(Command::DismissQueue { device, index }).map_err(|_| Gone)
+    }
+
+    /// Ends one of them, as no command does.
+    #[cfg(test)]
+    pub fn end_one(&mut self, worker: usize) {
+        let member = &mut self.members[worker];
+        let _ = member.commands.send(Command::Stop);
+        // Seen to have ended as soon as the watchdog looks.
+        let _ = member.thread.take().map(JoinHandle::join);
+    }
+
+    /// Takes note of what they did since the last look.
+    pub fn measure(&mut self, now: Instant) {
+        for Member { meter, progress, .. } in &mut self.members {
+            let busy_ns = || Reading { busy_ns: progress.busy_ns.get(), ..Reading::default() };
+            meter.look(now, busy_ns);
         }
     }
 
@@ -207,6 +240,7 @@ impl Crew {
             breaths: member.progress.breaths.load(Ordering::Relaxed),
             sleeps: member.progress.sleeps.load(Ordering::Relaxed),
             health: member.watch.health,
+            load: member.meter.rate().load,
         };
         self.members.iter().map(status).collect()
     }
@@ -335,8 +369,8 @@ fn start_one(
     })?;
     let gone = |_| Err(io::Error::other("its thread ended at once").into());
     let Introduction { token, progress, commands } = introduced.recv().unwrap_or_else(gone)?;
-    let watch = Watch::begin(Instant::now());
-    Ok(Member { cpu, token, commands, progress, thread: Some(thread), queues: 0, watch })
+    let (watch, meter) = (Watch::begin(Instant::now()), Meter::begin(Instant::now()));
+    Ok(Member { cpu, token, commands, progress, thread: Some(thread), watch, meter })
 }
 
 /// A worker, made on the thread and the CPU that it will work on.

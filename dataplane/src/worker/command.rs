@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::{SendError, Sender};
 
+use super::load::Load;
 use crate::port::{Attached, Receiver};
 use crate::snapshot::DeviceId;
 
@@ -22,6 +23,8 @@ pub struct ReceiveQueue {
     pub index: u16,
     /// The queue itself.
     pub receiver: Receiver,
+    /// What it gave so far, and what it cost, whoever served it.
+    pub load: Arc<Load>,
 }
 
 /// Control to worker.
@@ -31,6 +34,14 @@ pub enum Command {
     Adopt(Box<ReceiveQueue>),
     /// Give back all queues of this device ([`Event::Dismissed`]).
     Dismiss(DeviceId),
+    /// Give back one queue ([`Event::Dismissed`]); nothing is said of one that is not
+    /// served here.
+    DismissQueue {
+        /// The device.
+        device: DeviceId,
+        /// Which of its queues.
+        index: u16,
+    },
     /// Give everything back and end.
     Stop,
 }
@@ -42,6 +53,13 @@ pub enum Event {
     Dismissed(Box<ReceiveQueue>),
     /// The worker gave back all queues of this device.
     DismissedAll(DeviceId),
+    /// A queue that was to be adopted and could not be; it is served by nobody.
+    Refused {
+        /// The queue.
+        queue: Box<ReceiveQueue>,
+        /// What stood against it.
+        cause: &'static str,
+    },
     /// The device is gone; its queues are left alone until control dismisses them.
     Lost(DeviceId),
     /// Serving the device panicked, or the device gave nothing but errors; it is

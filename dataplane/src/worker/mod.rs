@@ -6,7 +6,7 @@
 //! * [`groups`], [`deliver`] — copies by device, and the one copy.
 //! * `contain` — what a failure costs, and whom.
 //! * `idle` — arming silent queues, sleeping.
-//! * [`command`] — what goes to and from control.
+//! * [`command`] — what goes to and from control. [`load`] — what queues give and cost.
 
 pub mod command;
 mod contain;
@@ -14,6 +14,7 @@ mod decide;
 pub mod deliver;
 pub mod groups;
 mod idle;
+pub mod load;
 mod serve;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
+use crate::ledger::Count;
 use crate::port::{Arena, Armed, Receiver as DeviceReceiver};
 use crate::relay::Relay;
 use crate::relay::bucket::Reflections;
@@ -38,6 +40,7 @@ use decide::Decider;
 use deliver::Delivery;
 use groups::Groups;
 use idle::{BREATHS_PER_LOOK, EMPTY_POLLS_MAX, Poller, SPIN_NS, Wait};
+use load::{Tally, Watched};
 
 /// Receive queues a worker can have.
 pub const QUEUES_MAX: usize = DEVICES_MAX;
@@ -84,6 +87,8 @@ pub struct Progress {
     pub breaths: AtomicU64,
     /// Sleeps so far.
     pub sleeps: AtomicU64,
+    /// Nanoseconds of breaths that received frames, so far.
+    pub busy_ns: Count,
     serving: AtomicU32,
 }
 
@@ -102,7 +107,8 @@ impl Default for Progress {
     /// Of a worker that has not begun.
     fn default() -> Progress {
         let serving = AtomicU32::new(Progress::NOTHING);
-        Progress { breaths: AtomicU64::new(0), sleeps: AtomicU64::new(0), serving }
+        let (breaths, sleeps) = (AtomicU64::new(0), AtomicU64::new(0));
+        Progress { breaths, sleeps, busy_ns: Count::default(), serving }
     }
 }
 
@@ -137,6 +143,8 @@ impl Progress {
 
 /// A queue and how it is watched.
 struct Served {
+    /// Its place with the worker.
+    key: usize,
     queue: Box<ReceiveQueue>,
     activity: Activity,
 }
@@ -154,17 +162,42 @@ enum Activity {
     Dormant,
 }
 
+impl Activity {
+    /// As others see it.
+    fn watched(self) -> Watched {
+        match self {
+            Activity::Hot { .. } => Watched::Hot,
+            Activity::Armed => Watched::Armed,
+            Activity::Parked => Watched::Parked,
+            Activity::Dormant => Watched::Dormant,
+        }
+    }
+}
+
 impl Served {
+    fn set(&mut self, activity: Activity) {
+        self.activity = activity;
+        self.queue.load.set_watched(activity.watched());
+    }
+
+    /// After a turn. That a queue stays hot is told nobody: it is what happens most.
+    fn go_on(&mut self, activity: Activity) {
+        match activity {
+            Activity::Hot { .. } => self.activity = activity,
+            Activity::Armed | Activity::Parked | Activity::Dormant => self.set(activity),
+        }
+    }
+
     /// Does something to the device's receiver after which the queue is watched in
     /// another way. A panic on the way costs its device only; control is to know.
     fn watch(&mut self, change: impl FnOnce(&mut DeviceReceiver) -> Activity) -> Option<Event> {
         match contained(|| change(&mut self.queue.receiver)) {
             Ok(activity) => {
-                self.activity = activity;
+                self.set(activity);
                 None
             }
             Err(cause) => {
-                self.activity = Activity::Dormant;
+                self.set(Activity::Dormant);
                 Some(quarantine(&self.queue.attached, cause))
             }
         }
@@ -213,6 +246,7 @@ pub struct Worker {
     queues: Vec<Option<Served>>,
     bench: serve::Bench,
     progress: Arc<Progress>,
+    tally: Tally,
     /// Rotates, so that no queue is always first.
     first: usize,
     breaths: u64,
@@ -242,6 +276,7 @@ impl Worker {
             queues: Vec::with_capacity(QUEUES_MAX),
             bench: serve::Bench::new(parts.index, arena, parts.reflections)?,
             progress: Arc::new(Progress::default()),
+            tally: Tally::new(QUEUES_MAX),
             first: 0,
             breaths: 0,
             last_frames_ns: 0,
@@ -281,6 +316,7 @@ impl Worker {
 
     /// One breath over all queues that are not armed. `now_ns` never goes back.
     pub fn breathe(&mut self, now_ns: u64) -> Breath {
+        self.charge(now_ns);
         self.bench.begin(now_ns);
         let snapshot = self.snapshot.enter();
         if snapshot.revision != self.revision {
@@ -303,13 +339,21 @@ impl Worker {
                     &self.progress,
                 );
                 frames += turn.frames();
-                served.activity = turn.next_activity(empty_polls);
+                self.tally.note(served.key, turn.frames());
+                served.go_on(turn.next_activity(empty_polls));
                 self.outbox.extend(turn.into_event(served.queue.device));
             }
         }
         self.bench.end(&snapshot, &mut self.token);
         self.outbox.extend(self.bench.take_events());
         self.finish(frames, now_ns)
+    }
+
+    /// What the breath before cost, to those that gave its frames.
+    fn charge(&mut self, now_ns: u64) {
+        let queues = &self.queues;
+        let load = |key: usize| queues.get(key)?.as_ref().map(|served| &*served.queue.load);
+        self.tally.charge(now_ns, load, &self.progress.busy_ns);
     }
 
     /// After the queues: what is due from time to time, and the signs of life.
@@ -356,7 +400,13 @@ impl Worker {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Adopt(queue) => self.adopt(queue),
-                Command::Dismiss(device) => self.dismiss(device),
+                Command::Dismiss(device) => {
+                    self.dismiss(|queue| queue.device == device);
+                    self.outbox.push_back(Event::DismissedAll(device));
+                }
+                Command::DismissQueue { device, index } => {
+                    self.dismiss(|queue| queue.device == device && queue.index == index);
+                }
                 Command::Stop => {
                     self.dismiss_all();
                     return Flow::Stop;
@@ -369,24 +419,40 @@ impl Worker {
     fn adopt(&mut self, queue: Box<ReceiveQueue>) {
         let free = self.queues.iter().position(Option::is_none);
         let key = free.unwrap_or(self.queues.len());
-        if key == QUEUES_MAX || self.poller.add(key as u64, queue.receiver.wake_fd()).is_err() {
-            return self.outbox.push_back(Event::Dismissed(queue));
+        if key == QUEUES_MAX {
+            let cause = "it has as many queues as a worker can have";
+            return self.outbox.push_back(Event::Refused { queue, cause });
         }
-        let served = Some(Served { queue, activity: HOT });
+        if self.poller.add(key as u64, queue.receiver.wake_fd()).is_err() {
+            let cause = "the kernel would not watch its descriptor (fs.epoll.max_user_watches)";
+            return self.outbox.push_back(Event::Refused { queue, cause });
+        }
+        let mut served = Served { key, queue, activity: HOT };
+        served.set(HOT);
         match self.queues.get_mut(key) {
-            Some(place) => *place = served,
-            None => self.queues.push(served),
+            Some(place) => *place = Some(served),
+            None => self.queues.push(Some(served)),
         }
     }
 
-    fn dismiss(&mut self, device: DeviceId) {
-        for place in &mut self.queues {
-            if let Some(served) = place.take_if(|served| served.queue.device == device) {
-                self.poller.remove(served.queue.receiver.wake_fd());
-                self.outbox.push_back(Event::Dismissed(served.queue));
+    /// Gives queues back, between two breaths: all that they gave so far is delivered,
+    /// and what they give next is their next worker's.
+    fn dismiss(&mut self, is_meant: impl Fn(&ReceiveQueue) -> bool) {
+        for (key, place) in self.queues.iter_mut().enumerate() {
+            let Some(mut served) = place.take_if(|served| is_meant(&served.queue)) else {
+                continue;
+            };
+            self.poller.remove(served.queue.receiver.wake_fd());
+            self.tally.forget(key);
+            if served.activity == Activity::Armed {
+                // Its next worker polls it first.
+                self.outbox.extend(served.watch(|receiver| {
+                    receiver.disarm();
+                    HOT
+                }));
             }
+            self.outbox.push_back(Event::Dismissed(served.queue));
         }
-        self.outbox.push_back(Event::DismissedAll(device));
         self.send_events();
     }
 
@@ -470,7 +536,7 @@ impl Worker {
 fn unpark(queues: &mut [Option<Served>]) {
     for served in queues.iter_mut().flatten() {
         if served.activity == Activity::Parked {
-            served.activity = HOT;
+            served.set(HOT);
         }
     }
 }

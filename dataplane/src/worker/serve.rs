@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::command::{Event, ReceiveQueue};
 use super::contain::contained;
+use super::load::Load;
 use super::{Activity, Decider, Delivery, Doing, Groups, HOT, Progress};
 use crate::frame::Batch;
 use crate::ledger::{Counters, DropReason};
@@ -146,7 +147,7 @@ impl Bench {
         let frames = self.batch.count() + self.batch.rejected().len();
         if frames > 0 {
             let counters = &device.attached.counters[self.worker];
-            count_received(counters, &self.batch);
+            count_received(counters, &queue.load, &self.batch);
             self.received = self.batch.count();
             let relay = Relay { snapshot, fdb, now_ms: self.arena.now_ms };
             self.decider.decide(relay, device, &self.batch, &mut self.groups);
@@ -181,9 +182,11 @@ impl Bench {
 }
 
 /// Counts a batch at its ingress, with the frames that could not be viewed.
-fn count_received(counters: &Counters, batch: &Batch) {
-    counters.rx_frames.add((batch.count() + batch.rejected().len()) as u64);
-    counters.rx_bytes.add(batch.bytes() as u64);
+fn count_received(counters: &Counters, load: &Load, batch: &Batch) {
+    let (frames, bytes) = (batch.count() + batch.rejected().len(), batch.bytes());
+    counters.rx_frames.add(frames as u64);
+    counters.rx_bytes.add(bytes as u64);
+    load.count_batch(frames, bytes);
     for &reason in batch.rejected() {
         counters.drop_frames(reason, 1);
     }

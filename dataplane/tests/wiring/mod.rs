@@ -131,9 +131,9 @@ fn attach(number: usize, opened: Opened, commands: &Sender<Command>) -> Arc<Atta
     let lanes = opened.transmitters.into_iter().map(|one| Lane::new(Access::Shared, one)).collect();
     let (name, counters) = (format!("vm{number}"), Attached::counters(1));
     let attached = Arc::new(Attached::new(id, &name, counters, opened.capabilities, lanes));
-    for receiver in opened.receivers {
-        let attached = Arc::clone(&attached);
-        let queue = ReceiveQueue { device: id, attached, index: 0, receiver };
+    for (receiver, index) in opened.receivers.into_iter().zip(0..) {
+        let (attached, load) = (Arc::clone(&attached), Arc::default());
+        let queue = ReceiveQueue { device: id, attached, index, receiver, load };
         commands.send(Command::Adopt(Box::new(queue))).expect("the receiving end is ours");
     }
     attached
