@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status};
 use super::{peer, views};
 use crate::config::VlanConfig;
 use crate::config::nearest::hint;
+use crate::switch::queues::{MoveError, Moved};
 use crate::switch::view::{LearnedAddress, View};
 use crate::switch::{ApplyError, HomeChange, PortChange, Release, Switch};
 
@@ -131,6 +132,28 @@ impl switch_server::Switch for Service {
         let workers = views::workers(&self.switch.view());
         Ok(Response::new(v1::ListWorkersResponse { workers }))
     }
+
+    async fn move_queue(
+        &self,
+        request: Request<v1::MoveQueueRequest>,
+    ) -> Reply<v1::MoveQueueResponse> {
+        peer::may_write(&request)?;
+        let v1::MoveQueueRequest { port, queue, worker } = request.into_inner();
+        let number = |queue: u32| {
+            let said = format!("{port}: queue {queue}: queues have numbers of 0 to 65535");
+            u16::try_from(queue).map_err(|_| Status::invalid_argument(said))
+        };
+        let queue = queue.map(number).transpose()?;
+        let (switch, name) = (self.switch.clone(), port.clone());
+        // On a thread of its own: it waits for a worker, others go on being answered.
+        let moving =
+            tokio::task::spawn_blocking(move || switch.move_queue(&name, queue, worker as usize));
+        let ending = |_| Status::unavailable("the switch is ending");
+        let Moved { queue, from, to } = moving.await.map_err(ending)?.map_err(not_moved)?;
+        tracing::info!(port, queue, from, to, "move queue");
+        let (queue, from, to) = (queue.into(), from as u32, to as u32);
+        Ok(Response::new(v1::MoveQueueResponse { queue, from, to }))
+    }
 }
 
 fn port(view: &View, name: &str) -> Result<v1::Port, Status> {
@@ -152,6 +175,21 @@ fn refusal(error: ApplyError) -> Status {
         | ApplyError::Device { .. }
         | ApplyError::Mtu { .. }
         | ApplyError::Restart { .. } => Status::failed_precondition(said),
+    }
+}
+
+fn not_moved(error: MoveError) -> Status {
+    let said = error.to_string();
+    match error {
+        MoveError::NoSuchPort { .. }
+        | MoveError::NoSuchQueue { .. }
+        | MoveError::NoSuchWorker { .. } => Status::not_found(said),
+        MoveError::WhichQueue { .. } => Status::invalid_argument(said),
+        MoveError::NotBreathing { .. }
+        | MoveError::Waiting { .. }
+        | MoveError::Quarantined { .. } => Status::failed_precondition(said),
+        MoveError::Pending { .. } => Status::deadline_exceeded(said),
+        MoveError::Overtaken { .. } => Status::aborted(said),
     }
 }
 

@@ -9,7 +9,8 @@ use hairpin_dataplane::snapshot::{Addresses, Admin, Mode, ReflectiveRelay};
 use hairpin_proto::v1;
 
 use crate::config::desired::{BridgeIndex, ChannelIndex, Home, Link, Port};
-use crate::config::{DeviceConfig, LinkRole, PortConfig, VlanConfig};
+use crate::config::{DeviceConfig, LinkRole, Poll, PortConfig, VlanConfig};
+use crate::switch::queues::{QueueState, QueueStatus};
 use crate::switch::view::{State, Status, View};
 use crate::switch::workers::Health;
 
@@ -72,8 +73,36 @@ pub fn workers(view: &View) -> Vec<v1::Worker> {
             Health::Ended => v1::WorkerHealth::Ended,
         } as i32,
         ports: serves(index),
+        sleeps: worker.sleeps,
+        poll: match view.desired.switch().poll {
+            Poll::Adaptive => v1::Poll::Adaptive,
+            Poll::Busy => v1::Poll::Busy,
+        } as i32,
+        load: worker.load,
+        queues: view.queues.iter().filter(|queue| queue.worker == index).map(queue).collect(),
     });
     each.collect()
+}
+
+fn queue(queue: &QueueStatus) -> v1::Queue {
+    v1::Queue {
+        port: queue.port.clone(),
+        index: queue.index.into(),
+        state: match queue.state {
+            QueueState::Hot => v1::QueueState::Hot,
+            QueueState::Armed => v1::QueueState::Armed,
+            QueueState::Parked => v1::QueueState::Parked,
+            QueueState::Dormant => v1::QueueState::Dormant,
+            QueueState::Moving => v1::QueueState::Moving,
+        } as i32,
+        frames: queue.total.frames,
+        bytes: queue.total.bytes,
+        batches: queue.batches,
+        busy_ns: queue.total.busy_ns,
+        frames_per_second: queue.rate.frames,
+        bytes_per_second: queue.rate.bytes,
+        load: queue.rate.load,
+    }
 }
 
 fn sorted<T>(mut all: Vec<T>, name: impl Fn(&T) -> &String) -> Vec<T> {

@@ -59,6 +59,8 @@ calls! {
     fdb(FdbRequest) -> FdbResponse;
     /// All workers.
     list_workers(ListWorkersRequest) -> ListWorkersResponse;
+    /// Moves a receive queue to another worker.
+    move_queue(MoveQueueRequest) -> MoveQueueResponse;
 }
 
 impl Client {

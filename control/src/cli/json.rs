@@ -147,6 +147,25 @@ pub fn worker(worker: &v1::Worker) -> Value {
         "breaths": worker.breaths,
         "health": words::health(worker.health()),
         "ports": worker.ports,
+        "poll": words::poll(worker.poll()),
+        "sleeps": worker.sleeps,
+        "load": worker.load,
+        "queues": each(&worker.queues, queue),
+    })
+}
+
+fn queue(queue: &v1::Queue) -> Value {
+    json!({
+        "port": queue.port,
+        "queue": queue.index,
+        "state": words::queue_state(queue.state()),
+        "frames": queue.frames,
+        "bytes": queue.bytes,
+        "batches": queue.batches,
+        "busy_ns": queue.busy_ns,
+        "frames_per_second": queue.frames_per_second,
+        "bytes_per_second": queue.bytes_per_second,
+        "load": queue.load,
     })
 }
 

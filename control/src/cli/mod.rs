@@ -5,7 +5,7 @@
 //! 2 usage.
 //!
 //! * [`run`] — the daemon. [`client`] — how the others reach it.
-//! * [`objects`], [`port`], [`counts`], [`fdb`] — the commands.
+//! * [`objects`], [`port`], [`counts`], [`fdb`], [`workers`] — the commands.
 //! * [`table`] for people, [`json`] for programs, [`words`] for both.
 
 pub mod client;
@@ -17,6 +17,7 @@ pub mod port;
 pub mod run;
 pub mod table;
 pub mod words;
+pub mod workers;
 
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -103,8 +104,8 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         port: Option<String>,
     },
-    /// Show the workers
-    Workers,
+    /// List or show workers and their receive queues, or move a queue to another worker
+    Workers(workers::WorkersArgs),
 }
 
 /// `list`, or `show NAME`.
@@ -173,7 +174,7 @@ fn execute(command: Command, common: Common) -> anyhow::Result<ExitCode> {
         Command::Drops { list: true } => Ok(counts::catalogue(format)),
         Command::Drops { list: false } => counts::drops(&mut client()?, format),
         Command::Fdb { port } => fdb::fdb(&mut client()?, port, format),
-        Command::Workers => objects::workers(&mut client()?, format),
+        Command::Workers(args) => workers::workers(&mut client()?, args, format),
     }?;
     print(&output)?;
     Ok(ExitCode::SUCCESS)

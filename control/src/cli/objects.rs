@@ -1,4 +1,4 @@
-//! `show`, `link`, `channel`, `bridge`, `workers`.
+//! `show`, `link`, `channel`, `bridge`.
 
 use anyhow::anyhow;
 use hairpin_proto::v1;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::table::{fields, table};
-use super::{Format, ListOrShow, json, port, words};
+use super::{Format, ListOrShow, json, port, words, workers};
 use crate::config::nearest::hint;
 
 /// A kind of object, as commands list and show it.
@@ -99,7 +99,7 @@ pub fn show(client: &mut Client, format: Format) -> anyhow::Result<String> {
         ("CHANNELS", show.channels.is_empty(), channels(&show.channels)),
         ("BRIDGES", show.bridges.is_empty(), bridges(&show.bridges)),
         ("PORTS", show.ports.is_empty(), port::ports(&show.ports)),
-        ("WORKERS", show.workers.is_empty(), worker_table(&show.workers)),
+        ("WORKERS", show.workers.is_empty(), workers::workers_and_queues(&show.workers)),
     ];
     for (title, _, section) in sections.iter().filter(|(_, is_empty, _)| !is_empty) {
         text += &format!("\n{title}\n{section}");
@@ -208,26 +208,4 @@ fn bridges(bridges: &[v1::Bridge]) -> String {
         vec![bridge.name.clone(), words::joined(&members), words::joined(&bridge.ports)]
     };
     table(&["NAME", "MEMBERS", "PORTS"], bridges.iter().map(row))
-}
-
-/// `hairpin workers`.
-pub fn workers(client: &mut Client, format: Format) -> anyhow::Result<String> {
-    let all = client.list_workers(v1::ListWorkersRequest {})?.workers;
-    Ok(match format {
-        Format::Json => json::text(&json!({ "workers": json::each(&all, json::worker) })),
-        Format::Table => worker_table(&all),
-    })
-}
-
-fn worker_table(workers: &[v1::Worker]) -> String {
-    let row = |worker: &v1::Worker| {
-        vec![
-            worker.index.to_string(),
-            worker.cpu.map_or_else(|| "-".to_owned(), |cpu| cpu.to_string()),
-            words::health(worker.health()).to_owned(),
-            worker.breaths.to_string(),
-            words::joined(&worker.ports),
-        ]
-    };
-    table(&["#WORKER", "#CPU", "HEALTH", "#BREATHS", "PORTS"], workers.iter().map(row))
 }

@@ -56,6 +56,29 @@ pub fn health(health: v1::WorkerHealth) -> &'static str {
     }
 }
 
+/// Whether a worker sleeps.
+#[must_use]
+pub fn poll(poll: v1::Poll) -> &'static str {
+    match poll {
+        v1::Poll::Unspecified => "unknown",
+        v1::Poll::Adaptive => "adaptive",
+        v1::Poll::Busy => "busy",
+    }
+}
+
+/// How a receive queue is.
+#[must_use]
+pub fn queue_state(state: v1::QueueState) -> &'static str {
+    match state {
+        v1::QueueState::Unspecified => "unknown",
+        v1::QueueState::Hot => "hot",
+        v1::QueueState::Armed => "armed",
+        v1::QueueState::Parked => "parked",
+        v1::QueueState::Dormant => "dormant",
+        v1::QueueState::Moving => "moving",
+    }
+}
+
 /// A device in a word or two.
 #[must_use]
 pub fn device(device: Option<&v1::Device>) -> String {
