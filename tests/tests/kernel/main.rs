@@ -28,6 +28,7 @@ mod evb;
 mod experiment;
 mod live;
 mod packet;
+mod queues;
 mod segmentation;
 mod site;
 mod veb;
