@@ -80,7 +80,7 @@ drop_reasons! {
         "Add the VLAN to the port's `trunk` list."
     Ingress OffloadInvalid "offload_invalid" "The offload header contradicts the frame."
         "Look at the guest's driver; it may be hostile."
-    Ingress TooManySegments "too_many_segments" "The frame lay in more than 256 pieces."
+    Ingress TooManySegments "too_many_segments" "The frame lay in more pieces than its port takes: 256, by AF_XDP 18."
         "Look at the guest's driver; it may be hostile."
     Ingress BadAddress "bad_address" "A descriptor pointed outside the guest's memory."
         "Look at the guest's driver; it may be hostile."

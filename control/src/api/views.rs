@@ -126,6 +126,7 @@ fn link(view: &View, link: &Link) -> v1::Link {
         state: state(status) as i32,
         channels: mine.map(|channel| channel.name.clone()).collect(),
         last_error: status.map(|status| status.last_error.clone()).unwrap_or_default(),
+        warnings: status.map(|status| status.warnings.clone()).unwrap_or_default(),
     }
 }
 
@@ -195,6 +196,7 @@ pub fn port(view: &View, port: &Port) -> v1::Port {
         workers: workers.iter().map(|&worker| worker as u32).collect(),
         reopened: status.map_or(0, |status| status.reopened),
         last_error: status.map(|status| status.last_error.clone()).unwrap_or_default(),
+        warnings: status.map(|status| status.warnings.clone()).unwrap_or_default(),
     }
 }
 

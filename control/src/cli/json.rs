@@ -46,6 +46,7 @@ pub fn link(link: &v1::Link) -> Value {
         "state": words::state(link.state()),
         "channels": link.channels,
         "last_error": unless_empty(&link.last_error),
+        "warnings": link.warnings,
     })
 }
 
@@ -101,6 +102,7 @@ pub fn port(port: &v1::Port) -> Value {
         "workers": port.workers,
         "reopened": port.reopened,
         "last_error": unless_empty(&port.last_error),
+        "warnings": port.warnings,
     })
 }
 

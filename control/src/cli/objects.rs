@@ -125,6 +125,7 @@ fn one_link(link: &v1::Link) -> String {
         ("mtu", link.mtu.to_string()),
         ("channels", words::joined(&link.channels)),
         ("last error", words::or_dash(&link.last_error)),
+        ("warnings", words::sentences(&link.warnings)),
     ])
 }
 

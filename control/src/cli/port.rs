@@ -131,6 +131,7 @@ fn one(port: &v1::Port) -> String {
         ("workers", words::joined(&workers)),
         ("reopened", port.reopened.to_string()),
         ("last error", words::or_dash(&port.last_error)),
+        ("warnings", words::sentences(&port.warnings)),
     ])
 }
 

@@ -159,6 +159,12 @@ pub fn or_dash(text: &str) -> String {
     if text.is_empty() { "-" } else { text }.to_owned()
 }
 
+/// Sentences one behind the other.
+#[must_use]
+pub fn sentences(sentences: &[String]) -> String {
+    or_dash(&sentences.join("; "))
+}
+
 /// Names side by side.
 #[must_use]
 pub fn joined(names: &[String]) -> String {

@@ -92,6 +92,8 @@ pub struct Source {
     pub config: DeviceConfig,
     /// Its MTU in bytes, if it has one of its own.
     pub mtu: Option<u32>,
+    /// Why its netdev has a larger one, if it has, in a sentence with the remedy.
+    pub mtu_problem: Option<String>,
     /// The MTU that it was asked to have.
     asked_mtu: Option<u32>,
     /// By which it can be had once more.
@@ -146,11 +148,13 @@ impl Share {
         }
     }
 
-    /// The MTU in bytes that somebody else gave a netdev.
-    fn mtu(&self) -> Option<u32> {
+    /// The MTU that somebody else gave a netdev.
+    fn mtu(&self) -> Option<xdp::UsableMtu> {
         match self {
             Share::Tap(_) => None,
-            Share::Packet(packet) => packet.mtu(),
+            Share::Packet(packet) => {
+                packet.mtu().map(|bytes| xdp::UsableMtu { bytes, problem: None })
+            }
             Share::Xdp(xdp) => xdp.mtu(),
         }
     }
@@ -199,10 +203,12 @@ impl Source {
     /// Takes note of the MTU that somebody else's netdev has by now; says whether that is
     /// another than before.
     pub fn follow_mtu(&mut self) -> Followed {
-        let Some(now) = self.share.as_ref().map(Share::mtu) else { return Followed::Same };
-        match now.is_some() && std::mem::replace(&mut self.mtu, now) != now {
-            true => Followed::Another,
-            false => Followed::Same,
+        let Some(now) = self.share.as_ref().and_then(Share::mtu) else { return Followed::Same };
+        let before = (self.mtu.replace(now.bytes), self.mtu_problem.take());
+        self.mtu_problem = now.problem;
+        match before == (self.mtu, self.mtu_problem.clone()) {
+            true => Followed::Same,
+            false => Followed::Another,
         }
     }
 }
@@ -285,7 +291,8 @@ pub fn open(
                 format!("its memory could not be made: {error}; see ulimit and free memory")
             })?;
             let config = DeviceConfig::Memory(*config);
-            let source = Source { config, mtu: None, asked_mtu: mtu, share: None };
+            let (mtu_problem, asked_mtu) = (None, mtu);
+            let source = Source { config, mtu: None, mtu_problem, asked_mtu, share: None };
             Ok(Fresh { opened, source, way: Way::Opened, drops_seen: 0 })
         }
         DeviceConfig::Tap { interface } => open_tap(interface, mtu, workers),
@@ -470,6 +477,7 @@ fn open_tap(interface: &str, mtu: Option<u32>, workers: usize) -> Result<Fresh, 
     let source = Source {
         config: DeviceConfig::Tap { interface: config.interface },
         mtu: Some(device.mtu),
+        mtu_problem: None,
         asked_mtu: mtu,
         share: Some(Share::Tap(share)),
     };
@@ -488,6 +496,7 @@ fn open_packet(
     let source = |mtu_now, share| Source {
         config: device_config.clone(),
         mtu: mtu_now,
+        mtu_problem: None,
         asked_mtu: mtu,
         share,
     };
@@ -506,11 +515,16 @@ fn open_xdp(config: xdp::Config, mtu: Option<u32>) -> Result<Fresh, String> {
     let opened = xdp::open(&config);
     let xdp::Config { interface, mode, hosts_own } = config;
     let device_config = DeviceConfig::Xdp { interface: interface.clone(), mode, hosts_own };
-    let source =
-        |mtu_now, share| Source { config: device_config, mtu: mtu_now, asked_mtu: mtu, share };
+    let source = |mtu_now, share| Source {
+        config: device_config,
+        mtu: mtu_now,
+        mtu_problem: None,
+        asked_mtu: mtu,
+        share,
+    };
     match opened {
         Ok(device) => {
-            let xdp::Granted { path, reason } = device.granted();
+            let xdp::Granted { path, reason, .. } = device.granted();
             let queues = device.receivers.len();
             tracing::info!(interface, %path, reason, queues, "an interface is open by AF_XDP");
             let source = source(Some(device.mtu), Some(Share::Xdp(device.share())));

@@ -497,7 +497,7 @@ impl Engine {
             self.note_lost(attached.id);
         }
         let mut followed = Followed::Same;
-        for device in self.devices.values_mut() {
+        for (name, device) in &mut self.devices {
             let awaited = match device.source.config {
                 DeviceConfig::Packet { .. } | DeviceConfig::Xdp { .. } => true,
                 DeviceConfig::Tap { .. } | DeviceConfig::Memory(_) => false,
@@ -506,6 +506,10 @@ impl Engine {
                 device.care = Care::at_once(now);
             } else if device.source.follow_mtu() == Followed::Another {
                 followed = Followed::Another;
+                if let Some(problem) = &device.source.mtu_problem {
+                    tracing::warn!(port = name, problem, "longer frames are dropped");
+                    device.last_error.clone_from(problem);
+                }
             }
         }
         if followed == Followed::Another {

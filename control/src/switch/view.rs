@@ -47,6 +47,8 @@ pub struct Status {
     pub reopened: u64,
     /// The last trouble with its device; empty if there was none.
     pub last_error: String,
+    /// What is not as it should be while it works, each in a sentence with its remedy.
+    pub warnings: Vec<String>,
     /// By which path its device was opened, if that is one by AF_XDP and open.
     pub granted: Option<xdp::Granted>,
 }
@@ -116,6 +118,10 @@ impl Engine {
             workers: device.map(Device::placement).unwrap_or_default(),
             reopened: device.map_or(0, |device| device.reopened),
             last_error: device.map(|device| device.last_error.clone()).unwrap_or_default(),
+            warnings: device
+                .and_then(|device| device.source.mtu_problem.clone())
+                .into_iter()
+                .collect(),
             granted: device
                 .filter(|device| device.attached.condition() != Condition::Lost)
                 .and_then(|device| device.source.granted().cloned()),

@@ -24,7 +24,7 @@ fn xdp_port(number: u8, mode: &str) -> String {
 }
 
 /// Makes the veth pair whose end `ifN` is the daemon's.
-fn lay(daemon: &Daemon, number: u8) -> Result<()> {
+pub fn lay(daemon: &Daemon, number: u8) -> Result<()> {
     let (ours, theirs) = (format!("if{number}"), format!("xdp{number}"));
     daemon.namespace().ip(&format!("link add {ours} type veth peer name {theirs}"))?;
     daemon.namespace().ip(&format!("link set {ours} up")).map(drop)
@@ -32,7 +32,7 @@ fn lay(daemon: &Daemon, number: u8) -> Result<()> {
 
 /// Has a stack finish its frames itself: AF_XDP at the other end tells nobody what is
 /// left to do.
-fn finish_frames(namespace: &Namespace, number: u8) -> Result<()> {
+pub fn finish_frames(namespace: &Namespace, number: u8) -> Result<()> {
     let off = "tx off gso off tso off rxvlan off txvlan off";
     namespace.run(&format!("ethtool -K xdp{number} {off}")).map(drop)
 }
@@ -45,6 +45,7 @@ fn plug(daemon: &Daemon, number: u8) -> Result<Host> {
     Ok(host)
 }
 
+/// The state of a port.
 fn state(daemon: &Daemon, port: &str) -> String {
     let port = daemon.hairpin(&format!("port show {port}")).unwrap();
     port["state"].as_str().unwrap_or_default().to_owned()
@@ -151,6 +152,84 @@ fn an_interface_that_goes_costs_its_port_alone_until_it_is_back(workers: Workers
     assert!(daemon.is_running());
 }
 
+/// Gives both ends of the pair `ifN` this MTU, theirs being in that namespace.
+fn set_mtu(daemon: &Daemon, theirs: &Namespace, number: u8, mtu: u32) {
+    theirs.ip(&format!("link set xdp{number} mtu {mtu}")).unwrap();
+    daemon.namespace().ip(&format!("link set if{number} mtu {mtu}")).unwrap();
+}
+
+#[test]
+fn jumbo_frames_cross_ports_and_a_link_byte_for_byte() {
+    let Some(_root) = root() else { return };
+    let daemon = Daemon::start(
+        Workers::Two,
+        &(LINK.to_owned() + &xdp_port(1, "veb") + &xdp_port(2, "vepa")),
+    )
+    .unwrap();
+    lay(&daemon, 0).unwrap();
+    let bridge = KernelBridge::new(Flooding::Unknown).unwrap();
+    bridge.attach(daemon.namespace(), "xdp0").unwrap();
+    finish_frames(bridge.namespace(), 0).unwrap();
+    bridge.reflect("xdp0", Reflection::On).unwrap();
+    let outside = bridge.host(9).unwrap();
+    let [one, two] = [1, 2].map(|number| plug(&daemon, number).unwrap());
+    bridge.set_mtu(9000).unwrap();
+    outside.set_mtu(9000).unwrap();
+    set_mtu(&daemon, bridge.namespace(), 0, 9000);
+    for host in [(1, &one), (2, &two)] {
+        set_mtu(&daemon, host.1.namespace(), host.0, 9000);
+    }
+    for port in ["vm1", "vm2"] {
+        eventually("the MTU to be followed", || {
+            daemon.hairpin(&format!("port show {port}")).unwrap()["mtu"] == 9000
+                && state(&daemon, port) == "up"
+        })
+        .unwrap();
+    }
+    for (from, to) in [(&one, &outside), (&outside, &two), (&one, &two), (&two, &one)] {
+        for family in Family::ALL {
+            let echo = from.ping_packet_bytes(to, family, 9000).unwrap();
+            assert!(echo.is_clean(), "{family} {} -> {}: {echo:?}", from.mac(), to.mac());
+            transfer(from, to, family, 32 * MEGABYTE).unwrap();
+        }
+    }
+    let count = |pointer: &str| daemon.count("vm1", pointer).unwrap();
+    let mean = count("/rx_bytes") / count("/rx_frames");
+    assert!(mean > 1514, "{mean} bytes a frame: they were not long");
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn an_mtu_that_grows_too_large_is_named_and_costs_its_port_alone() {
+    let Some(_root) = root() else { return };
+    let numbers = [1, 2, 3, 4];
+    let ports: String = numbers.iter().map(|&number| xdp_port(number, "veb")).collect();
+    let daemon = Daemon::start(Workers::One, &(local_link() + &ports)).unwrap();
+    let hosts = numbers.map(|number| plug(&daemon, number).unwrap());
+    for number in numbers {
+        await_state(&daemon, &format!("vm{number}"), "up");
+    }
+    let [one, two, three, four] = &hosts;
+    let bystanders = Bystanders::start(three, four).unwrap();
+    let shown = || daemon.hairpin("port show vm1").unwrap();
+    set_mtu(&daemon, one.namespace(), 1, 12000);
+    let problem = "interface `if1`: its mtu is 12000, and xdp takes 9216 at most";
+    let names = |shown: &serde_json::Value| shown.as_str().is_some_and(|it| it.contains(problem));
+    eventually("the warning", || names(&shown()["warnings"][0])).unwrap();
+    assert!(names(&shown()["last_error"]));
+    assert!(daemon.log().contains(problem), "{}", daemon.log());
+    // Frames beyond the bound are lost by name, others cross.
+    let echo = one.ping_packet_bytes(two, Family::Ipv4, 11000).unwrap();
+    assert_eq!(echo.received, 0);
+    assert!(daemon.count("vm1", "/drops/giant").unwrap() > 0);
+    assert_reach(one, two);
+    set_mtu(&daemon, one.namespace(), 1, 1500);
+    eventually("no warning", || shown()["warnings"][0].is_null()).unwrap();
+    assert_reach(one, two);
+    bystanders.assert_unhurt();
+    daemon.stop().unwrap();
+}
+
 #[test]
 fn a_port_by_another_name_keeps_its_sockets() {
     let Some(_root) = root() else { return };
@@ -181,14 +260,14 @@ fn what_xdp_cannot_take_is_refused_with_the_remedy() {
     let Some(_root) = root() else { return };
     let daemon = Daemon::start(Workers::One, &local_link()).unwrap();
     lay(&daemon, 1).unwrap();
-    daemon.namespace().ip("link set if1 mtu 9000").unwrap();
+    daemon.namespace().ip("link set if1 mtu 9217").unwrap();
     daemon.rewrite(&(local_link() + &xdp_port(1, "veb"))).unwrap();
     let refused = |wanted: &str| {
         daemon.reload().unwrap();
         eventually("the refusal", || daemon.log().contains(wanted)).unwrap();
         assert!(daemon.hairpin("port show vm1").is_err());
     };
-    refused("interface `if1`: its mtu is 9000");
+    refused("interface `if1`: its mtu is 9217, and xdp takes 9216 at most");
     daemon.namespace().ip("link set if1 mtu 1500").unwrap();
     daemon.namespace().ip("addr add 192.0.2.1/24 dev if1").unwrap();
     refused("interface `if1` carries 192.0.2.1");

@@ -1,8 +1,8 @@
 //! Why a netdev could not be opened.
 
-use std::io;
+use std::{fmt, io};
 
-use super::{DataPath, MTU_BYTES_MAX};
+use super::{DataPath, Pieces, mtu_max};
 
 /// Why a netdev could not be opened. Each names the interface and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -61,13 +61,17 @@ pub enum XdpError {
     },
     /// Frames as long as it allows do not fit.
     #[error(
-        "interface `{interface}`: its mtu is {mtu}, and xdp takes frames in one piece, {MTU_BYTES_MAX} at most: lower it (`ip link set {interface} mtu {MTU_BYTES_MAX}`), or use a packet device"
+        "interface `{interface}`: its mtu is {mtu}, and xdp takes {most} at most{why}: lower it (`ip link set {interface} mtu {most}`), or use a packet device",
+        most = mtu_max(*.pieces),
+        why = why(*.pieces)
     )]
     MtuTooLarge {
         /// As configured.
         interface: String,
         /// Its MTU in bytes.
         mtu: u32,
+        /// In how many pieces its frames may lie.
+        pieces: Pieces,
     },
     /// Another socket has a receive queue.
     #[error(
@@ -127,18 +131,53 @@ impl XdpError {
     }
 }
 
+/// Why no more, in an aside.
+fn why(pieces: Pieces) -> &'static str {
+    match pieces {
+        Pieces::Several => "",
+        Pieces::One => {
+            " here, where frames lie in one piece (several take Linux 6.6 and a driver that has them)"
+        }
+    }
+}
+
 /// What stands against one path; another may still be open.
 #[derive(Debug)]
 pub(super) struct Obstacle {
     pub(super) path: DataPath,
+    pub(super) against: Against,
     pub(super) step: &'static str,
     pub(super) error: io::Error,
 }
 
+/// What an obstacle forbids.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Against {
+    /// The path.
+    Path,
+    /// Frames of several pieces on it.
+    SeveralPieces,
+    /// The path with the MTU that the netdev has, as it takes frames in one piece only.
+    Mtu,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Obstacle { path, against, step, error } = self;
+        match against {
+            Against::Path => write!(f, "no {path}, as it cannot {step}: {error}"),
+            Against::SeveralPieces => {
+                write!(f, "{path} with one piece a frame, as it cannot {step} for several: {error}")
+            }
+            Against::Mtu => write!(
+                f,
+                "no {path} with its mtu, as it cannot {step} for frames of several pieces: {error}"
+            ),
+        }
+    }
+}
+
 /// What stood against the paths that were tried, in a sentence.
 pub(super) fn reasons(obstacles: &[Obstacle]) -> String {
-    let each = obstacles
-        .iter()
-        .map(|Obstacle { path, step, error }| format!("no {path}, as it cannot {step}: {error}"));
-    each.collect::<Vec<_>>().join("; ")
+    obstacles.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

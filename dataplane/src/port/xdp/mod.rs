@@ -12,14 +12,16 @@
 //! kernel's until it comes back on the completion ring.
 //!
 //! There are no offloads: software segments and fills in checksums before
-//! ([`super::software`]). A frame lies in one piece, which bounds the MTU
-//! ([`MTU_BYTES_MAX`]).
+//! ([`super::software`]). A frame longer than a place lies in several pieces, where kernel
+//! and driver have that ([`Pieces::Several`]), else in one, which bounds the MTU more
+//! ([`MTU_BYTES_MAX`], [`MTU_ONE_PIECE_BYTES_MAX`]).
 
 mod budget;
 mod error;
 mod opening;
 mod queue;
 mod receiver;
+mod receiving;
 #[cfg(test)]
 mod tests;
 mod transmitter;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 use super::{HostsOwn, Opened, Receiver, Transmitter};
 use crate::sys::netdev;
 use crate::sys::xdp::FRAME_BYTES;
+pub use crate::sys::xdp::Pieces;
 use crate::wire::offload::Capabilities;
 
 pub use error::XdpError;
@@ -47,9 +50,23 @@ pub const TRANSMIT_FRAMES: u32 = 512;
 pub const QUEUE_BYTES: u32 = (RECEIVE_FRAMES + TRANSMIT_FRAMES) * FRAME_BYTES;
 /// What the kernel keeps free before a received frame (`XDP_PACKET_HEADROOM`).
 const HEADROOM_BYTES: u32 = 256;
-/// The largest MTU in bytes of a netdev: a frame of it, with an Ethernet header, two tags
-/// and four bytes to spare, fits behind the headroom.
-pub const MTU_BYTES_MAX: u32 = FRAME_BYTES - HEADROOM_BYTES - 18 - 8;
+/// The largest MTU in bytes of a netdev: the largest that is in use. A frame of it takes
+/// three places, and drivers have no bound as low as that.
+pub const MTU_BYTES_MAX: u32 = 9216;
+/// The largest where frames lie in one piece: a frame of it, with an Ethernet header, two
+/// tags and four bytes to spare, fits behind the headroom.
+pub const MTU_ONE_PIECE_BYTES_MAX: u32 = FRAME_BYTES - HEADROOM_BYTES - 18 - 8;
+/// Pieces that a received frame may lie in: as many as the kernel has of any frame, a head
+/// and 17 more (`MAX_SKB_FRAGS`).
+const PIECES_MAX: usize = 18;
+
+/// The largest MTU in bytes of a netdev whose frames may lie in so many pieces.
+const fn mtu_max(pieces: Pieces) -> u32 {
+    match pieces {
+        Pieces::One => MTU_ONE_PIECE_BYTES_MAX,
+        Pieces::Several => MTU_BYTES_MAX,
+    }
+}
 
 /// What is to be opened.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -110,9 +127,20 @@ impl fmt::Display for DataPath {
 pub struct Granted {
     /// It.
     pub path: DataPath,
-    /// Why none of the better ones that were to be tried, in a sentence; empty if there
-    /// was none.
+    /// In how many pieces frames may lie.
+    pub pieces: Pieces,
+    /// Why none of the better ones that were to be tried, or why not several pieces, in a
+    /// sentence; empty if nothing was better.
     pub reason: String,
+}
+
+/// A netdev's MTU, as far as use is made of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UsableMtu {
+    /// In bytes; no more than can be used.
+    pub bytes: u32,
+    /// Why the netdev has more, and what to do, in a sentence; nothing if it has not.
+    pub problem: Option<String>,
 }
 
 /// An opened netdev.
@@ -203,12 +231,18 @@ impl Share {
         self.0.untie();
     }
 
-    /// The interface's MTU in bytes, whatever its name is now, [`MTU_BYTES_MAX`] at most;
-    /// nothing if it is gone.
+    /// The interface's MTU, whatever its name is now; its transmitters hold to it from now
+    /// on. Nothing if it is gone.
     #[must_use]
-    pub fn mtu(&self) -> Option<u32> {
-        let found = netdev::describe_index(self.0.index).ok()?;
-        Some(found.mtu.min(MTU_BYTES_MAX))
+    pub fn mtu(&self) -> Option<UsableMtu> {
+        let mtu = netdev::describe_index(self.0.index).ok()?.mtu;
+        let bytes = self.0.follow(mtu);
+        let too_large = || XdpError::MtuTooLarge {
+            interface: self.0.interface.clone(),
+            mtu,
+            pieces: self.0.granted.pieces,
+        };
+        Some(UsableMtu { bytes, problem: (bytes < mtu).then(|| too_large().to_string()) })
     }
 
     /// Frames that the kernel has dropped before our rings since it was opened.

@@ -4,15 +4,15 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use super::error::{Obstacle, reasons};
+use super::error::{Against, Obstacle, reasons};
 use super::queue::{Netdev, Queue};
-use super::{Config, DataPath, Granted, MTU_BYTES_MAX, QUEUE_BYTES, XdpDevice, XdpError};
+use super::{Config, DataPath, Granted, Pieces, QUEUE_BYTES, XdpDevice, XdpError, mtu_max};
 use crate::port::HostsOwn;
 use crate::sys::bpf::{Link, Program, SocketMap, XdpMode};
 use crate::sys::netdev::{self, Admin, Description};
 use crate::sys::promiscuous::Promiscuous;
 use crate::sys::tun::InterfaceName;
-use crate::sys::xdp::Binding;
+use crate::sys::xdp::{Binding, Socket};
 
 /// The kernel lets go of a queue some time after its socket was closed, and tells nobody:
 /// how often to try, and how long to wait each time.
@@ -24,38 +24,53 @@ const BUSY_RETRIES: (u32, Duration) = (50, Duration::from_millis(2));
 /// # Errors
 /// [`XdpError`]; nothing is left behind then.
 pub fn open(config: &Config) -> Result<XdpDevice, XdpError> {
-    let opening = Opening::new(config)?;
+    open_by(config, Socket::bind)
+}
+
+/// How a socket is tied to a queue: [`Socket::bind`], or what an older kernel would do.
+pub(super) type Bind = fn(&Socket, u32, u32, Binding, Pieces) -> io::Result<()>;
+
+/// [`open`] with sockets tied in this way.
+pub(super) fn open_by(config: &Config, bind: Bind) -> Result<XdpDevice, XdpError> {
+    let opening = Opening::new(config, bind)?;
     let found = opening.describe()?;
     let promiscuous = opening.must("have it receive all frames", Promiscuous::on(found.index))?;
     let mut obstacles = Vec::new();
     for &path in config.mode.paths() {
-        // Each with sockets and memory of its own: a failed attempt leaves traces in both.
-        match opening.attempt(&found, path)? {
-            Ok((link, queues)) => {
-                let granted = Granted { path, reason: reasons(&obstacles) };
-                let netdev = Netdev::new(found.index, granted, link, promiscuous, queues);
-                return Ok(XdpDevice::new(netdev, found.mtu));
-            }
-            Err(obstacle) => obstacles.push(obstacle),
+        if let Some((pieces, (link, queues))) = opening.by_path(&found, path, &mut obstacles)? {
+            let granted = Granted { path, pieces, reason: reasons(&obstacles) };
+            let netdev = Netdev::new(&config.interface, &found, granted, link, promiscuous, queues);
+            return Ok(XdpDevice::new(netdev, found.mtu));
         }
     }
-    Err(XdpError::NoPath { interface: opening.interface(), reasons: reasons(&obstacles) })
+    let interface = opening.interface();
+    Err(match obstacles.iter().any(|obstacle| obstacle.against == Against::Mtu) {
+        true => XdpError::MtuTooLarge { interface, mtu: found.mtu, pieces: Pieces::One },
+        false => XdpError::NoPath { interface, reasons: reasons(&obstacles) },
+    })
 }
 
 /// What a path gave, or what stands against it.
 type Attempt<T> = Result<T, Obstacle>;
 
+/// A program, and the sockets that it gives frames to.
+type Tied = (Link, Vec<Queue>);
+
+/// The step at which frames of several pieces are refused.
+const BIND: &str = "bind an AF_XDP socket";
+
 /// What the steps of opening need.
 struct Opening<'c> {
     config: &'c Config,
     name: InterfaceName,
+    bind: Bind,
 }
 
 impl Opening<'_> {
-    fn new(config: &Config) -> Result<Opening<'_>, XdpError> {
+    fn new(config: &Config, bind: Bind) -> Result<Opening<'_>, XdpError> {
         let invalid = || XdpError::NameInvalid { interface: config.interface.clone() };
         let name = InterfaceName::new(&config.interface).ok_or_else(invalid)?;
-        Ok(Opening { config, name })
+        Ok(Opening { config, name, bind })
     }
 
     fn interface(&self) -> String {
@@ -95,20 +110,55 @@ impl Opening<'_> {
         if let (Some(&address), HostsOwn::Refuse) = (addresses.first(), self.config.hosts_own) {
             return Err(XdpError::HostsOwn { interface: interface(), address });
         }
-        if found.mtu > MTU_BYTES_MAX {
-            return Err(XdpError::MtuTooLarge { interface: interface(), mtu: found.mtu });
+        let (mtu, pieces) = (found.mtu, Pieces::Several);
+        if mtu > mtu_max(pieces) {
+            return Err(XdpError::MtuTooLarge { interface: interface(), mtu, pieces });
         }
         Ok(found)
     }
 
-    /// Opens it by one path: sockets first, so that from the moment the program runs each
-    /// frame finds one.
+    /// Opens it by one path: for frames of several pieces, or of one, if that is what there
+    /// is and enough for its MTU. What stands against it is added to the obstacles.
+    fn by_path(
+        &self,
+        found: &Description,
+        path: DataPath,
+        obstacles: &mut Vec<Obstacle>,
+    ) -> Result<Option<(Pieces, Tied)>, XdpError> {
+        // Each with sockets and memory of its own: a failed attempt leaves traces in both.
+        let several = match self.attempt(found, path, Pieces::Several)? {
+            Ok(tied) => return Ok(Some((Pieces::Several, tied))),
+            Err(obstacle) if obstacle.step != BIND => {
+                obstacles.push(obstacle);
+                return Ok(None);
+            }
+            Err(obstacle) => obstacle,
+        };
+        Ok(match self.attempt(found, path, Pieces::One)? {
+            Ok(_) if found.mtu > mtu_max(Pieces::One) => {
+                obstacles.push(Obstacle { against: Against::Mtu, ..several });
+                None
+            }
+            Ok(tied) => {
+                obstacles.push(Obstacle { against: Against::SeveralPieces, ..several });
+                Some((Pieces::One, tied))
+            }
+            Err(obstacle) => {
+                obstacles.push(obstacle);
+                None
+            }
+        })
+    }
+
+    /// Opens it: sockets first, so that from the moment the program runs each frame finds
+    /// one.
     fn attempt(
         &self,
         found: &Description,
         path: DataPath,
-    ) -> Result<Attempt<(Link, Vec<Queue>)>, XdpError> {
-        let queues = match self.queues(found, path)? {
+        pieces: Pieces,
+    ) -> Result<Attempt<Tied>, XdpError> {
+        let queues = match self.queues(found, path, pieces)? {
             Ok(queues) => queues,
             Err(obstacle) => return Ok(Err(obstacle)),
         };
@@ -130,7 +180,7 @@ impl Opening<'_> {
                         Err(XdpError::ProgramTaken { interface: self.interface() })
                     }
                     Some(libc::EOPNOTSUPP | libc::EINVAL | libc::ERANGE) => {
-                        Ok(Err(Obstacle { path, step, error }))
+                        Ok(Err(Obstacle { path, against: Against::Path, step, error }))
                     }
                     _ => Err(self.refusal(step, error)),
                 }
@@ -139,7 +189,12 @@ impl Opening<'_> {
     }
 
     /// A socket for each receive queue that the driver uses.
-    fn queues(&self, found: &Description, path: DataPath) -> Result<Attempt<Vec<Queue>>, XdpError> {
+    fn queues(
+        &self,
+        found: &Description,
+        path: DataPath,
+        pieces: Pieces,
+    ) -> Result<Attempt<Vec<Queue>>, XdpError> {
         let binding = match path {
             DataPath::ZeroCopy => Binding::ZeroCopy,
             DataPath::Copy | DataPath::Generic => Binding::Copy,
@@ -147,8 +202,8 @@ impl Opening<'_> {
         let mut queues = Vec::with_capacity(found.receive_queues as usize);
         for number in 0..found.receive_queues {
             let queue = self.must("open an AF_XDP socket", Queue::open())?;
-            let step = "bind an AF_XDP socket";
-            match bind(&queue, found.index, number, binding) {
+            let step = BIND;
+            match self.bind(&queue, found.index, number, (binding, pieces)) {
                 Ok(()) => queues.push(queue),
                 Err(error) => match error.raw_os_error() {
                     // A netdev may have been made with more queues than it uses.
@@ -158,7 +213,7 @@ impl Opening<'_> {
                         return Err(XdpError::QueueTaken { interface, queue: number });
                     }
                     Some(libc::EOPNOTSUPP | libc::EINVAL | libc::EPROTONOSUPPORT) => {
-                        return Ok(Err(Obstacle { path, step, error }));
+                        return Ok(Err(Obstacle { path, against: Against::Path, step, error }));
                     }
                     _ => return Err(self.refusal(step, error)),
                 },
@@ -166,15 +221,24 @@ impl Opening<'_> {
         }
         Ok(Ok(queues))
     }
-}
 
-fn bind(queue: &Queue, interface: u32, number: u32, binding: Binding) -> io::Result<()> {
-    let (retries, pause) = BUSY_RETRIES;
-    for _ in 0..retries {
-        match queue.socket.bind(interface, number, binding) {
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(pause),
-            result => return result,
+    fn bind(
+        &self,
+        queue: &Queue,
+        interface: u32,
+        number: u32,
+        (binding, pieces): (Binding, Pieces),
+    ) -> io::Result<()> {
+        let bind = || (self.bind)(&queue.socket, interface, number, binding, pieces);
+        let (retries, pause) = BUSY_RETRIES;
+        for _ in 0..retries {
+            match bind() {
+                Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                    std::thread::sleep(pause);
+                }
+                result => return result,
+            }
         }
+        bind()
     }
-    queue.socket.bind(interface, number, binding)
 }

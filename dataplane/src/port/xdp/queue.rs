@@ -3,25 +3,32 @@
 //! Each half of a queue has a lock of its own. It is contended only in the breath in
 //! which a device passes from one owner to another, and held for a batch at most.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
 use super::budget::Budget;
-use super::{Granted, RECEIVE_FRAMES, TRANSMIT_FRAMES};
+use super::receiving::Receiving;
+use super::{Granted, RECEIVE_FRAMES, TRANSMIT_FRAMES, mtu_max};
 use crate::port::Rung;
 use crate::sys::bpf::Link;
 use crate::sys::memory::{Memory, RegionHint};
+use crate::sys::netdev::Description;
 use crate::sys::promiscuous::Promiscuous;
 use crate::sys::xdp::{
     Consumer, Descriptor, FRAME_BYTES, Producer, Rings, Sizes, Socket, Umem, Wakeup,
 };
+use crate::wire::ethernet::{HEADER_BYTES, TAG_BYTES};
 
-/// Rings have room for all frames that could be in them.
-pub(super) const SIZES: Sizes = Sizes { receive: RECEIVE_FRAMES, transmit: TRANSMIT_FRAMES };
 /// Frames that the kernel sends in one call where it copies them (`TX_BATCH_SIZE`).
 const FRAMES_PER_KICK: u32 = 32;
 
+/// What a frame may have besides the MTU: its header and one tag. The kernel's own rule, by
+/// which it loses longer ones (`is_skb_forwardable`).
+const ROOM_BYTES: u32 = (HEADER_BYTES + TAG_BYTES) as u32;
+/// Rings have room for all frames that could be in them.
+pub(super) const SIZES: Sizes = Sizes { receive: RECEIVE_FRAMES, transmit: TRANSMIT_FRAMES };
 /// An opened netdev. What comes first is closed first: the program, before the sockets
 /// that it gives frames to.
 #[derive(Debug)]
@@ -31,19 +38,45 @@ pub(super) struct Netdev {
     /// By number of the receive queue.
     pub(super) queues: Vec<Queue>,
     pub(super) index: u32,
+    /// As configured.
+    pub(super) interface: String,
     pub(super) granted: Granted,
+    longest: AtomicU32,
 }
 
 impl Netdev {
     pub(super) fn new(
-        index: u32,
+        interface: &str,
+        found: &Description,
         granted: Granted,
         link: Link,
         promiscuous: Promiscuous,
         queues: Vec<Queue>,
     ) -> Netdev {
-        let link = Mutex::new(Some(link));
-        Netdev { link, _promiscuous: promiscuous, queues, index, granted }
+        let netdev = Netdev {
+            link: Mutex::new(Some(link)),
+            _promiscuous: promiscuous,
+            queues,
+            index: found.index,
+            interface: interface.to_owned(),
+            granted,
+            longest: AtomicU32::new(0),
+        };
+        netdev.follow(found.mtu);
+        netdev
+    }
+
+    /// Takes note of the MTU in bytes that it has by now; says what we make use of.
+    pub(super) fn follow(&self, mtu: u32) -> u32 {
+        let used = mtu.min(mtu_max(self.granted.pieces));
+        self.longest.store(used + ROOM_BYTES, Ordering::Relaxed);
+        used
+    }
+
+    /// Bytes of the longest frame to send.
+    #[inline]
+    pub(super) fn longest(&self) -> u32 {
+        self.longest.load(Ordering::Relaxed)
     }
 
     /// Takes the program away.
@@ -66,7 +99,7 @@ impl Queue {
     pub(super) fn open() -> std::io::Result<Queue> {
         let umem = Umem::new(RECEIVE_FRAMES + TRANSMIT_FRAMES)?;
         let (socket, Rings { fill, received, transmit, completed }) = Socket::open(&umem, SIZES)?;
-        let mut receiving = Receiving { fill, received };
+        let mut receiving = Receiving::new(fill, received);
         let frames = (0..RECEIVE_FRAMES).map(|frame| u64::from(frame) * u64::from(FRAME_BYTES));
         receiving.give_back(frames);
         let transmitting = Transmitting {
@@ -105,25 +138,6 @@ impl Queue {
 /// A panic within leaves both halves as good as before: positions move by whole entries.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The receiving half.
-#[derive(Debug)]
-pub(super) struct Receiving {
-    fill: Producer<u64>,
-    pub(super) received: Consumer<Descriptor>,
-}
-
-impl Receiving {
-    /// Gives frames, by their addresses, to the kernel; says whether it wants to know.
-    pub(super) fn give_back(&mut self, frames: impl IntoIterator<Item = u64>) -> Wakeup {
-        for frame in frames {
-            // There is room: the ring has as many entries as there are frames.
-            let _ = self.fill.push(frame);
-        }
-        self.fill.publish();
-        self.fill.wakeup()
-    }
 }
 
 /// Whether the netdev sends.

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::RECEIVE_FRAMES;
+use super::PIECES_MAX;
 use super::queue::{Netdev, Queue};
-use crate::frame::{BATCH_FRAMES, Batch, Room};
-use crate::ledger::DropReason;
+use crate::frame::{BATCH_FRAMES, Batch};
 use crate::port::failures::Failures;
 use crate::port::{Arena, Armed, Received};
 use crate::sys::memory::RegionHint;
-use crate::sys::xdp::{Descriptor, FRAME_BYTES, Wakeup};
+use crate::sys::xdp::Wakeup;
 
 /// Empty looks in a row after which the netdev itself is asked whether it is there: a ring
 /// does not tell, and neither does waiting for one.
@@ -24,7 +23,7 @@ pub struct XdpReceiver {
     netdev: Arc<Netdev>,
     queue: usize,
     hint: RegionHint,
-    /// The frames' places of the batch in hand; has room for all it can have.
+    /// The places of the batch in hand; has room for all it can have.
     held: Vec<u64>,
     empty_looks: u32,
     failures: Failures,
@@ -36,7 +35,7 @@ impl XdpReceiver {
             netdev,
             queue,
             hint: RegionHint::default(),
-            held: Vec::with_capacity(BATCH_FRAMES),
+            held: Vec::with_capacity(BATCH_FRAMES * PIECES_MAX),
             empty_looks: 0,
             failures: Failures::default(),
         }
@@ -52,24 +51,7 @@ impl XdpReceiver {
         self.give_back();
         let queue = &self.netdev.queues[self.queue];
         batch.begin(&queue.memory);
-        let mut receiving = queue.receiving();
-        let mut received = Received::More;
-        while batch.room() == Room::More {
-            let Some(descriptor) = receiving.received.take() else {
-                received = Received::Drained;
-                break;
-            };
-            match place(descriptor) {
-                Some((place, piece)) => {
-                    self.held.push(place);
-                    batch.stage_piece(&mut self.hint, piece, 0);
-                }
-                None => batch.reject(DropReason::BadAddress),
-            }
-        }
-        batch.settle();
-        receiving.received.release();
-        drop(receiving);
+        let received = queue.receiving().stage(&mut self.hint, &mut self.held, batch);
         if batch.count() + batch.rejected().len() > 0 {
             self.empty_looks = 0;
             self.failures.end();
@@ -134,16 +116,4 @@ impl Drop for XdpReceiver {
     fn drop(&mut self) {
         self.give_back();
     }
-}
-
-/// Where a frame lies: its place in the UMEM, and itself; nothing if it does not lie in
-/// one of the places for received frames.
-#[inline]
-fn place(descriptor: Descriptor) -> Option<(u64, (u64, u32))> {
-    let Descriptor { address, length, .. } = descriptor;
-    let within = address % u64::from(FRAME_BYTES);
-    let place = address - within;
-    let fits = place < u64::from(RECEIVE_FRAMES) * u64::from(FRAME_BYTES)
-        && within + u64::from(length) <= u64::from(FRAME_BYTES);
-    fits.then_some((place, (address, length)))
 }

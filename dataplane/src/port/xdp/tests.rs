@@ -1,5 +1,7 @@
 //! A veth pair per test: `a0` is the port's, `b0` the guest's.
 
+mod jumbo;
+
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -122,7 +124,8 @@ fn frames_cross_by_each_path_that_there_is() {
         for path in [DataPath::Copy, DataPath::Generic] {
             // Opened right after the other was closed: the kernel may be slow to let go.
             let mut device = open(&config(Mode::Only(path))).unwrap();
-            assert_eq!(device.granted(), &Granted { path, reason: String::new() });
+            let (pieces, reason) = (Pieces::Several, String::new());
+            assert_eq!(device.granted(), &Granted { path, pieces, reason });
             assert_crosses(&mut device, &guest, &[60, 1514]);
         }
     });
@@ -139,28 +142,6 @@ fn tags_travel_in_the_frame() {
             guest.send(&frame).unwrap();
             assert_eq!(receive(&mut device), [frame], "{tags:x?}");
         }
-    });
-}
-
-#[test]
-fn the_longest_frames_cross_and_a_larger_mtu_is_refused_with_the_remedy() {
-    in_own_network(|| {
-        lay();
-        let guest = guest();
-        for side in ["a0", "b0"] {
-            ip(&format!("link set {side} mtu {MTU_BYTES_MAX}"));
-        }
-        for path in [DataPath::Copy, DataPath::Generic] {
-            let mut device = open(&config(Mode::Only(path))).unwrap();
-            assert_eq!(device.mtu, MTU_BYTES_MAX);
-            assert_crosses(&mut device, &guest, &[MTU_BYTES_MAX as usize + 14]);
-            let long = ethernet(0xb, 0xa, FRAME_BYTES as usize + 1);
-            assert_eq!(transmit(&mut device, &[long]), [Err(DropReason::MtuExceeded)]);
-        }
-        ip("link set a0 mtu 9000");
-        let error = open(&config(Mode::Auto)).unwrap_err();
-        assert!(matches!(&error, XdpError::MtuTooLarge { mtu: 9000, .. }), "{error}");
-        assert!(error.to_string().contains("ip link set a0 mtu 3814"), "{error}");
     });
 }
 

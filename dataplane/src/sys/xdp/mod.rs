@@ -13,6 +13,8 @@ mod ring;
 mod socket;
 mod umem;
 
-pub use ring::{Consumer, Descriptor, Entry, Full, Producer, Wakeup};
-pub use socket::{Binding, Rings, Sizes, Socket};
+#[cfg(test)]
+pub(crate) use ring::testing;
+pub use ring::{CONTINUED, Consumer, Descriptor, Entry, Full, Producer, Room, Sequel, Wakeup};
+pub use socket::{Binding, Pieces, Rings, Sizes, Socket};
 pub use umem::{FRAME_BYTES, Umem};

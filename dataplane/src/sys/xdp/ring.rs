@@ -11,7 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-use rustix::net::xdp::{XdpRingFlags, XdpRingOffset};
+use rustix::net::xdp::{XdpDescOptions, XdpRingFlags, XdpRingOffset};
 
 use crate::sys::memory::Mapping;
 
@@ -21,7 +21,8 @@ use crate::sys::memory::Mapping;
 /// Every pattern of bytes is a valid value.
 pub unsafe trait Entry: Copy {}
 
-/// A frame: of the rings for received frames and for frames to send (`struct xdp_desc`).
+/// A frame, or a piece of one: of the rings for received frames and for frames to send
+/// (`struct xdp_desc`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Descriptor {
@@ -29,8 +30,29 @@ pub struct Descriptor {
     pub address: u64,
     /// Its length in bytes.
     pub length: u32,
-    /// `XDP_PKT_CONTD` and the like; 0 as far as they are used here.
+    /// [`CONTINUED`] and the like.
     pub options: u32,
+}
+
+/// Among a descriptor's options: the frame goes on in the next one (`XDP_PKT_CONTD`).
+pub const CONTINUED: u32 = XdpDescOptions::XDP_PKT_CONTD.bits();
+
+/// Whether a descriptor is the last of its frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sequel {
+    /// It is.
+    None,
+    /// The frame goes on in the next one.
+    Next,
+}
+
+impl Descriptor {
+    /// Whether its frame goes on.
+    #[inline(always)]
+    #[must_use]
+    pub fn sequel(&self) -> Sequel {
+        if self.options & CONTINUED == 0 { Sequel::None } else { Sequel::Next }
+    }
 }
 
 // SAFETY: integers only.
@@ -41,6 +63,15 @@ unsafe impl Entry for u64 {}
 /// There is no room in the ring.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Full;
+
+/// Whether a ring has room for some entries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// For all of them.
+    Enough,
+    /// Not for all.
+    Short,
+}
 
 /// Whether the kernel has to be told of new entries by a system call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -180,6 +211,19 @@ impl<T: Entry> Producer<T> {
         Ok(())
     }
 
+    /// Whether so many more entries can be added.
+    #[must_use]
+    pub fn room(&mut self, wanted: u32) -> Room {
+        if self.free() < wanted {
+            self.refresh();
+        }
+        if self.free() < wanted { Room::Short } else { Room::Enough }
+    }
+
+    fn free(&self) -> u32 {
+        self.ring.size.saturating_sub(self.next.wrapping_sub(self.taken))
+    }
+
     /// Lets the kernel have everything that was added.
     #[inline]
     pub fn publish(&mut self) {
@@ -258,6 +302,13 @@ impl<T: Entry> Consumer<T> {
         Some(entry)
     }
 
+    /// Puts the last entries taken back, so many of them: they are taken again. What was
+    /// released stays so.
+    pub fn put_back(&mut self, count: u32) {
+        let count = count.min(self.next.wrapping_sub(self.released));
+        self.next = self.next.wrapping_sub(count);
+    }
+
     /// Lets the kernel use the slots of all entries taken.
     #[inline]
     pub fn release(&mut self) {
@@ -276,5 +327,7 @@ impl<T: Entry> Consumer<T> {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,15 @@ pub enum Binding {
     Copy,
 }
 
+/// In how many pieces the frames of a socket may lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pieces {
+    /// Each in one: longer ones do not come.
+    One,
+    /// In several where they are long (`XDP_USE_SG`).
+    Several,
+}
+
 /// How many entries rings have, powers of two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sizes {
@@ -88,14 +97,25 @@ impl Socket {
     /// its entries by now: some drivers look into it once only.
     ///
     /// # Errors
-    /// `EBUSY`: another socket has the queue; `EINVAL`: there is no such queue;
-    /// `EOPNOTSUPP`: the driver has no zero-copy; `ENETDOWN`, `ENODEV`.
-    pub fn bind(&self, interface: u32, queue: u32, binding: Binding) -> io::Result<()> {
+    /// `EBUSY`: another socket has the queue; `EINVAL`: there is no such queue, or the
+    /// kernel knows no frames of several pieces (before Linux 6.6); `EOPNOTSUPP`: the
+    /// driver has no zero-copy, or not for those; `ENETDOWN`, `ENODEV`.
+    pub fn bind(
+        &self,
+        interface: u32,
+        queue: u32,
+        binding: Binding,
+        pieces: Pieces,
+    ) -> io::Result<()> {
         let copying = match binding {
             Binding::ZeroCopy => SocketAddrXdpFlags::XDP_ZEROCOPY,
             Binding::Copy => SocketAddrXdpFlags::XDP_COPY,
         };
-        let flags = copying | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP;
+        let gathering = match pieces {
+            Pieces::One => SocketAddrXdpFlags::empty(),
+            Pieces::Several => SocketAddrXdpFlags::XDP_USE_SG,
+        };
+        let flags = copying | gathering | SocketAddrXdpFlags::XDP_USE_NEED_WAKEUP;
         Ok(rustix::net::bind(&self.0, &SocketAddrXdp::new(flags, interface, queue))?)
     }
 

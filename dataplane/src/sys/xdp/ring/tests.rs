@@ -4,19 +4,11 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
 use proptest::prelude::*;
-use rustix::fs::MemfdFlags;
 
+use super::testing::{OFFSETS, file};
 use super::*;
 
 const SIZE: u32 = 8;
-const OFFSETS: XdpRingOffset =
-    XdpRingOffset { producer: 0, consumer: 64, desc: 192, flags: Some(128) };
-
-fn file() -> OwnedFd {
-    let file = rustix::fs::memfd_create("ring", MemfdFlags::CLOEXEC).unwrap();
-    rustix::fs::ftruncate(&file, 4096).unwrap();
-    file
-}
 
 /// A ring as the kernel has it, both positions at `start`.
 fn kernel(file: &OwnedFd, start: u32) -> Ring<u64> {
@@ -33,6 +25,8 @@ enum Step {
     One,
     /// We show what we did.
     Show,
+    /// We put so many of those we took back.
+    PutBack(u32),
     /// The kernel does its part, this many times if it can.
     Kernel(u32),
     /// The kernel's position is nonsense for a moment.
@@ -43,6 +37,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         4 => Just(Step::One),
         2 => Just(Step::Show),
+        1 => (0..2 * SIZE).prop_map(Step::PutBack),
         2 => (1..=SIZE).prop_map(Step::Kernel),
         1 => any::<u32>().prop_map(Step::Nonsense),
     ];
@@ -78,6 +73,11 @@ proptest! {
                     ours.publish();
                     shown.append(&mut hidden);
                 }
+                Step::PutBack(count) => {
+                    let free = SIZE as usize - hidden.len() - shown.len();
+                    let wanted = if count as usize <= free { Room::Enough } else { Room::Short };
+                    prop_assert_eq!(ours.room(count), wanted);
+                }
                 Step::Kernel(count) => {
                     for _ in 0..count {
                         let there = kernel.producer().load(Ordering::Acquire) != taken;
@@ -109,10 +109,23 @@ proptest! {
         let mut kernel = kernel(&file, start);
         let mut ours = Consumer::<u64>::map(file.as_fd(), 0, &OFFSETS, SIZE).unwrap();
         let (mut there, mut number, mut added) = (VecDeque::new(), 0_u64, start);
+        let mut unreleased = Vec::new();
         for step in steps {
             match step {
-                Step::One => prop_assert_eq!(ours.take(), there.pop_front()),
-                Step::Show => ours.release(),
+                Step::One => {
+                    let next = there.pop_front();
+                    prop_assert_eq!(ours.take(), next);
+                    unreleased.extend(next);
+                }
+                Step::Show => {
+                    ours.release();
+                    unreleased.clear();
+                }
+                Step::PutBack(count) => {
+                    ours.put_back(count);
+                    let from = unreleased.len().saturating_sub(count as usize);
+                    unreleased.drain(from..).rev().for_each(|entry| there.push_front(entry));
+                }
                 Step::Kernel(count) => {
                     for _ in 0..count {
                         let released = kernel.consumer().load(Ordering::Acquire);
