@@ -256,6 +256,17 @@ impl Transmitter {
         each_transmitter!(self, transmitter => transmitter.room(wanted, length))
     }
 
+    /// Whether a frame of `length` bytes is within what the device takes, as far as it
+    /// can tell.
+    ///
+    /// # Errors
+    /// [`DropReason::MtuExceeded`].
+    #[inline]
+    pub fn fits(&self, length: usize) -> Result<(), DropReason> {
+        let Transmitter::Xdp(xdp) = self else { return Ok(()) };
+        xdp.fits(length)
+    }
+
     /// Rings the receiver's doorbell if something was transmitted since the last
     /// ring and the receiver wants to know.
     #[inline]

@@ -52,6 +52,7 @@ struct Made {
 trait Egress {
     fn transmit(&mut self, departures: &mut [Departure<'_>]);
     fn room(&mut self, wanted: usize, length: usize) -> usize;
+    fn fits(&self, length: usize) -> Result<(), DropReason>;
 }
 
 impl Egress for Transmitter {
@@ -63,6 +64,11 @@ impl Egress for Transmitter {
     #[inline]
     fn room(&mut self, wanted: usize, length: usize) -> usize {
         Transmitter::room(self, wanted, length)
+    }
+
+    #[inline]
+    fn fits(&self, length: usize) -> Result<(), DropReason> {
+        Transmitter::fits(self, length)
     }
 }
 
@@ -83,8 +89,8 @@ impl Software {
     /// already are passed over. A frame that is cut counts as one, the segments the
     /// device took in [`Counters::segments`].
     ///
-    /// Fates besides the device's own: [`DropReason::RxRingFull`] if it has not
-    /// room for all segments; [`DropReason::OffloadHeaderTooDeep`] if headers to be
+    /// Fates besides the device's own: [`DropReason::MtuExceeded`] if a segment is longer
+    /// than it takes; [`DropReason::RxRingFull`] if it has not room for all segments; [`DropReason::OffloadHeaderTooDeep`] if headers to be
     /// changed are not all in the private first bytes. An offload that contradicts
     /// its frame does not come this far ([`crate::wire::offload::check`] at the
     /// ingress); should one, it is lost for the latter reason, too. If a device
@@ -177,6 +183,7 @@ impl Software {
         counters: &Counters,
     ) -> Result<(), DropReason> {
         let plan = plan(frame).ok_or(DropReason::OffloadHeaderTooDeep)?;
+        egress.fits(plan.length_max())?;
         if egress.room(plan.count(), plan.length_max()) < plan.count() {
             return Err(DropReason::RxRingFull);
         }
@@ -337,9 +344,10 @@ mod tests {
     }
 
     /// A device that keeps what it is given, as many frames as it has room for.
-    #[derive(Default)]
     struct Recorder {
         room: usize,
+        /// Bytes of the longest frame it takes.
+        longest: usize,
         frames: Vec<(Vec<u8>, Offload)>,
         /// Memory whose owner overwrites it just before the device copies.
         hostile: Option<Arc<Memory>>,
@@ -347,7 +355,7 @@ mod tests {
 
     impl Recorder {
         fn with_room(room: usize) -> Recorder {
-            Recorder { room, ..Recorder::default() }
+            Recorder { room, longest: usize::MAX, frames: Vec::new(), hostile: None }
         }
 
         fn bytes(&self) -> Vec<Vec<u8>> {
@@ -375,6 +383,10 @@ mod tests {
 
         fn room(&mut self, wanted: usize, _: usize) -> usize {
             wanted.min(self.room - self.frames.len())
+        }
+
+        fn fits(&self, length: usize) -> Result<(), DropReason> {
+            if length > self.longest { Err(DropReason::MtuExceeded) } else { Ok(()) }
         }
     }
 
@@ -505,6 +517,22 @@ mod tests {
         let (fates, _) = run(&mut recorder, &Capabilities::NONE, &mut departures);
         assert_eq!(fates, [Err(DropReason::OffloadHeaderTooDeep); 3]);
         assert!(recorder.frames.is_empty());
+    }
+
+    /// Not even the last one goes, which may be short.
+    #[test]
+    fn segments_that_are_too_long_for_the_device_are_named() {
+        let specimen = Specimen::tcp(3000, 1400);
+        let sender = Sender::of(&specimen.frame(), 700);
+        let longest = specimen.segments().iter().map(Vec::len).max().unwrap();
+        for (longest, fate, frames) in
+            [(longest, Ok(()), 3), (longest - 1, Err(DropReason::MtuExceeded), 0)]
+        {
+            let mut recorder = Recorder { longest, ..Recorder::with_room(9) };
+            let mut departures = [sender.departure(specimen.offload())];
+            let (fates, _) = run(&mut recorder, &Capabilities::NONE, &mut departures);
+            assert_eq!((fates, recorder.frames.len()), (vec![fate], frames));
+        }
     }
 
     proptest! {

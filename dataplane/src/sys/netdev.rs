@@ -19,12 +19,15 @@ const NLM_F_REQUEST: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
+const IFLA_STATS64: u16 = 23;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
 /// `RTMGRP_LINK`.
 const GROUP_LINK: u32 = 1;
 /// `struct nlmsghdr` and `struct ifinfomsg`.
 const HEADER_BYTES: usize = 16;
 const INFO_BYTES: usize = 16;
+/// Where `tx_dropped` stands in `struct rtnl_link_stats64`.
+const TRANSMIT_DROPPED_AT: usize = 7 * 8;
 /// Room for an answer: a link with many attributes takes some 2 KiB.
 const ANSWER_BYTES: usize = 32 * 1024;
 
@@ -41,6 +44,8 @@ pub struct Description {
     pub master: Option<u32>,
     /// Receive queues it was made with, 1 or more; its driver may use fewer.
     pub receive_queues: u32,
+    /// Frames that it was to send and lost, since it was made.
+    pub transmit_dropped: u64,
 }
 
 /// What a netdev's owner wants it to be.
@@ -125,11 +130,18 @@ fn understand(answer: &[u8]) -> io::Result<Description> {
         mtu: number(IFLA_MTU).ok_or_else(cut)?,
         master: number(IFLA_MASTER),
         receive_queues: number(IFLA_NUM_RX_QUEUES).unwrap_or(1).max(1),
+        transmit_dropped: find(IFLA_STATS64)
+            .and_then(|(_, value)| long_at(value, TRANSMIT_DROPPED_AT))
+            .unwrap_or(0),
     })
 }
 
 fn word_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn long_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
 }
 
 /// The attributes (kind, value) that lie one behind the other.

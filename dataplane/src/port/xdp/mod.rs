@@ -14,7 +14,8 @@
 //! There are no offloads: software segments and fills in checksums before
 //! ([`super::software`]). A frame longer than a place lies in several pieces, where kernel
 //! and driver have that ([`Pieces::Several`]), else in one, which bounds the MTU more
-//! ([`MTU_BYTES_MAX`], [`MTU_ONE_PIECE_BYTES_MAX`]).
+//! ([`MTU_BYTES_MAX`], [`MTU_ONE_PIECE_BYTES_MAX`]). A frame to be sent that is longer than
+//! the netdev's MTU allows is named here, since the kernel loses it without a word.
 
 mod budget;
 mod error;
@@ -245,9 +246,13 @@ impl Share {
         Some(UsableMtu { bytes, problem: (bytes < mtu).then(|| too_large().to_string()) })
     }
 
-    /// Frames that the kernel has dropped before our rings since it was opened.
+    /// Frames that the kernel has dropped since it was opened: before our rings, and behind
+    /// them, as when the other end of a veth has a smaller MTU.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.0.queues.iter().map(|queue| queue.lost()).sum()
+        let received: u64 = self.0.queues.iter().map(|queue| queue.lost()).sum();
+        let found = netdev::describe_index(self.0.index);
+        let sent = found.map_or(0, |found| found.transmit_dropped);
+        received + sent.saturating_sub(self.0.transmit_dropped)
     }
 }

@@ -21,9 +21,6 @@ use crate::sys::xdp::{
 };
 use crate::wire::ethernet::{HEADER_BYTES, TAG_BYTES};
 
-/// Frames that the kernel sends in one call where it copies them (`TX_BATCH_SIZE`).
-const FRAMES_PER_KICK: u32 = 32;
-
 /// What a frame may have besides the MTU: its header and one tag. The kernel's own rule, by
 /// which it loses longer ones (`is_skb_forwardable`).
 const ROOM_BYTES: u32 = (HEADER_BYTES + TAG_BYTES) as u32;
@@ -41,6 +38,8 @@ pub(super) struct Netdev {
     /// As configured.
     pub(super) interface: String,
     pub(super) granted: Granted,
+    /// Frames that it was to send and had lost before it was opened.
+    pub(super) transmit_dropped: u64,
     longest: AtomicU32,
 }
 
@@ -60,6 +59,7 @@ impl Netdev {
             index: found.index,
             interface: interface.to_owned(),
             granted,
+            transmit_dropped: found.transmit_dropped,
             longest: AtomicU32::new(0),
         };
         netdev.follow(found.mtu);
@@ -188,12 +188,13 @@ impl Transmitting {
 
     /// Has the kernel send what was published, if it wants to be told. Where it copies,
     /// it sends some frames a call and says `EAGAIN` as long as there are more, `EBUSY`
-    /// behind one that the netdev did not take, `ENOBUFS` for want of memory.
+    /// behind one that the netdev lost, `ENOBUFS` for want of memory.
     pub(super) fn kick(&mut self, socket: &Socket) -> Rung {
         if self.line == Line::Up && self.transmit.wakeup() == Wakeup::Unneeded {
             return Rung::Heard;
         }
-        for _ in 0..=self.transmit.left().div_ceil(FRAMES_PER_KICK) {
+        let mut left = self.transmit.left();
+        for _ in 0..=left {
             match socket.kick() {
                 Ok(()) => {
                     self.line = Line::Up;
@@ -203,10 +204,17 @@ impl Transmitting {
                     self.line = Line::Down;
                     return Rung::Heard;
                 }
-                Err(_) => self.line = Line::Up,
+                Err(_) => {
+                    self.line = Line::Up;
+                    let before = std::mem::replace(&mut left, self.transmit.left());
+                    if left >= before {
+                        // It has no room for more at the moment.
+                        break;
+                    }
+                }
             }
         }
-        match self.transmit.left() {
+        match left {
             0 => Rung::Heard,
             _ => Rung::Again,
         }

@@ -38,7 +38,7 @@ impl XdpTransmitter {
     }
 
     /// See [`Transmitter::transmit`](super::Transmitter::transmit). Fates are
-    /// [`DropReason::MtuExceeded`] for a frame longer than the MTU allows,
+    /// [`DropReason::MtuExceeded`] for a frame that the kernel would lose,
     /// [`DropReason::RxRingFull`] when the budget is used up and nothing comes back, and
     /// [`DropReason::DeviceError`] as long as the netdev does not send.
     pub fn transmit(&mut self, departures: &mut [Departure<'_>]) {
@@ -65,6 +65,14 @@ impl XdpTransmitter {
         let pieces = length.div_ceil(FRAME_BYTES as usize).max(1);
         let frames = queue.transmitting().make_room(&queue.socket, wanted * pieces);
         (frames / pieces).min(wanted)
+    }
+
+    /// See [`Transmitter::fits`](super::Transmitter::fits).
+    pub fn fits(&self, length: usize) -> Result<(), DropReason> {
+        match length <= self.netdev.longest() as usize {
+            true => Ok(()),
+            false => Err(DropReason::MtuExceeded),
+        }
     }
 
     /// See [`Transmitter::ring`](super::Transmitter::ring).

@@ -123,8 +123,8 @@ impl Socket {
     /// this call, some 32 frames at most.
     ///
     /// # Errors
-    /// `EAGAIN`, `EBUSY`, `ENOBUFS`: not all of it yet; `ENETDOWN`: the netdev is down;
-    /// `ENXIO`: it is gone.
+    /// `EAGAIN`, `ENOBUFS`: not all of it yet; `EBUSY`: nor that, and one frame was lost on
+    /// the way where the kernel copies; `ENETDOWN`: the netdev is down; `ENXIO`: it is gone.
     pub fn kick(&self) -> rustix::io::Result<()> {
         rustix::net::send(&self.0, &[], SendFlags::DONTWAIT).map(drop)
     }

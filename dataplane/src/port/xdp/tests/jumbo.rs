@@ -100,6 +100,57 @@ fn a_larger_mtu_is_refused_with_the_remedy() {
 }
 
 #[test]
+fn a_frame_that_the_kernel_would_lose_is_named_as_the_mtu_is_by_now() {
+    in_own_network(|| {
+        lay_with(1500);
+        let (mut device, guest) = (open(&config(Mode::Auto)).unwrap(), guest());
+        let share = device.share();
+        let fits = |mtu: u32, device: &mut XdpDevice| {
+            // The header and one tag, whatever it is.
+            let longest = mtu as usize + HEADER_BYTES + 4;
+            let burst = [longest + 1, longest, 60].map(|length| ethernet(0xb, 0xa, length));
+            assert_eq!(transmit(device, &burst), [Err(DropReason::MtuExceeded), Ok(()), Ok(())]);
+            assert_eq!(device.transmitters[0].fits(longest), Ok(()));
+            assert_eq!(device.transmitters[0].fits(longest + 1), Err(DropReason::MtuExceeded));
+            assert!([&burst[1], &burst[2]].iter().all(|frame| arrive(&guest) == **frame));
+        };
+        fits(1500, &mut device);
+        for mtu in [1508, 1400, 9000, 1500] {
+            for side in ["a0", "b0"] {
+                ip(&format!("link set {side} mtu {mtu}"));
+            }
+            assert_eq!(share.mtu(), Some(UsableMtu { bytes: mtu, problem: None }));
+            fits(mtu, &mut device);
+        }
+        assert_eq!(share.lost(), 0);
+        // More than can be used is said.
+        ip("link set a0 mtu 10000");
+        let UsableMtu { bytes, problem } = share.mtu().unwrap();
+        let problem = problem.unwrap();
+        assert_eq!(bytes, MTU_BYTES_MAX);
+        assert!(
+            problem.contains("`a0`: its mtu is 10000, and xdp takes 9216 at most"),
+            "{problem}"
+        );
+    });
+}
+
+#[test]
+fn what_the_other_end_of_a_veth_does_not_take_is_counted_and_holds_up_nothing() {
+    in_own_network(|| {
+        lay_with(1500);
+        ip("link set b0 mtu 1400");
+        let (mut device, guest) = (open(&config(Mode::Auto)).unwrap(), guest());
+        let burst = [60, 1514, 61, 1514, 1514, 62].map(|length| ethernet(0xb, 0xa, length));
+        assert!(transmit(&mut device, &burst).iter().all(Result::is_ok));
+        for index in [0, 2, 5] {
+            assert!(arrive(&guest) == burst[index]);
+        }
+        assert_eq!(device.share().lost(), 3);
+    });
+}
+
+#[test]
 fn an_older_kernel_s_frames_lie_in_one_piece_and_bound_the_mtu() {
     in_own_network(|| {
         lay_with(MTU_ONE_PIECE_BYTES_MAX);
