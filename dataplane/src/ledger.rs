@@ -123,7 +123,7 @@ drop_reasons! {
     Egress RxRingFull "rx_ring_full" "The receiver had no free buffer."
         "The receiver is too slow, or its ring too small."
     Egress MtuExceeded "mtu_exceeded" "The frame was larger than the egress link's MTU, or with its tags than the egress device takes."
-        "Give both links one MTU, and a link's device room for tags."
+        "Give both links one MTU, and a link's device room for tags: `hairpin link show` says where there is none."
     Egress FloodBudget "flood_budget" "More copies of group frames were due in one breath than the switch makes."
         "Look for a broadcast storm; see which port sends."
     Egress ReflectedGroupRate "reflected_group_rate" "More group frames were to be reflected than the member's limit."

@@ -38,6 +38,8 @@ pub struct Engine {
     embedder: Box<dyn Embedder>,
     /// Tells of changes to netdevs; nothing where the kernel does not.
     netdevs: Option<Changes>,
+    /// What was said of links whose device leaves no room.
+    pub(super) cramped: BTreeMap<String, String>,
 }
 
 /// A change that is ready: nothing can go wrong with it any more.
@@ -68,6 +70,7 @@ impl Engine {
             publisher,
             embedder,
             netdevs: hear_of_netdevs(),
+            cramped: BTreeMap::new(),
         })
     }
 
@@ -172,6 +175,7 @@ impl Engine {
         }
         self.desired = Arc::new(desired);
         self.publisher.collect();
+        self.explain_cables();
     }
 
     /// Publishes a snapshot; workers see it in their next breath.
@@ -472,6 +476,7 @@ impl Engine {
         let before = self.unplug(name).map(|(_, device)| device);
         self.plug(name.to_owned(), ready, before);
         self.follow_mtus();
+        self.explain_cables();
         Ok(())
     }
 
@@ -518,6 +523,7 @@ impl Engine {
                 Err(problem) => tracing::error!(problem, "a changed MTU could not be followed"),
             }
             self.follow_mtus();
+            self.explain_cables();
         }
     }
 
@@ -535,7 +541,7 @@ impl Engine {
         }
     }
 
-    fn plugged(&self) -> Devices {
+    pub(super) fn plugged(&self) -> Devices {
         self.devices.iter().map(|(name, device)| (name.clone(), device.plugged())).collect()
     }
 }

@@ -12,7 +12,7 @@
 //! * [`devices`], [`workers`], [`queues`] — the only contact with `port` and `worker`.
 //!   [`meter`] — rates.
 //! * [`diff`] — what an apply changes. [`view`] — what there is. [`drops`] — what the
-//!   kernel lost.
+//!   kernel lost. [`cable`] — whether links have room for their tags.
 //!
 //! Embedding: write a [`Config`](crate::config::Config) with
 //! [`DeviceConfig::Memory`](crate::config::DeviceConfig::Memory) devices, start
@@ -35,6 +35,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod cable;
 pub mod devices;
 pub mod diff;
 pub mod drops;

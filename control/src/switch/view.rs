@@ -121,6 +121,7 @@ impl Engine {
             warnings: device
                 .and_then(|device| device.source.mtu_problem.clone())
                 .into_iter()
+                .chain(self.cramped.get(name).cloned())
                 .collect(),
             granted: device
                 .filter(|device| device.attached.condition() != Condition::Lost)

@@ -20,6 +20,7 @@ macro_rules! with_one_and_two_workers {
 
 mod bed;
 mod bystanders;
+mod cable;
 mod channels;
 mod configuration;
 mod detection;
