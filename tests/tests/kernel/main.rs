@@ -28,6 +28,8 @@ mod device_drops;
 mod evb;
 mod experiment;
 mod live;
+mod macvlan;
+mod netdev;
 mod packet;
 mod queues;
 mod segmentation;
