@@ -29,6 +29,7 @@ mod evb;
 mod experiment;
 mod live;
 mod macvlan;
+mod multichannel;
 mod netdev;
 mod packet;
 mod queues;
