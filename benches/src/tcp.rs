@@ -6,7 +6,6 @@
 //! as fast as it takes, counted at the receiver.
 //!
 //! * [`contestant`]: the switches and their hosts;
-//! * [`ovs`]: Open vSwitch's userspace datapath without its service scripts;
 //! * [`cpu`]: CPU time of the machine and of a process;
 //! * [`slice`]: one turn;
 //! * [`options`], [`report`]: the command line, the table and the JSON.
@@ -14,6 +13,5 @@
 pub mod contestant;
 pub mod cpu;
 pub mod options;
-pub mod ovs;
 pub mod report;
 pub mod slice;

@@ -3,8 +3,9 @@
 //! A [`Host`] is a network namespace with one interface, as a VM would be; a
 //! [`Daemon`] is `hairpin run` in a namespace of its own, whose TAPs are plugged
 //! into hosts; a [`KernelBridge`] is the adjacent bridge, or the cable between two
-//! switches. Everything is undone on drop, and what a killed run left behind is
-//! swept by the next one: a namespace's name holds the process id it belongs to.
+//! switches; an [`OpenVSwitch`] is a peer of another make. Everything is undone on
+//! drop, and what a killed run left behind is swept by the next one: a namespace's
+//! name holds the process id it belongs to.
 //!
 //! Needs root, iproute2 and iputils-ping. Nothing of it touches the network of
 //! the machine itself.
@@ -22,6 +23,7 @@ mod echo;
 mod error;
 mod host;
 mod namespace;
+mod ovs;
 mod recorder;
 mod root;
 mod stream;
@@ -36,6 +38,7 @@ pub use echo::Echo;
 pub use error::{BedError, Result};
 pub use host::{Family, Host, mac_bytes, mac_text};
 pub use namespace::{Namespace, sweep};
+pub use ovs::{OpenVSwitch, Tso};
 pub use recorder::{Frame, Recorder, send_frame};
 pub use root::{Root, root};
 pub use stream::Stream;

@@ -4,10 +4,10 @@ use std::fmt;
 use std::path::Path;
 
 use hairpin_tests::bed::{
-    Daemon, Family, Flooding, Host, KernelBridge, Namespace, Result as BedResult, Workers, program,
+    Daemon, Family, Flooding, Host, KernelBridge, Namespace, OpenVSwitch, Result as BedResult, Tso,
+    Workers, program,
 };
 
-use super::ovs::{Ovs, Tso};
 use crate::error::{Context, Result, RigError};
 
 /// Which switch.
@@ -71,7 +71,7 @@ enum Switch {
     Hairpin(Daemon),
     // Held for its drop.
     Bridge { _bridge: KernelBridge },
-    Ovs(Ovs),
+    Ovs(OpenVSwitch),
 }
 
 impl Contestant {
@@ -84,8 +84,8 @@ impl Contestant {
         let contestant = match kind {
             Kind::Hairpin => Contestant::hairpin(hairpin).context("starting Hairpin"),
             Kind::Bridge => Contestant::bridge().context("starting a kernel bridge"),
-            Kind::Ovs => Contestant::ovs(kind, Tso::Off),
-            Kind::OvsTso => Contestant::ovs(kind, Tso::On),
+            Kind::Ovs => Contestant::ovs(kind, Tso::Off).context("starting Open vSwitch"),
+            Kind::OvsTso => Contestant::ovs(kind, Tso::On).context("starting Open vSwitch"),
         }?;
         let [one, two] = &contestant.hosts;
         let echo = one.ping(two, Family::Ipv4).context("ping")?;
@@ -127,9 +127,12 @@ impl Contestant {
         Ok(Contestant { kind: Kind::Bridge, hosts, switch: Switch::Bridge { _bridge: bridge } })
     }
 
-    fn ovs(kind: Kind, tso: Tso) -> Result<Contestant> {
-        let ovs = Ovs::start(tso, ["tap1", "tap2"])?;
-        let hosts = plug(ovs.namespace()).context("plugging hosts into Open vSwitch")?;
+    fn ovs(kind: Kind, tso: Tso) -> BedResult<Contestant> {
+        let ovs = OpenVSwitch::start(tso)?;
+        for tap in ["tap1", "tap2"] {
+            ovs.configure(&format!("add-port br0 {tap} -- set interface {tap} type=tap"))?;
+        }
+        let hosts = plug(ovs.namespace())?;
         Ok(Contestant { kind, hosts, switch: Switch::Ovs(ovs) })
     }
 }

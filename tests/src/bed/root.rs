@@ -18,13 +18,21 @@ const PROGRAMS: [(&str, &str); 2] = [("ip", "iproute2"), ("ping", "iputils-ping"
 #[must_use]
 pub fn root() -> Option<Root> {
     let Some(lacking) = lacking() else { return Some(Root(())) };
+    skip(&lacking);
+    None
+}
+
+/// Says on standard error that the test this runs in is skipped for what is lacking.
+///
+/// # Panics
+/// If `HAIRPIN_TESTS=all` says that nothing may be skipped.
+pub(super) fn skip(lacking: &str) {
     let all = std::env::var("HAIRPIN_TESTS").is_ok_and(|value| value == "all");
     assert!(!all, "HAIRPIN_TESTS=all, but {lacking}");
     let current = std::thread::current();
     let test = current.name().unwrap_or("a test");
     // Not by a macro of the print family, whose output the harness keeps to itself.
     let _ = writeln!(std::io::stderr(), "skipped {test}: {lacking}");
-    None
 }
 
 /// What a bed needs and this process has not.
