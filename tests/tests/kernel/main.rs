@@ -31,6 +31,7 @@ mod live;
 mod macvlan;
 mod multichannel;
 mod netdev;
+mod openvswitch;
 mod packet;
 mod queues;
 mod segmentation;
