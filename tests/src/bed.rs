@@ -42,5 +42,5 @@ pub use ovs::{OpenVSwitch, Tso};
 pub use recorder::{Frame, Recorder, send_frame};
 pub use root::{Root, root};
 pub use stream::Stream;
-pub use transfer::{Transfer, transfer};
+pub use transfer::{Transfer, transfer, transfer_for};
 pub use wait::eventually;
