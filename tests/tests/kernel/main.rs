@@ -27,6 +27,7 @@ mod detection;
 mod device_drops;
 mod endurance;
 mod evb;
+mod events;
 mod experiment;
 mod ledgers;
 mod live;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hairpin_tests::bed::{Daemon, Namespace, Result, eventually};
+use hairpin_tests::bed::{Daemon, Host, Namespace, Result, eventually, mac_text};
 
 /// By what a daemon has a netdev that is not its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +28,15 @@ impl Kind {
         format!("[[link]]\nname = \"up0\"\nrole = \"{role}\"\n{}", self.device(number))
     }
 
+    /// A port `vmN` on `ifN` with host N's address registered.
+    pub fn port(self, number: u8, mode: &str) -> String {
+        format!(
+            "[[port]]\nname = \"vm{number}\"\nchannel = \"up0\"\nmode = \"{mode}\"\n{}mac = \"{}\"\n",
+            self.device(number),
+            mac_text(number)
+        )
+    }
+
     fn device(self, number: u8) -> String {
         format!("device = {{ {self} = {{ interface = \"if{number}\" }} }}\n")
     }
@@ -38,6 +47,12 @@ pub fn lay(namespace: &Namespace, number: u8) -> Result<()> {
     namespace.ip(&format!("link add if{number} type veth peer name far{number}"))?;
     finish_frames(namespace, &format!("far{number}"))?;
     namespace.ip(&format!("link set if{number} up")).map(drop)
+}
+
+/// Makes host N at the far end of a new pair.
+pub fn plug(daemon: &Daemon, number: u8) -> Result<Host> {
+    lay(daemon.namespace(), number)?;
+    Host::plug(daemon.namespace(), &format!("far{number}"), number)
 }
 
 /// Has a stack finish its frames itself, checksums, lengths and tags of either kind:
