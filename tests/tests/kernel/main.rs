@@ -37,6 +37,7 @@ mod netdev;
 mod openvswitch;
 mod packet;
 mod queues;
+mod refusals;
 mod segmentation;
 mod site;
 mod veb;

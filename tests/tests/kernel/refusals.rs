@@ -1,0 +1,88 @@
+//! Netdevs that a daemon cannot have: it ends at once, and says what would help.
+
+use hairpin_tests::bed::{Daemon, Namespace, Workers, eventually, program, root};
+
+use crate::netdev::{Kind, await_state, lay, plug};
+use crate::site::{assert_reach, local_link};
+
+/// What a daemon says that is refused at its start in a namespace; `wrapper` is what it is
+/// started by.
+#[track_caller]
+fn refusal(namespace: &Namespace, wrapper: &str, configuration: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("hairpin.toml");
+    let switch = format!("[switch]\napi = \"unix:{}/api.sock\"\n", directory.path().display());
+    std::fs::write(&file, switch + configuration).unwrap();
+    let (program, file) = (program().unwrap(), file.display());
+    let line = format!("timeout 20 {wrapper} {} run --config {file}", program.display());
+    let said = namespace.run(&line).unwrap_err().to_string();
+    // With 1; a daemon that was not refused is ended with 124.
+    assert!(said.contains("exit status: 1\n"), "{said}");
+    said
+}
+
+#[track_caller]
+fn assert_says(said: &str, words: &[&str]) {
+    for word in words {
+        assert!(said.contains(word), "no `{word}` in: {said}");
+    }
+}
+
+#[test]
+fn a_queue_is_one_process_s() {
+    let Some(_root) = root() else { return };
+    let port = |number| Kind::Xdp.port(number, "veb");
+    let first = Daemon::start(Workers::One, &(local_link() + &port(1) + &port(2))).unwrap();
+    let [one, two] = [1, 2].map(|number| plug(&first, number).unwrap());
+    await_state(&first, "port vm1", "up");
+    await_state(&first, "port vm2", "up");
+    assert_reach(&one, &two);
+    let said = refusal(first.namespace(), "", &(local_link() + &port(1)));
+    assert_says(&said, &["vm1", "interface `if1`", "receive queue 0", "stop that program"]);
+    // The one that was first has noticed nothing.
+    assert_eq!(first.hairpin("port show vm1").unwrap()["state"], "up");
+    assert_reach(&two, &one);
+}
+
+#[test]
+fn what_is_not_permitted_says_what_to_run_with() {
+    let Some(_root) = root() else { return };
+    let namespace = Namespace::new().unwrap();
+    lay(&namespace, 1).unwrap();
+    // bpf(2) is also permitted to those who may do everything.
+    for lacking in ["-net_raw", "-net_admin", "-bpf,-sys_admin"] {
+        let wrapper = format!("setpriv --bounding-set={lacking}");
+        for kind in [Kind::Packet, Kind::Xdp] {
+            let said = refusal(&namespace, &wrapper, &(local_link() + &kind.port(1, "veb")));
+            let words = ["vm1", "`if1`: not permitted", "CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF"];
+            assert_says(&said, &words);
+        }
+    }
+}
+
+#[test]
+fn a_driver_without_xdp_is_had_by_the_generic_path_only() {
+    let Some(_root) = root() else { return };
+    let daemon = Daemon::start(Workers::One, &local_link()).unwrap();
+    let namespace = daemon.namespace();
+    // A kernel bridge's own netdev has no XDP in its driver.
+    namespace.ip("link add if1 type bridge").unwrap();
+    namespace.ip("link set if1 up").unwrap();
+    let port = |mode: &str| {
+        let wanted = format!("\"if1\", mode = \"{mode}\"");
+        local_link() + &Kind::Xdp.port(1, "veb").replace("\"if1\"", &wanted)
+    };
+    for mode in ["zero-copy", "copy"] {
+        let said = refusal(namespace, "", &port(mode));
+        let why_not = format!("no {mode}, as it cannot");
+        assert_says(&said, &["vm1", "`if1`", &why_not, "set mode = \"auto\"", "packet device"]);
+    }
+    daemon.rewrite(&port("auto")).unwrap();
+    daemon.reload().unwrap();
+    let shown = || daemon.hairpin("port show vm1");
+    eventually("vm1 up", || shown().is_ok_and(|port| port["state"] == "up")).unwrap();
+    let device = &shown().unwrap()["device"]["xdp"];
+    assert_eq!([&device["mode"], &device["granted"]], ["auto", "generic"]);
+    let reason = device["reason"].as_str().unwrap();
+    assert_says(reason, &["no zero-copy, as it cannot", "no copy, as it cannot"]);
+}
