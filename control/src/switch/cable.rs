@@ -147,8 +147,7 @@ impl Engine {
 mod tests {
     use std::sync::Arc;
 
-    use hairpin_dataplane::port::Attached;
-    use hairpin_dataplane::port::packet::HostsOwn;
+    use hairpin_dataplane::port::{Attached, HostsOwn};
     use hairpin_dataplane::snapshot::{DeviceId, Mode};
     use hairpin_dataplane::wire::SVid;
     use hairpin_dataplane::wire::offload::Capabilities;
@@ -158,7 +157,8 @@ mod tests {
     use crate::switch::topology::Plugged;
 
     fn xdp_device() -> DeviceConfig {
-        DeviceConfig::Xdp { interface: "eth1".to_owned(), mode: xdp::Mode::Auto }
+        let (interface, hosts_own) = ("eth1".to_owned(), HostsOwn::Refuse);
+        DeviceConfig::Xdp { interface, mode: xdp::Mode::Auto, hosts_own }
     }
 
     fn packet_device() -> DeviceConfig {
