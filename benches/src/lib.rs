@@ -18,9 +18,11 @@
 //! * [`measure`], [`report`], [`options`]: windows, their table, the command line.
 //!
 //! `tcp` (see `src/bin/tcp.rs`) compares switches by the TCP that passes between two kernel stacks:
-//! all of it is in [`tcp`].
+//! all of it is in [`tcp`]. `xdp` (see `src/bin/xdp.rs`) compares them by the frames that they move
+//! between two veth pairs: that is in [`xdp`]. [`cpu`] is the CPU time of both.
 
 pub mod callgrind;
+pub mod cpu;
 pub mod error;
 pub mod gauge;
 pub mod hugepages;
@@ -36,3 +38,4 @@ pub mod statistics;
 pub mod tcp;
 pub mod testpmd;
 pub mod wire;
+pub mod xdp;

@@ -6,12 +6,10 @@
 //! as fast as it takes, counted at the receiver.
 //!
 //! * [`contestant`]: the switches and their hosts;
-//! * [`cpu`]: CPU time of the machine and of a process;
 //! * [`slice`]: one turn;
 //! * [`options`], [`report`]: the command line, the table and the JSON.
 
 pub mod contestant;
-pub mod cpu;
 pub mod options;
 pub mod report;
 pub mod slice;

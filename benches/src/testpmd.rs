@@ -4,7 +4,7 @@ use crate::error::{Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::layout::Layout;
 use crate::process::{Line, Process};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The CPU the generator polls on.
@@ -121,7 +121,7 @@ impl Testpmd {
             ["--eth-peer=0,52:54:00:00:00:02", "--eth-peer=1,52:54:00:00:00:01"].map(owned),
         );
         arguments.extend(RING_ARGUMENTS.map(owned));
-        Self::spawn(name, &arguments, run)
+        Self::spawn(name, PROGRAM, &arguments, run.path())
     }
 
     /// Starts DPDK's bare wire between `sockets`.
@@ -135,13 +135,32 @@ impl Testpmd {
         }
         arguments.extend(["--", "-i", "--forward-mode=io", "-a"].map(owned));
         arguments.extend(RING_ARGUMENTS.map(owned));
-        Self::spawn(name, &arguments, run)
+        Self::spawn(name, PROGRAM, &arguments, run.path())
     }
 
-    fn spawn(name: &str, arguments: &[String], run: &RunDirectory) -> Result<Self> {
+    /// Starts DPDK's bare wire between two netdevs of a network namespace, by AF_XDP: frames
+    /// go from each to the other. No huge pages; `directory` is for its run-time files.
+    pub fn netdev_wire(
+        name: &str,
+        namespace: &str,
+        interfaces: [&str; 2],
+        directory: &Path,
+    ) -> Result<Self> {
+        let mut arguments: Vec<String> = ["netns", "exec", namespace, PROGRAM].map(owned).into();
+        arguments.push(format!("--lcores=(0-1)@{WIRE_CPU}"));
+        arguments.extend(NO_HUGE_PAGES.map(owned));
+        for (index, interface) in interfaces.into_iter().enumerate() {
+            arguments.push(format!("--vdev=net_af_xdp{index},iface={interface}"));
+        }
+        arguments.extend(["--", "-i", "--forward-mode=io", "-a"].map(owned));
+        arguments.extend(AF_XDP_ARGUMENTS.map(owned));
+        Self::spawn(name, "ip", &arguments, directory)
+    }
+
+    fn spawn(name: &str, program: &str, arguments: &[String], directory: &Path) -> Result<Self> {
         // Where DPDK keeps its run-time files, instead of /var/run/dpdk.
-        let environment = [("RUNTIME_DIRECTORY", run.path().as_os_str())];
-        let process = Process::spawn(name, PROGRAM, arguments, &environment)?;
+        let environment = [("RUNTIME_DIRECTORY", directory.as_os_str())];
+        let process = Process::spawn(name, program, arguments, &environment)?;
         Ok(Self { process, marks: 0 })
     }
 
@@ -235,6 +254,12 @@ impl Testpmd {
 
 /// As in the recipe every figure of the peers was taken with.
 const RING_ARGUMENTS: [&str; 4] = ["--txd=1024", "--rxd=1024", "--burst=32", "--nb-cores=1"];
+/// Memory of its own, 512 MiB, and no files that another DPDK process could meet.
+const NO_HUGE_PAGES: [&str; 6] =
+    ["--no-pci", "--no-telemetry", "--no-huge", "--no-shconf", "-m", "512"];
+/// Rings as long as the AF_XDP driver's default, and buffers for both ports' rings.
+const AF_XDP_ARGUMENTS: [&str; 5] =
+    ["--txd=2048", "--rxd=2048", "--burst=32", "--nb-cores=1", "--total-num-mbufs=32768"];
 const SHOW_PORTS: &str = "show port stats all";
 
 fn owned(text: &str) -> String {

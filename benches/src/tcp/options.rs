@@ -90,7 +90,11 @@ impl Options {
     }
 }
 
-fn number(option: &str, value: &str) -> Result<usize> {
+/// The value of an option that takes a number above 0.
+///
+/// # Errors
+/// If it is none.
+pub(crate) fn number(option: &str, value: &str) -> Result<usize> {
     match value.parse() {
         Ok(number) if number > 0 => Ok(number),
         _ => Err(RigError::new(format!("{option} takes a number above 0, not {value:?}"))),

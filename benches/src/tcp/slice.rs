@@ -6,7 +6,7 @@ use core_affinity::CoreId;
 use hairpin_tests::bed::{Family, Stream};
 
 use super::contestant::{Contestant, Kind};
-use super::cpu::{machine_seconds, process_seconds};
+use crate::cpu::{machine_seconds, process_seconds};
 use crate::error::{Context, Result};
 use crate::interrupt;
 

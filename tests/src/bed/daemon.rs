@@ -24,14 +24,17 @@ pub enum Workers {
     One,
     /// Two, on CPUs 0 and 1: its TAPs have a queue for each.
     Two,
+    /// One, on this CPU.
+    On(usize),
 }
 
 impl Workers {
     /// As `[switch]` has them.
-    fn cpus(self) -> &'static str {
+    fn cpus(self) -> String {
         match self {
-            Workers::One => "[]",
-            Workers::Two => "[0, 1]",
+            Workers::One => "[]".to_owned(),
+            Workers::Two => "[0, 1]".to_owned(),
+            Workers::On(cpu) => format!("[{cpu}]"),
         }
     }
 }
