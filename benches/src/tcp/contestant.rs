@@ -15,6 +15,8 @@ use crate::error::{Context, Result, RigError};
 pub enum Kind {
     /// Hairpin, two VEB ports on TAP.
     Hairpin,
+    /// Hairpin, two VEB ports by packet sockets on veth pairs that somebody else owns.
+    HairpinPacket,
     /// The kernel's bridge with two veth pairs.
     Bridge,
     /// Open vSwitch's userspace datapath with two TAPs, as it comes.
@@ -25,13 +27,15 @@ pub enum Kind {
 
 impl Kind {
     /// All of them; the first is what the others are compared with.
-    pub const ALL: [Kind; 4] = [Kind::Hairpin, Kind::Bridge, Kind::Ovs, Kind::OvsTso];
+    pub const ALL: [Kind; 5] =
+        [Kind::Hairpin, Kind::HairpinPacket, Kind::Bridge, Kind::Ovs, Kind::OvsTso];
 
     /// Its name on the command line and in the JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Kind::Hairpin => "hairpin",
+            Kind::HairpinPacket => "hairpin-packet",
             Kind::Bridge => "bridge",
             Kind::Ovs => "ovs",
             Kind::OvsTso => "ovs-tso",
@@ -43,6 +47,7 @@ impl Kind {
     pub fn title(self) -> &'static str {
         match self {
             Kind::Hairpin => "Hairpin, TAP",
+            Kind::HairpinPacket => "Hairpin, packet ports on veth",
             Kind::Bridge => "kernel bridge, veth",
             Kind::Ovs => "OVS userspace datapath, TAP",
             Kind::OvsTso => "the same, userspace-tso-enable",
@@ -82,7 +87,9 @@ impl Contestant {
     /// If a program is missing, or the hosts do not reach each other.
     pub fn start(kind: Kind, hairpin: Option<&Path>) -> Result<Contestant> {
         let contestant = match kind {
-            Kind::Hairpin => Contestant::hairpin(hairpin).context("starting Hairpin"),
+            Kind::Hairpin | Kind::HairpinPacket => {
+                Contestant::hairpin(kind, hairpin).context("starting Hairpin")
+            }
             Kind::Bridge => Contestant::bridge().context("starting a kernel bridge"),
             Kind::Ovs => Contestant::ovs(kind, Tso::Off).context("starting Open vSwitch"),
             Kind::OvsTso => Contestant::ovs(kind, Tso::On).context("starting Open vSwitch"),
@@ -105,20 +112,30 @@ impl Contestant {
         }
     }
 
-    fn hairpin(given: Option<&Path>) -> BedResult<Contestant> {
+    fn hairpin(kind: Kind, given: Option<&Path>) -> BedResult<Contestant> {
         let program = given.map_or_else(program, |path| Ok(path.into()))?;
+        let namespace = Namespace::new()?;
+        // Whose interfaces they are makes the difference.
+        let (device, interface) = match kind {
+            Kind::HairpinPacket => ("packet", "if"),
+            _ => ("tap", "tap"),
+        };
         let port = |number: u8| {
             format!(
                 "[[port]]\nname = \"vm{number}\"\nchannel = \"up0\"\nmode = \"veb\"\n\
                  mac = \"52:54:00:00:00:{number:02x}\"\n\
-                 device = {{ tap = {{ interface = \"tap{number}\" }} }}\n"
+                 device = {{ {device} = {{ interface = \"{interface}{number}\" }} }}\n"
             )
         };
+        if kind == Kind::HairpinPacket {
+            lay(&namespace, 1)?;
+            lay(&namespace, 2)?;
+        }
         let link = "[[link]]\nname = \"up0\"\nrole = \"station\"\n";
         let configuration = [link, &port(1), &port(2)].concat();
-        let daemon = Daemon::start_in(Namespace::new()?, &program, Workers::One, &configuration)?;
+        let daemon = Daemon::start_in(namespace, &program, Workers::One, &configuration)?;
         let hosts = plug(daemon.namespace())?;
-        Ok(Contestant { kind: Kind::Hairpin, hosts, switch: Switch::Hairpin(daemon) })
+        Ok(Contestant { kind, hosts, switch: Switch::Hairpin(daemon) })
     }
 
     fn bridge() -> BedResult<Contestant> {
@@ -135,6 +152,12 @@ impl Contestant {
         let hosts = plug(ovs.namespace())?;
         Ok(Contestant { kind, hosts, switch: Switch::Ovs(ovs) })
     }
+}
+
+/// A veth pair of somebody else's: `ifN` stays with the switch, `tapN` is for a host.
+fn lay(namespace: &Namespace, number: u8) -> BedResult<()> {
+    namespace.ip(&format!("link add name if{number} type veth peer name tap{number}"))?;
+    namespace.ip(&format!("link set if{number} up")).map(drop)
 }
 
 fn plug(origin: &Namespace) -> BedResult<[Host; 2]> {

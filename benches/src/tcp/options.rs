@@ -11,11 +11,12 @@ use crate::error::{Result, RigError};
 
 /// What `--help` prints.
 pub const HELP: &str = "\
-tcp: TCP between two kernel stacks through Hairpin, the kernel's bridge and Open vSwitch
+tcp: TCP between two kernel stacks through Hairpin's TAPs, its packet ports, the kernel's bridge and
+Open vSwitch
 
 Usage: tcp [OPTIONS]          (as root, on a machine with two CPUs and nothing else to do)
 
-  --only A,B        contestants, of: hairpin bridge ovs ovs-tso (default: all)
+  --only A,B        contestants, of: hairpin hairpin-packet bridge ovs ovs-tso (default: all)
   --rounds N        turns of each contestant (default: 12)
   --slice-ms N      length of a turn (default: 3000)
   --family 4|6      IP version (default: 4)

@@ -7,15 +7,15 @@ use super::options::Options;
 use super::slice::{Placement, Sample};
 use crate::statistics::{Ratio, Round, Spread, median, ratio};
 
-/// The Markdown table: medians with quartiles in brackets, and Hairpin's rate by each
-/// contestant's with its 95 % interval.
+/// The Markdown table: medians with quartiles in brackets, and the rates of Hairpin's TAPs
+/// and of its packet ports by each contestant's with their 95 % intervals.
 #[must_use]
 pub fn table(options: &Options, samples: &[Sample]) -> String {
     let mut lines = vec![
         "| switch | turns | Gbit/s | CPU-seconds per GB, machine | of it the switch's process \
-         | Hairpin : this, Gbit/s [95 %] |"
+         | TAP : this, Gbit/s [95 %] | packet ports : this, Gbit/s [95 %] |"
             .to_owned(),
-        "| --- | --- | --- | --- | --- | --- |".to_owned(),
+        "| --- | --- | --- | --- | --- | --- | --- |".to_owned(),
     ];
     lines.extend(options.kinds.iter().map(|&kind| row(kind, samples)));
     lines.join("\n")
@@ -26,26 +26,31 @@ fn row(kind: Kind, samples: &[Sample]) -> String {
     let machine = column(samples, kind, |sample| Some(sample.machine_seconds_per_gigabyte));
     let switch = column(samples, kind, |sample| sample.switch_seconds_per_gigabyte);
     format!(
-        "| {} | {} | {} | {} | {} | {} |",
+        "| {} | {} | {} | {} | {} | {} | {} |",
         kind.title(),
         rates.len(),
         spread(&rates),
         spread(&machine),
         spread(&switch),
-        against(kind, samples).map_or("–".into(), |ratio| {
-            format!("**{:.2}** [{:.2}, {:.2}]", ratio.value, ratio.low, ratio.high)
-        }),
+        interval(against(Kind::Hairpin, kind, samples)),
+        interval(against(Kind::HairpinPacket, kind, samples)),
     )
 }
 
-/// Hairpin's rate by this contestant's.
-fn against(kind: Kind, samples: &[Sample]) -> Option<Ratio> {
-    if kind == Kind::Hairpin {
+fn interval(ratio: Option<Ratio>) -> String {
+    ratio.map_or("–".into(), |ratio| {
+        format!("**{:.2}** [{:.2}, {:.2}]", ratio.value, ratio.low, ratio.high)
+    })
+}
+
+/// The rate of one of Hairpin's by this contestant's.
+fn against(ours: Kind, kind: Kind, samples: &[Sample]) -> Option<Ratio> {
+    if kind == ours {
         return None;
     }
     let rates = |kind| column(samples, kind, |sample| Some(sample.gigabits_per_second));
     // The turns of one round met the same machine: they are drawn together.
-    let rounds: Vec<Round> = rates(Kind::Hairpin)
+    let rounds: Vec<Round> = rates(ours)
         .into_iter()
         .zip(rates(kind))
         .map(|(ours, theirs)| (vec![ours], vec![theirs]))
@@ -90,9 +95,15 @@ fn contestant(kind: Kind, samples: &[Sample]) -> Value {
         "gigabits_per_second": { "median": median(&rates), "turns": rates },
         "machine_seconds_per_gigabyte": { "median": median(&machine), "turns": machine },
         "switch_seconds_per_gigabyte": { "median": median(&switch), "turns": switch },
-        "hairpin_ratio": against(kind, samples)
-            .map(|ratio| json!({ "low": ratio.low, "value": ratio.value, "high": ratio.high })),
+        "hairpin_ratio": ratio_json(against(Kind::Hairpin, kind, samples)),
+        "hairpin_packet_ratio": ratio_json(against(Kind::HairpinPacket, kind, samples)),
     })
+}
+
+fn ratio_json(ratio: Option<Ratio>) -> Value {
+    let values =
+        |ratio: Ratio| json!({ "low": ratio.low, "value": ratio.value, "high": ratio.high });
+    ratio.map_or(Value::Null, values)
 }
 
 #[cfg(test)]
@@ -107,15 +118,17 @@ mod tests {
             machine_seconds_per_gigabyte: 0.5,
             switch_seconds_per_gigabyte: None,
         };
-        let samples: Vec<Sample> =
-            (0..4).flat_map(|_| [sample(Kind::Hairpin, 30.0), sample(Kind::Ovs, 10.0)]).collect();
-        let kinds = vec![Kind::Hairpin, Kind::Ovs];
+        let kinds = vec![Kind::Hairpin, Kind::HairpinPacket, Kind::Ovs];
+        let rates = [30.0, 20.0, 10.0];
+        let turns = || kinds.iter().zip(rates).map(|(&kind, rate)| sample(kind, rate));
+        let samples: Vec<Sample> = (0..4).flat_map(|_| turns()).collect();
         let options = Options { kinds, ..Options::default() };
         let table = table(&options, &samples);
-        assert_eq!(table.lines().count(), 4);
-        assert!(table.contains("**3.00** [3.00, 3.00]"), "{table}");
+        assert_eq!(table.lines().count(), 5);
+        assert!(table.contains("| **3.00** [3.00, 3.00] | **2.00** [2.00, 2.00] |"), "{table}");
         let json = json(&options, &samples);
-        assert_eq!(json["contestants"][1]["hairpin_ratio"]["value"], 3.0);
+        assert_eq!(json["contestants"][2]["hairpin_ratio"]["value"], 3.0);
+        assert_eq!(json["contestants"][2]["hairpin_packet_ratio"]["value"], 2.0);
         assert_eq!(json["contestants"][0]["gigabits_per_second"]["median"], 30.0);
     }
 }

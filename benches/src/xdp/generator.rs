@@ -13,7 +13,7 @@ use core_affinity::CoreId;
 use hairpin_dataplane::sys::memory::RegionHint;
 use hairpin_dataplane::sys::netdev;
 use hairpin_dataplane::sys::tun::InterfaceName;
-use hairpin_dataplane::sys::xdp::{Binding, Descriptor, FRAME_BYTES, Rings, Sizes, Socket, Umem};
+use hairpin_dataplane::sys::xdp::{Binding, Pieces, Descriptor, FRAME_BYTES, Rings, Sizes, Socket, Umem};
 use hairpin_tests::bed::Namespace;
 use rustix::io::Errno;
 
@@ -182,7 +182,7 @@ fn open(interface: &str) -> io::Result<Generator> {
     let umem = Umem::new(FRAMES)?;
     let sizes = Sizes { receive: FRAMES, transmit: FRAMES };
     let (socket, rings) = Socket::open(&umem, sizes)?;
-    socket.bind(index, 0, Binding::Copy)?;
+    socket.bind(index, 0, Binding::Copy, Pieces::One)?;
     let here = (0..FRAMES).map(|frame| u64::from(frame) * u64::from(FRAME_BYTES)).collect();
     Ok(Generator { umem, socket, rings, here })
 }
