@@ -13,7 +13,9 @@ use core_affinity::CoreId;
 use hairpin_dataplane::sys::memory::RegionHint;
 use hairpin_dataplane::sys::netdev;
 use hairpin_dataplane::sys::tun::InterfaceName;
-use hairpin_dataplane::sys::xdp::{Binding, Pieces, Descriptor, FRAME_BYTES, Rings, Sizes, Socket, Umem};
+use hairpin_dataplane::sys::xdp::{
+    Binding, Descriptor, FRAME_BYTES, Pieces, Rings, Sizes, Socket, Umem,
+};
 use hairpin_tests::bed::Namespace;
 use rustix::io::Errno;
 
