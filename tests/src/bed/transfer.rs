@@ -116,6 +116,7 @@ fn receive(mut stream: TcpStream) -> Result<Received> {
                 looks += 1;
                 received.longest_silence_looks = received.longest_silence_looks.max(looks);
             }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(BedError::while_doing("receiving")(error)),
         }
         if filled == CHUNK_BYTES {

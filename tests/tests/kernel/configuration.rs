@@ -61,11 +61,30 @@ fn state(daemon: &Daemon) -> Vec<(&'static str, Value)> {
     asked.map(answer).into()
 }
 
+/// What goes on counting while frames flow, and what follows from it.
+const COUNTERS: [&str; 11] = [
+    "uptime_ms",
+    "idle_ms",
+    "breaths",
+    "sleeps",
+    "batches",
+    "busy_ns",
+    "frames",
+    "bytes",
+    "frames_per_second",
+    "bytes_per_second",
+    "load",
+];
+
 /// Takes out what goes on counting.
 fn settle(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            fields.retain(|name, _| !["uptime_ms", "idle_ms", "breaths"].contains(&name.as_str()));
+            if fields.contains_key("batches") {
+                // A queue's: polled or asleep.
+                fields.remove("state");
+            }
+            fields.retain(|name, _| !COUNTERS.contains(&name.as_str()));
             fields.values_mut().for_each(settle);
         }
         Value::Array(values) => values.iter_mut().for_each(settle),

@@ -194,7 +194,7 @@ impl Transmitting {
             return Rung::Heard;
         }
         let mut left = self.transmit.left();
-        for _ in 0..=left {
+        loop {
             match socket.kick() {
                 Ok(()) => {
                     self.line = Line::Up;
@@ -204,14 +204,12 @@ impl Transmitting {
                     self.line = Line::Down;
                     return Rung::Heard;
                 }
-                Err(_) => {
-                    self.line = Line::Up;
-                    let before = std::mem::replace(&mut left, self.transmit.left());
-                    if left >= before {
-                        // It has no room for more at the moment.
-                        break;
-                    }
-                }
+                Err(_) => self.line = Line::Up,
+            }
+            let before = std::mem::replace(&mut left, self.transmit.left());
+            if left >= before {
+                // All are on their way, or it has no room for more at the moment.
+                break;
             }
         }
         match left {
