@@ -10,7 +10,7 @@ use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 use super::memory::{Body, Place};
-use super::packet_socket::{CONTROL_BYTES, Control, bind, set_option, stripped_tag};
+use super::packet_socket::{CONTROL_BYTES, Control, bind, set_option, stripped_tag, take_lost};
 use super::promiscuous;
 use super::tun::{check, last_error, readable};
 
@@ -179,20 +179,7 @@ impl Queue {
     /// # Errors
     /// Those of getsockopt(2).
     pub fn take_lost(&self) -> io::Result<u32> {
-        let mut statistics = MaybeUninit::<libc::tpacket_stats>::zeroed();
-        let mut length = size_of::<libc::tpacket_stats>() as libc::socklen_t;
-        // SAFETY: the kernel writes a tpacket_stats and its length to locals.
-        check(unsafe {
-            libc::getsockopt(
-                self.raw(),
-                libc::SOL_PACKET,
-                libc::PACKET_STATISTICS,
-                statistics.as_mut_ptr().cast(),
-                &raw mut length,
-            )
-        })?;
-        // SAFETY: zeroed at first, and all-zero bytes are a valid tpacket_stats too.
-        Ok(unsafe { statistics.assume_init() }.tp_drops)
+        take_lost(&self.0)
     }
 
     fn raw(&self) -> libc::c_int {

@@ -119,6 +119,14 @@ impl PacketSocket {
         };
         Ok(Received { length, direction, tag: stripped_tag(&message) })
     }
+
+    /// Frames that found the receive queue full since the last call (`PACKET_STATISTICS`).
+    ///
+    /// # Errors
+    /// Those of getsockopt(2).
+    pub fn take_lost(&self) -> io::Result<u32> {
+        take_lost(&self.fd)
+    }
 }
 
 impl AsFd for PacketSocket {
@@ -168,6 +176,27 @@ pub(super) fn set_option(fd: &OwnedFd, option: libc::c_int, value: libc::c_int) 
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Frames that found the receive queue full since the last call.
+pub(super) fn take_lost(fd: &OwnedFd) -> io::Result<u32> {
+    let mut statistics = MaybeUninit::<libc::tpacket_stats>::zeroed();
+    let mut length = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+    // SAFETY: the kernel writes a tpacket_stats and its length to locals.
+    let status = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            statistics.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if status != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed at first, and all-zero bytes are a valid tpacket_stats too.
+    Ok(unsafe { statistics.assume_init() }.tp_drops)
+}
+
 /// Binds to all protocols of the netdev of that index.
 pub(super) fn bind(fd: &OwnedFd, index: u32) -> io::Result<()> {
     let address = libc::sockaddr_ll {
@@ -188,4 +217,37 @@ pub(super) fn bind(fd: &OwnedFd, index: u32) -> io::Result<()> {
         )
     };
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::netns::{in_own_network, ip};
+
+    /// More than the queue has room for.
+    const FRAMES: usize = 40_000;
+
+    #[test]
+    fn what_finds_no_room_is_counted_once() {
+        in_own_network(|| {
+            ip("link add a0 type veth peer name b0");
+            ip("link set a0 up");
+            ip("link set b0 up");
+            let [from, to] =
+                ["a0", "b0"].map(|name| PacketSocket::open(name, Format::Ethernet).unwrap());
+            let frame = [0x52; 1514];
+            for _ in 0..FRAMES {
+                // Refused where the kernel is behind with what it has.
+                while from.send(&frame).is_err() {
+                    std::thread::yield_now();
+                }
+            }
+            to.set_patience(Some(Duration::from_millis(500))).unwrap();
+            let mut buffer = [0; 2000];
+            let received = std::iter::from_fn(|| to.receive(&mut buffer).ok()).count();
+            let lost = to.take_lost().unwrap() as usize;
+            assert!(lost > 0 && received + lost == FRAMES, "{received} came, {lost} are lost");
+            assert_eq!(to.take_lost().unwrap(), 0);
+        });
+    }
 }
