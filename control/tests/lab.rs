@@ -7,6 +7,7 @@ mod means;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -16,14 +17,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use hairpin_dataplane::sys::packet_socket::{Format, PacketSocket};
 use means::has_means;
 use rustix::process::{Pid, Signal, geteuid, kill_process, kill_process_group};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use serde_json::Value;
 
 const HAIRPIN: &str = env!("CARGO_BIN_EXE_hairpin");
 /// Far longer than anything here takes, however busy the machine is.
 const PATIENCE: Duration = Duration::from_secs(120);
 const NETNS: &str = "/run/netns";
+/// Of a whole lab: the cable's, with both switches, and one for each VM.
+const NAMESPACES: usize = 1 + 12;
 /// In the environment of a lab and of all that it starts, with a number.
 const MARK: &str = "HAIRPIN_LAB_TEST";
 /// The lab's last words when it is interrupted.
@@ -141,7 +146,8 @@ impl Lab {
         status.code().unwrap_or_else(|| -status.signal().unwrap())
     }
 
-    /// All that is there of it: processes, namespaces, interfaces, files.
+    /// All that is there of it: processes, namespaces, files. Its interfaces are in its
+    /// namespaces.
     fn traces(&self) -> Vec<String> {
         let mark = format!("{MARK}={}", self.mark);
         let marked = |process: &PathBuf| {
@@ -152,7 +158,6 @@ impl Lab {
         let mut traces: Vec<String> =
             processes.filter(marked).map(|process| process.display().to_string()).collect();
         traces.extend(self.namespaces());
-        traces.extend(entries("/sys/class/net", &format!("hp{}.", self.pid())));
         let temporary = std::env::temp_dir();
         for directory in [Path::new("/run"), &temporary] {
             traces.extend(entries(directory, &format!("hairpin-lab-{}", self.pid())));
@@ -278,15 +283,8 @@ fn scenario_vepa_is_two_vms_switched_by_the_bridge_and_two_that_are_apart() {
     assert!(report.contains("  vepa1 to vepa2         hairpin untagged  "), "{report}");
 }
 
-#[test]
-fn scenario_multichannel_is_five_vms_on_three_channels() {
-    let _turn = turn();
-    let report = Lab::start("--scenario multichannel").assert_passes();
-    let rows = ["blue1 . h c c c", "blue2 h . c c c", "green1 c c . l c", "green2 c c l . c"];
-    assert_eq!(grid(&report)[..4], rows);
-    assert_eq!(grid(&report)[4], "red1 c c c c .");
-    let paths = paths(&report);
-    let expected = [
+fn multichannel_paths() -> [(String, String, String); 8] {
+    [
         row("hairpin S-100", 2),
         row("S-100 > S-200", 4),
         row("S-100 > S-300", 2),
@@ -295,8 +293,17 @@ fn scenario_multichannel_is_five_vms_on_three_channels() {
         row("S-200 > S-300", 2),
         row("S-300 > S-100", 2),
         row("S-300 > S-200", 2),
-    ];
-    assert_eq!(paths, expected);
+    ]
+}
+
+#[test]
+fn scenario_multichannel_is_five_vms_on_three_channels() {
+    let _turn = turn();
+    let report = Lab::start("--scenario multichannel").assert_passes();
+    let rows = ["blue1 . h c c c", "blue2 h . c c c", "green1 c c . l c", "green2 c c l . c"];
+    assert_eq!(grid(&report)[..4], rows);
+    assert_eq!(grid(&report)[4], "red1 c c c c .");
+    assert_eq!(paths(&report), multichannel_paths());
     for transfer in ["blue1 to blue2", "green1 to green2", "blue1 to green1", "red1 to green1"] {
         assert!(report.contains(&format!("  {transfer}")), "{transfer}: {report}");
     }
@@ -350,6 +357,37 @@ fn an_ordinary_user_is_told_what_namespaces_need() {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("need root; run it as root, or without --netns"), "{said}");
+}
+
+/// Runs a lab in namespaces without some of what root has, and says what it said.
+#[track_caller]
+fn refused(without: &[&str]) -> String {
+    let (program, words) = without.split_first().unwrap();
+    let mut command = Command::new(program);
+    let output = command.args(words).arg(HAIRPIN).args(["lab", "--netns"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{said}");
+    said
+}
+
+#[test]
+fn root_without_what_af_xdp_needs_is_told_what_that_is() {
+    let Some(_turn) = turn_of_root("root_without_what_af_xdp_needs_is_told_what_that_is") else {
+        return;
+    };
+    for (lacks, name) in [("-net_raw", "CAP_NET_RAW"), ("-net_admin", "CAP_NET_ADMIN")] {
+        let said = refused(&["setpriv", "--bounding-set", lacks]);
+        assert!(said.contains(&format!("need {name}, which this root has not")), "{said}");
+    }
+    let no_locks = ["setpriv", "--bounding-set", "-ipc_lock", "prlimit", "--memlock=65536"];
+    let said = refused(&no_locks);
+    assert!(said.contains("the station's switch: link up0: device: xdp `up0`: "), "{said}");
+    assert!(said.contains("run with CAP_IPC_LOCK, raise the limit"), "{said}");
+    // In a user namespace, with a /run of its own: root of all but the kernel itself.
+    let own = "mount -t tmpfs none /run && exec \"$@\"";
+    let unshare = ["unshare", "--user", "--map-root-user", "--mount", "--net"];
+    let said = refused(&[&unshare[..], &["sh", "-c", own, "sh"]].concat());
+    assert!(said.contains("run with CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF"), "{said}");
 }
 
 /// The addresses that a held lab says its switches answer at.
@@ -448,7 +486,7 @@ fn ctrl_c_ends_a_lab_in_namespaces_while_it_makes_them() {
     let Some(_turn) = turn_of_root("ctrl_c_ends_a_lab_in_namespaces_while_it_makes_them") else {
         return;
     };
-    for namespaces in 1..=12 {
+    for namespaces in 1..=NAMESPACES {
         let lab = Lab::start("--netns");
         lab.wait_for_namespaces(namespaces);
         // Twice: whoever presses it once presses it again while things are removed.
@@ -479,9 +517,109 @@ fn ctrl_c_ends_a_held_lab_in_namespaces() {
     let Some(_turn) = turn_of_root("ctrl_c_ends_a_held_lab_in_namespaces") else { return };
     let mut lab = Lab::start("--netns --hold");
     assert_answers(&addresses(&mut lab));
-    assert_eq!(lab.namespaces().len(), 12);
+    assert_eq!(lab.namespaces().len(), NAMESPACES);
     lab.press_ctrl_c();
     assert_eq!(lab.end(), 0, "it said:\n{}", lab.said);
+    lab.assert_left_nothing();
+}
+
+/// A command's JSON.
+#[track_caller]
+fn json(mut command: Command) -> Value {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The XDP program of an interface in a lab's namespace of the cable.
+#[track_caller]
+fn program(lab: &Lab, interface: &str) -> Value {
+    let mut command = Command::new("ip");
+    command.args(["-n", &format!("hairpin-lab-{}-cable", lab.pid()), "-details", "-json"]);
+    command.args(["link", "show", interface]);
+    json(command)[0]["xdp"]["prog"]["name"].clone()
+}
+
+/// A packet socket on the card of a lab's VM.
+fn card(lab: &Lab, vm: &str) -> PacketSocket {
+    let namespace = format!("{NETNS}/hairpin-lab-{}-{vm}", lab.pid());
+    let namespace = fs::File::open(namespace).unwrap();
+    let open = move || {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+        PacketSocket::open("eth0", Format::Ethernet).unwrap()
+    };
+    std::thread::spawn(open).join().unwrap()
+}
+
+/// Sends 1500 bytes of payload behind a C-tag from blue1 to green1: on the cable they are
+/// behind an S-tag as well, both ways.
+#[track_caller]
+fn assert_whole_payload_passes(lab: &Lab) {
+    let [blue1, green1] = ["blue1", "green1"].map(|vm| card(lab, vm));
+    let mac = |number| [0x52, 0x54, 0, 0, 0, number];
+    let (tag, ethertype) = ([0x81, 0, 0, 10], [0x88, 0xb5]);
+    let frame = [&mac(7)[..], &mac(5), &tag, &ethertype, &[0x77; 1500]].concat();
+    blue1.send(&frame).unwrap();
+    green1.set_patience(Some(Duration::from_secs(10))).unwrap();
+    let mut buffer = [0; 2000];
+    loop {
+        let received = green1.receive(&mut buffer).expect("the frame comes");
+        if buffer[12..14] == ethertype {
+            assert_eq!((received.length, received.tag), (14 + 1500, Some((0x8100, 10))));
+            return;
+        }
+    }
+}
+
+#[test]
+fn the_cable_of_a_lab_in_namespaces_is_af_xdp_s_at_both_ends_until_it_is_killed() {
+    let Some(_turn) = turn_of_root(
+        "the_cable_of_a_lab_in_namespaces_is_af_xdp_s_at_both_ends_until_it_is_killed",
+    ) else {
+        return;
+    };
+    let mut lab = Lab::start("--netns --scenario multichannel --hold");
+    let addresses = addresses(&mut lab);
+    let cable = "  cable: veth, AF_XDP at either end (station copy, bridge copy)\n";
+    assert!(lab.said.contains(cable), "{}", lab.said);
+    // Nobody but the VMs sends: no kernel has its own address in the switches' namespace.
+    assert!(!lab.said.contains("source_not_registered"), "{}", lab.said);
+    // What was counted there is what is counted of a cable in the process.
+    assert_eq!(paths(&lab.said), multichannel_paths());
+    for (api, link) in addresses.iter().zip(["up0", "sbp0"]) {
+        let mut show = Command::new(HAIRPIN);
+        show.args(["--api", api, "link", "show", link, "--json"]);
+        let shown = json(show);
+        assert_eq!((&shown["state"], &shown["mtu"]), (&"up".into(), &1500.into()), "{shown}");
+        let xdp = &shown["device"]["xdp"];
+        assert_eq!([&xdp["interface"], &xdp["mode"], &xdp["granted"]], [link, "auto", "copy"]);
+        assert_eq!(program(&lab, link), "hairpin_xsk");
+    }
+    assert_whole_payload_passes(&lab);
+    assert!(!ip("link show tap-blue1").status.success(), "it is in the host's network");
+    kill(&mut lab);
+    for link in ["up0", "sbp0"] {
+        eventually("the end of a program", || program(&lab, link).is_null());
+    }
+    Lab::start("--netns --scenario veb").assert_passes();
+    lab.assert_left_nothing();
+}
+
+#[test]
+fn a_cut_cable_costs_all_that_crosses_it_and_nothing_else() {
+    let Some(_turn) = turn_of_root("a_cut_cable_costs_all_that_crosses_it_and_nothing_else") else {
+        return;
+    };
+    let mut lab = Lab::start("--netns --scenario multichannel");
+    lab.hear("lab: 4 transfers");
+    let cut = ip(&format!("-n hairpin-lab-{}-cable link set sbp0 down", lab.pid()));
+    assert!(cut.status.success(), "{}", String::from_utf8_lossy(&cut.stderr));
+    assert_eq!(lab.end(), 1, "it said:\n{}", lab.said);
+    let failed = lab.said.lines().filter_map(|line| line.strip_prefix("  ! "));
+    let pairs: Vec<&str> =
+        failed.filter_map(|line| Some(line.split_once(" over TCP: ")?.0)).collect();
+    assert_eq!(pairs, ["blue1 to blue2", "blue1 to green1", "red1 to green1"], "{}", lab.said);
+    assert!(lab.said.contains("  green1 to green2       local  "), "{}", lab.said);
     lab.assert_left_nothing();
 }
 
@@ -507,7 +645,7 @@ fn what_a_killed_lab_left_is_cleared_by_the_next_one() {
     busy.hear("lab: 8 transfers");
     young.assert_left_nothing();
     kill(&mut busy);
-    assert_eq!(busy.namespaces().len(), 12, "a crash that leaves nothing proves nothing");
+    assert_eq!(busy.namespaces().len(), NAMESPACES, "a crash that leaves nothing proves nothing");
     Lab::start("--netns").assert_passes();
     busy.assert_left_nothing();
 }
@@ -522,7 +660,7 @@ fn labs_in_namespaces_run_side_by_side() {
     two.press_ctrl_c();
     two.assert_ends_interrupted();
     one.assert_passes();
-    assert_eq!(held.namespaces().len(), 12);
+    assert_eq!(held.namespaces().len(), NAMESPACES);
     assert_answers(&addresses);
     let veb1 = format!("hairpin-lab-{}-veb1", held.pid());
     let ping = ip(&format!("netns exec {veb1} ping -c 1 -W 5 10.77.0.9"));

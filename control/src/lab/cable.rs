@@ -1,27 +1,18 @@
-//! The cable between the station's switch and the adjacent bridge: a thread that
-//! carries frames and writes down what it saw.
+//! The cable between the station's switch and the adjacent bridge, as far as it is the
+//! same whatever it is made of: what is written down of each frame.
+//!
+//! Whatever carries frames writes each down before it hands it on: who has seen the
+//! effect of a frame finds the frame written down.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use hairpin_dataplane::port::Armed;
-use hairpin_dataplane::port::memory::{Endpoint, EndpointReceiver, EndpointSender, SendError};
 use hairpin_dataplane::wire::Mac;
 use hairpin_dataplane::wire::ethernet::{self, Outer};
-use hairpin_dataplane::wire::offload::Offload;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::plan::{Family, Tag};
-
-/// How long the cable looks for frames before it waits for a wake-up.
-const LOOKS: u32 = 64;
-/// The longest wait, after which the end of the lab is looked for.
-const WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
-/// A frame that found the far end full is tried again this often, then lost.
-const RETRIES: u32 = 1000;
 
 /// Which way a frame went.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -71,55 +62,66 @@ pub(super) type Crossed = HashMap<Seen, Amount>;
 
 /// What the cable writes down.
 #[derive(Default)]
-struct Log {
+pub(super) struct Log {
     crossed: Mutex<Crossed>,
     /// Frames that could not be delivered.
     lost: AtomicU64,
 }
 
 impl Log {
+    /// Writes a frame down, which is to be handed on next.
+    pub fn note(&self, direction: Direction, frame: &[u8]) {
+        if let Some(seen) = seen(direction, frame) {
+            let mut crossed = self.crossed();
+            let amount = crossed.entry(seen).or_default();
+            amount.frames += 1;
+            amount.bytes += frame.len() as u64;
+        }
+    }
+
+    /// Writes down that a frame could not be delivered.
+    pub fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn crossed(&self) -> MutexGuard<'_, Crossed> {
         self.crossed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A cable with its thread, which ends when this is dropped.
+/// Frames that were dropped before they were carried, by the link that they came from.
+pub(super) type Overflow = BTreeMap<String, u64>;
+
+/// A cable with its threads, which end when this is dropped.
 pub(super) struct Cable {
     log: Arc<Log>,
     stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
+    overflow: Box<dyn Fn() -> Overflow>,
 }
 
 impl Cable {
-    /// Joins the far ends of two links.
-    pub fn plug(station: Endpoint, bridge: Endpoint) -> std::io::Result<Cable> {
-        Cable::plug_through(station, bridge, |_, _| 1)
+    /// A cable that nothing carries for yet, and how to ask what was dropped before it
+    /// could be carried.
+    pub fn new(overflow: impl Fn() -> Overflow + 'static) -> Cable {
+        Cable {
+            log: Arc::default(),
+            stop: Arc::default(),
+            threads: Vec::new(),
+            overflow: Box::new(overflow),
+        }
     }
 
-    /// Joins them through something that may change each frame, and says how many of it
-    /// go on.
-    pub fn plug_through(
-        station: Endpoint,
-        bridge: Endpoint,
-        mut meddle: impl FnMut(Direction, &mut Vec<u8>) -> usize + Send + 'static,
-    ) -> std::io::Result<Cable> {
-        let log = Arc::new(Log::default());
-        let stop = Arc::new(AtomicBool::new(false));
-        let (to_station, from_station) = station.split();
-        let (to_bridge, from_bridge) = bridge.split();
-        let mut strands = [
-            Strand { from: from_station, to: to_bridge, direction: Direction::Out },
-            Strand { from: from_bridge, to: to_station, direction: Direction::Back },
-        ];
-        let (seen, ended) = (Arc::clone(&log), Arc::clone(&stop));
-        let carry = move || {
-            while !ended.load(Ordering::Relaxed) {
-                carry_while_busy(&mut strands, &mut meddle, &seen);
-                wait(&mut strands);
-            }
-        };
-        let thread = std::thread::Builder::new().name("cable".to_owned()).spawn(carry)?;
-        Ok(Cable { log, stop, thread: Some(thread) })
+    /// Starts a thread that carries frames, and writes them down, until it is to stop:
+    /// which it looks for every 50 ms at least.
+    pub fn carry(
+        &mut self,
+        carry: impl FnOnce(&Log, &AtomicBool) + Send + 'static,
+    ) -> std::io::Result<()> {
+        let (log, stop) = (Arc::clone(&self.log), Arc::clone(&self.stop));
+        let thread = std::thread::Builder::new().name("cable".to_owned());
+        self.threads.push(thread.spawn(move || carry(&log, &stop))?);
+        Ok(())
     }
 
     /// What was seen so far.
@@ -137,81 +139,21 @@ impl Cable {
     pub fn lost(&self) -> u64 {
         self.log.lost.load(Ordering::Relaxed)
     }
+
+    /// Frames that the kernel dropped before they could be carried, and which were not
+    /// seen.
+    pub fn overflow(&self) -> Overflow {
+        (self.overflow)()
+    }
 }
 
 impl Drop for Cable {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             // It panicked only if a frame could not be read, which was said then.
             let _ = thread.join();
         }
-    }
-}
-
-/// One direction.
-struct Strand {
-    from: EndpointReceiver,
-    to: EndpointSender,
-    direction: Direction,
-}
-
-impl Strand {
-    fn deliver(&mut self, frame: &[u8], offload: Offload, log: &Log) {
-        for _ in 0..RETRIES {
-            match self.to.queue(frame, offload) {
-                Ok(()) => return,
-                Err(SendError::Full) => {
-                    self.to.flush();
-                    std::thread::sleep(Duration::from_micros(10));
-                }
-                Err(SendError::Detached | SendError::TooLong) => break,
-            }
-        }
-        log.lost.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn carry_while_busy(
-    strands: &mut [Strand; 2],
-    meddle: &mut impl FnMut(Direction, &mut Vec<u8>) -> usize,
-    log: &Log,
-) {
-    let mut frame = Vec::new();
-    let mut looks = 0;
-    while looks < LOOKS {
-        looks += 1;
-        for strand in &mut *strands {
-            while let Some(offload) = strand.from.receive(&mut frame) {
-                looks = 0;
-                for _ in 0..meddle(strand.direction, &mut frame) {
-                    note(strand.direction, &frame, log);
-                    strand.deliver(&frame, offload, log);
-                }
-            }
-            strand.to.flush();
-        }
-    }
-}
-
-fn wait(strands: &mut [Strand; 2]) {
-    let [out, back] = strands;
-    if out.from.arm() == Armed::Asleep && back.from.arm() == Armed::Asleep {
-        let mut fds = [&out.from, &back.from]
-            .map(|from| PollFd::from_borrowed_fd(from.wake_fd(), PollFlags::IN));
-        // An interrupted wait is as good as one that timed out.
-        let _ = poll(&mut fds, Some(&WAIT));
-    }
-    out.from.disarm();
-    back.from.disarm();
-}
-
-fn note(direction: Direction, frame: &[u8], log: &Log) {
-    if let Some(seen) = seen(direction, frame) {
-        let mut crossed = log.crossed();
-        let amount = crossed.entry(seen).or_default();
-        amount.frames += 1;
-        amount.bytes += frame.len() as u64;
     }
 }
 
@@ -269,7 +211,7 @@ mod tests {
 
     fn noted(frame: &[u8]) -> (Tag, Traffic, Amount) {
         let log = Log::default();
-        note(Direction::Out, frame, &log);
+        log.note(Direction::Out, frame);
         let crossed = log.crossed();
         let (seen, amount) = crossed.iter().next().unwrap();
         assert_eq!((seen.source, seen.destination), (FROM, TO));

@@ -436,7 +436,9 @@ mod tests {
                 strangers: self.strangers,
                 reached: vec![Reached { from, to, expected, ipv4, ipv6 }],
                 transferred: vec![transferred],
+                xdp_ends: Vec::new(),
                 ledgers: vec![("station", self.ledger)],
+                overflow: Vec::new(),
                 lost_at_cable: self.lost_at_cable,
             }
         }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use hairpin_dataplane::ledger::Totals;
+use hairpin_dataplane::port::xdp::DataPath;
 
 use super::checks::{Reached, Transferred};
 use super::strangers::Strangers;
@@ -21,8 +22,13 @@ pub(super) struct Findings {
     pub strangers: Strangers,
     pub reached: Vec<Reached>,
     pub transferred: Vec<Transferred>,
+    /// The cable's ends that are AF_XDP's: the switch, and by which path.
+    pub xdp_ends: Vec<(&'static str, DataPath)>,
     /// Of each switch, by its name.
     pub ledgers: Vec<(&'static str, Ledger)>,
+    /// Frames that the kernel dropped before a switch or the cable saw them, by its name and
+    /// by port or link. The echoes that are missed for that fail, and TCP sends again.
+    pub overflow: Vec<(&'static str, BTreeMap<String, u64>)>,
     /// Frames that the cable could not deliver.
     pub lost_at_cable: u64,
 }

@@ -3,7 +3,8 @@
 //! * [`plan`] — the VMs and what must hold. [`site`] — two switches, a cable.
 //! * [`stack`], [`stacks`] — VMs in the process; [`namespaces`] — VMs as network
 //!   namespaces; [`guests`] — either.
-//! * [`cable`] — carries and counts. [`checks`], [`strangers`], [`findings`], [`report`] —
+//! * [`memory_cable`] — a cable in the process; [`veth_cable`] — one by AF_XDP; [`cable`] —
+//!   either, and what crossed it. [`checks`], [`strangers`], [`findings`], [`report`] —
 //!   what is tried, what it proves, what is printed. [`introduction`], [`pattern`] — a
 //!   neighbour's entry, what is sent over TCP.
 //! * [`estate`] — what outlives a process, and is cleared away all the same.
@@ -14,6 +15,7 @@ mod estate;
 mod findings;
 mod guests;
 mod introduction;
+mod memory_cable;
 mod namespaces;
 mod pattern;
 pub mod plan;
@@ -25,6 +27,7 @@ mod stacks;
 mod strangers;
 #[cfg(test)]
 mod tests;
+mod veth_cable;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -54,7 +57,8 @@ does. Labs may run side by side.";
 #[derive(Debug, Args)]
 #[command(after_help = EXIT)]
 pub struct LabArgs {
-    /// VMs are network namespaces on TAP, with the kernel's TCP/IP stack (needs root)
+    /// VMs are network namespaces on TAP, with the kernel's TCP/IP stack, and the cable is a
+    /// veth with AF_XDP at either end (needs root)
     #[arg(long)]
     netns: bool,
     /// Which part of the site to build
@@ -106,8 +110,13 @@ fn examine(vms: &[VmPlan], site: &mut Site, pace: Pace, interrupt: &Interrupt) -
         ("station", findings::settled(&site.station)),
         ("bridge", findings::settled(&site.bridge)),
     ];
-    let lost_at_cable = site.cable.lost();
-    Ok(Findings { strangers, reached, transferred, ledgers, lost_at_cable })
+    let overflow = vec![
+        ("station", site.station.device_drops()),
+        ("bridge", site.bridge.device_drops()),
+        ("cable", site.cable.overflow()),
+    ];
+    let (xdp_ends, lost_at_cable) = (site.xdp_ends(), site.cable.lost());
+    Ok(Findings { strangers, reached, transferred, xdp_ends, ledgers, overflow, lost_at_cable })
 }
 
 /// Keeps the site up, with an API socket for each switch.
@@ -116,7 +125,9 @@ fn hold(site: &mut Site, estate: &mut Estate, interrupt: &Interrupt) -> Result<(
     print(format_args!("\nThe site stays up. Explore it, then press Ctrl-C:\n"))?;
     for (name, switch) in [("station", &site.station), ("bridge", &site.bridge)] {
         let socket = estate.add_socket(name)?;
-        servers.push(Bound::bind(&socket)?.serve(switch.clone())?);
+        let (switch, path) = (switch.clone(), socket.clone());
+        let serve = move || Ok(Bound::bind(&path)?.serve(switch)?);
+        servers.push(site.beside_switches(serve)?);
         print(format_args!("  hairpin --api unix:{} show", socket.display()))?;
     }
     while !interrupt.is_raised() {

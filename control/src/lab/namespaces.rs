@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use hairpin_dataplane::wire::checksum::Sum;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketType, ipproto};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::thread::{CapabilitySet, LinkNameSpaceType, capabilities, move_into_link_name_space};
 
 use super::estate::{Estate, NETNS, ip};
 use super::guests::{Patience, Transfer};
@@ -31,10 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long an echo's answer is waited for before it is asked whether one can still come.
 const GLANCE: Duration = Duration::from_millis(2);
 
-/// The name of the interface that a VM's port creates.
+/// The name of the interface that a VM's port creates, in the switches' namespace.
 pub(super) fn interface(vm: &VmPlan) -> String {
     // 15 bytes at most: linux/if.h IFNAMSIZ.
-    format!("hp{}.{}", std::process::id() % 10_000_000, vm.number)
+    format!("tap-{}", vm.name)
 }
 
 /// All VMs.
@@ -58,12 +59,13 @@ impl Namespaces {
         Ok(Namespaces { names, sequence: 0 })
     }
 
-    /// Moves the VMs' interfaces into their namespaces and gives them addresses.
-    pub fn plug(&self, vms: &[VmPlan], interrupt: &Interrupt) -> Result<()> {
+    /// Moves the VMs' interfaces from the switches' namespace into their own and gives them
+    /// addresses.
+    pub fn plug(&self, vms: &[VmPlan], switches: &str, interrupt: &Interrupt) -> Result<()> {
         for (vm, name) in vms.iter().zip(&self.names) {
             interrupt.check()?;
             let interface = interface(vm);
-            ip(&["link", "set", &interface, "netns", name])?;
+            ip(&["-n", switches, "link", "set", &interface, "netns", name])?;
             let inside = ["-n", name.as_str()];
             let run = |arguments: &[&str]| ip(&[&inside, arguments].concat());
             run(&["link", "set", "lo", "up"])?;
@@ -138,8 +140,8 @@ type Ping = Option<Duration>;
 /// Work on a thread within a namespace.
 type Work<T> = JoinHandle<Result<T>>;
 
-/// Runs `work` on a thread within a namespace.
-fn inside<T: Send + 'static>(
+/// Runs `work` on a thread within a namespace; threads that it starts are there too.
+pub(super) fn inside<T: Send + 'static>(
     name: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -160,7 +162,7 @@ fn start_inside<T: Send + 'static>(
 }
 
 fn finish<T>(work: Work<T>) -> Result<T> {
-    work.join().map_err(|_| anyhow::anyhow!("a VM's thread panicked"))?
+    work.join().map_err(|_| anyhow::anyhow!("a thread in a namespace panicked"))?
 }
 
 /// One ICMP echo through a raw socket.
@@ -235,17 +237,53 @@ fn receive(listener: &TcpListener) -> Result<Transfer> {
     }
 }
 
-/// Whether a lab in namespaces can be built here, else why not.
+/// Whether a lab in namespaces can be built here, else why not. What only the verifier of
+/// programs can tell, the switches do.
 pub(super) fn check() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!(
             "lab --netns: network namespaces and TAPs need root; run it as root, or without --netns"
         );
     }
+    privileged(capabilities(None)?.effective)?;
     if !Path::new("/dev/net/tun").exists() {
         bail!("lab --netns: /dev/net/tun is missing; load the kernel module `tun`");
     }
+    knows_xdp(rustix::net::socket(AddressFamily::XDP, SocketType::RAW, None))
+}
+
+/// Whether these are enough for namespaces, devices and AF_XDP.
+fn privileged(effective: CapabilitySet) -> Result<()> {
+    let needed = [
+        (CapabilitySet::SYS_ADMIN, "CAP_SYS_ADMIN"),
+        (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+        (CapabilitySet::NET_RAW, "CAP_NET_RAW"),
+    ];
+    let lacking = needed.into_iter().filter(|(one, _)| !effective.contains(*one));
+    let lacking: Vec<&str> = lacking.map(|(_, name)| name).collect();
+    if !lacking.is_empty() {
+        bail!(
+            "lab --netns: namespaces, TAPs and AF_XDP need {}, which this root has not; run it \
+             with all capabilities (of a container: --privileged), or without --netns",
+            lacking.join(" and ")
+        );
+    }
     Ok(())
+}
+
+/// What came of asking for an AF_XDP socket.
+fn knows_xdp<T>(asked: Result<T, Errno>) -> Result<()> {
+    match asked {
+        Err(Errno::AFNOSUPPORT) => bail!(
+            "lab --netns: this kernel has no AF_XDP, by which the switches have the cable's ends; \
+             use one with CONFIG_XDP_SOCKETS (Linux 5.18 or newer), or run it without --netns"
+        ),
+        Err(error) => bail!(
+            "lab --netns: no AF_XDP socket is to be had: {error}; see what confines this process \
+             (seccomp, SELinux), or run it without --netns"
+        ),
+        Ok(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -257,5 +295,23 @@ mod tests {
         let request = echo_request(8, 7);
         assert_eq!(Sum::of(&request).checksum(), 0);
         assert_eq!(request[6..8], [0, 7]);
+    }
+
+    #[test]
+    fn what_is_lacking_is_named_with_the_remedy() {
+        let said = |lacking| privileged(CapabilitySet::all() - lacking).unwrap_err().to_string();
+        privileged(CapabilitySet::all()).unwrap();
+        let one = said(CapabilitySet::NET_RAW);
+        assert!(
+            one.contains("need CAP_NET_RAW, which") && one.contains("without --netns"),
+            "{one}"
+        );
+        let two = said(CapabilitySet::NET_ADMIN | CapabilitySet::SYS_ADMIN);
+        assert!(two.contains("need CAP_SYS_ADMIN and CAP_NET_ADMIN, which"), "{two}");
+        let old = knows_xdp(Err::<(), _>(Errno::AFNOSUPPORT)).unwrap_err().to_string();
+        assert!(old.contains("this kernel has no AF_XDP") && old.contains("5.18"), "{old}");
+        let confined = knows_xdp(Err::<(), _>(Errno::PERM)).unwrap_err().to_string();
+        assert!(confined.contains("seccomp"), "{confined}");
+        knows_xdp(Ok(())).unwrap();
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use super::checks::{ECHOES, Echoes, Reached, Resolution, Transferred};
-use super::findings::{Findings, Ledger, is_balanced};
+use super::findings::{Findings, is_balanced};
 use super::plan::{Expectation, Family, Path, VmPlan};
 
 /// The whole report.
@@ -13,8 +13,9 @@ pub(super) fn report(vms: &[VmPlan], findings: &Findings) -> String {
     grid(&mut text, vms, &findings.reached);
     times(&mut text, &findings.reached);
     apart(&mut text, &findings.reached);
+    cable(&mut text, findings);
     rates(&mut text, vms, &findings.transferred);
-    drops(&mut text, &findings.ledgers);
+    drops(&mut text, findings);
     failures(&mut text, vms, findings);
     text
 }
@@ -116,6 +117,15 @@ fn apart(text: &mut String, reached: &[Reached]) {
     );
 }
 
+/// What the cable is, if the kernel is in it.
+fn cable(text: &mut String, findings: &Findings) {
+    let ends = findings.xdp_ends.iter().map(|(switch, path)| format!("{switch} {path}"));
+    let ends = ends.collect::<Vec<_>>().join(", ");
+    if !ends.is_empty() {
+        let _ = writeln!(text, "  cable: veth, AF_XDP at either end ({ends})\n");
+    }
+}
+
 fn rates(text: &mut String, vms: &[VmPlan], transferred: &[Transferred]) {
     let _ = writeln!(text, "  {:<22} {:<22} {:>12}", "TCP", "path", "Gbit/s");
     for one in transferred {
@@ -129,14 +139,22 @@ fn rates(text: &mut String, vms: &[VmPlan], transferred: &[Transferred]) {
 }
 
 /// What was dropped, where and why.
-fn drops(text: &mut String, ledgers: &[(&str, Ledger)]) {
+fn drops(text: &mut String, findings: &Findings) {
     let _ =
         writeln!(text, "\n  {:<10} {:<10} {:<26} {:>8}", "dropped at", "port", "reason", "frames");
-    for (name, ledger) in ledgers {
+    let mut row = |name: &str, port: &str, reason: &str, count: u64| {
+        let _ = writeln!(text, "  {name:<10} {port:<10} {reason:<26} {count:>8}");
+    };
+    for (name, ledger) in &findings.ledgers {
         for (port, totals) in ledger {
             for (reason, count) in totals.drops() {
-                let _ = writeln!(text, "  {name:<10} {port:<10} {:<26} {count:>8}", reason.name());
+                row(name, port, reason.name(), count);
             }
+        }
+    }
+    for (name, lost) in &findings.overflow {
+        for (port, &count) in lost.iter().filter(|(_, count)| **count > 0) {
+            row(name, port, "device_drops", count);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io;
 use anyhow::{Context, Result};
 use hairpin_dataplane::ledger::DropReason;
 use hairpin_dataplane::port::memory::{self, Endpoint};
+use hairpin_dataplane::port::xdp;
 use hairpin_dataplane::snapshot::{Mode, ReflectiveRelay};
 use hairpin_dataplane::wire::SVid;
 use hairpin_dataplane::wire::offload::Capabilities;
@@ -17,6 +18,7 @@ use super::plan::{Place, VmPlan};
 use super::progress::Interrupt;
 use super::stack::Stack;
 use super::stacks::Stacks;
+use super::{memory_cable, veth_cable};
 use crate::config::{
     BridgeConfig, ChannelConfig, Config, Desired, DeviceConfig, LinkConfig, LinkRole, MemberConfig,
     PortConfig, REFLECTED_GROUP_RATE,
@@ -29,12 +31,12 @@ const UPLINK: &str = "up0";
 const STATION_FACING: &str = "sbp0";
 const BRIDGE: &str = "br0";
 
-/// What the VMs are.
+/// What the VMs are, and the cable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
-    /// TCP/IP stacks within this process.
+    /// TCP/IP stacks within this process; memory.
     InProcess,
-    /// Network namespaces on TAP.
+    /// Network namespaces on TAP; veths, by AF_XDP.
     Namespaces,
 }
 
@@ -49,6 +51,8 @@ pub(super) struct Site {
     pub bridge: Switch,
     /// The VMs, in the plan's order.
     pub guests: Guests,
+    /// The network namespace that the switches are in, if not the lab's own.
+    network: Option<String>,
 }
 
 impl Site {
@@ -59,33 +63,67 @@ impl Site {
         estate: &mut Estate,
         interrupt: &Interrupt,
     ) -> Result<Site> {
-        Site::build_on(vms, kind, estate, interrupt, Cable::plug)
+        match kind {
+            Kind::InProcess => Site::build_in_process(vms, interrupt, memory_cable::plug),
+            Kind::Namespaces => Site::build_in_namespaces(vms, estate, interrupt),
+        }
     }
 
-    /// Likewise, with a cable of the caller's between the station and the bridge.
-    pub fn build_on(
+    /// Within this process, with a cable of the caller's between the station and the bridge.
+    pub fn build_in_process(
         vms: &[VmPlan],
-        kind: Kind,
-        estate: &mut Estate,
         interrupt: &Interrupt,
         plug: impl FnOnce(Endpoint, Endpoint) -> io::Result<Cable>,
     ) -> Result<Site> {
-        let namespaces = match kind {
-            Kind::InProcess => None,
-            Kind::Namespaces => Some(Namespaces::create(vms, estate, interrupt)?),
-        };
+        let kind = Kind::InProcess;
         let station = start(station_config(vms, kind)).context("the station's switch")?;
         let bridge = start(bridge_config(vms, kind)).context("the adjacent bridge")?;
         let end = |switch: &Switch, link| switch.take_endpoint(link).context("the cable's end");
         let cable = plug(end(&station, UPLINK)?, end(&bridge, STATION_FACING)?)?;
-        let guests = match namespaces {
-            Some(namespaces) => {
-                namespaces.plug(vms, interrupt)?;
-                Guests::Namespaces(namespaces)
-            }
-            None => Guests::Stacks(stacks(vms, &station, &bridge, interrupt)?),
-        };
-        Ok(Site { cable, station, bridge, guests })
+        let guests = Guests::Stacks(stacks(vms, &station, &bridge, interrupt)?);
+        Ok(Site { cable, station, bridge, guests, network: None })
+    }
+
+    /// The switches are in a namespace with the cable, apart from the host's network. They
+    /// come first: where the kernel refuses AF_XDP, nothing else was made in vain.
+    fn build_in_namespaces(
+        vms: &[VmPlan],
+        estate: &mut Estate,
+        interrupt: &Interrupt,
+    ) -> Result<Site> {
+        let (kind, ends) = (Kind::Namespaces, [UPLINK, STATION_FACING]);
+        let network = estate.add_namespace("cable")?;
+        veth_cable::lay(&network, ends).context("the cable")?;
+        let start_there = |config| namespaces::inside(&network, move || start(config));
+        let station = start_there(station_config(vms, kind)).context("the station's switch")?;
+        let bridge = start_there(bridge_config(vms, kind)).context("the adjacent bridge")?;
+        let cable = veth_cable::plug(&network, ends).context("the cable")?;
+        let namespaces = Namespaces::create(vms, estate, interrupt)?;
+        namespaces.plug(vms, &network, interrupt)?;
+        let (guests, network) = (Guests::Namespaces(namespaces), Some(network));
+        Ok(Site { cable, station, bridge, guests, network })
+    }
+
+    /// Does some work where the switches are: devices that it has them open are of their
+    /// network, and so are those of threads that it starts.
+    pub fn beside_switches<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match &self.network {
+            Some(network) => namespaces::inside(network, work),
+            None => work(),
+        }
+    }
+
+    /// The cable's ends that are AF_XDP's: whose they are, and by which path.
+    pub fn xdp_ends(&self) -> Vec<(&'static str, xdp::DataPath)> {
+        let ends = [("station", &self.station, UPLINK), ("bridge", &self.bridge, STATION_FACING)];
+        let granted = ends.map(|(name, switch, link)| {
+            let granted = switch.view().status.remove(link)?.granted?;
+            Some((name, granted.path))
+        });
+        granted.into_iter().flatten().collect()
     }
 
     /// Frames that the station dropped for this reason when they came from the cable.
@@ -127,8 +165,19 @@ fn stacks(
     Ok(stacks)
 }
 
-fn cable_end(name: &str, role: LinkRole) -> LinkConfig {
-    LinkConfig::new(name, role, Some(DeviceConfig::Memory(memory::Config::default())))
+fn cable_end(name: &str, role: LinkRole, kind: Kind) -> LinkConfig {
+    match kind {
+        Kind::InProcess => {
+            LinkConfig::new(name, role, Some(DeviceConfig::Memory(memory::Config::default())))
+        }
+        Kind::Namespaces => {
+            let (interface, mode) = (name.to_owned(), xdp::Mode::Auto);
+            let mut link = LinkConfig::new(name, role, Some(DeviceConfig::Xdp { interface, mode }));
+            // The cable has room for tags on top of it.
+            link.mtu = Some(veth_cable::PAYLOAD_BYTES.into());
+            link
+        }
+    }
 }
 
 /// The device of a VM's port.
@@ -146,7 +195,7 @@ fn card(vm: &VmPlan, kind: Kind) -> DeviceConfig {
 /// What the station's switch is to be.
 pub(super) fn station_config(vms: &[VmPlan], kind: Kind) -> Config {
     let mut config = named("station");
-    config.links.push(cable_end(UPLINK, LinkRole::Station));
+    config.links.push(cable_end(UPLINK, LinkRole::Station, kind));
     config.channels = tagged_channels(vms, UPLINK, "");
     for vm in vms {
         if let Place::Station { channel, mode, .. } = vm.place {
@@ -164,7 +213,7 @@ pub(super) fn station_config(vms: &[VmPlan], kind: Kind) -> Config {
 /// What the adjacent bridge is to be.
 pub(super) fn bridge_config(vms: &[VmPlan], kind: Kind) -> Config {
     let mut config = named("bridge");
-    config.links.push(cable_end(STATION_FACING, LinkRole::Bridge));
+    config.links.push(cable_end(STATION_FACING, LinkRole::Bridge, kind));
     config.channels = tagged_channels(vms, STATION_FACING, "sbp0-");
     let reflecting = ReflectiveRelay::On { group_rate: REFLECTED_GROUP_RATE };
     let mut members = vec![MemberConfig::new(STATION_FACING, reflecting)];

@@ -8,10 +8,10 @@ use std::time::Duration;
 use hairpin_dataplane::snapshot::{Mode, ReflectiveRelay};
 use hairpin_dataplane::wire::SVid;
 
-use super::cable::{Cable, Direction, Traffic, seen};
+use super::cable::{Direction, Traffic, seen};
 use super::checks::Pace;
-use super::estate::Estate;
 use super::examine;
+use super::memory_cable;
 use super::plan::{Family, Scenario, VmPlan};
 use super::progress::Interrupt;
 use super::report::report;
@@ -45,10 +45,8 @@ impl Small {
         let mut vms = Scenario::All.vms();
         vms.retain(|vm| names.contains(&vm.name));
         assert_eq!(vms.len(), names.len());
-        // Nothing of such a site outlives the process.
-        let (mut estate, interrupt) = (Estate::new(), Interrupt::default());
-        let plug = |station, bridge| Cable::plug_through(station, bridge, meddle);
-        let site = Site::build_on(&vms, Kind::InProcess, &mut estate, &interrupt, plug).unwrap();
+        let plug = |station, bridge| memory_cable::plug_through(station, bridge, meddle);
+        let site = Site::build_in_process(&vms, &Interrupt::default(), plug).unwrap();
         Small { vms, site }
     }
 
