@@ -63,7 +63,7 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
     let bound = Bound::bind(&desired.switch().api)?;
     let (name, ports) = (desired.switch().name.clone(), desired.ports().len());
     let state_dir = desired.switch().state_dir.clone();
-    let switch = Switch::start(desired)?;
+    let switch = Switch::start_recorded(desired)?;
     let api = bound.serve(switch.clone())?;
     tracing::info!(name, ports, "the switch runs");
     tracing::info!(

@@ -5,7 +5,7 @@ use std::io;
 use anyhow::{Context, Result};
 use hairpin_dataplane::ledger::DropReason;
 use hairpin_dataplane::port::memory::{self, Endpoint};
-use hairpin_dataplane::port::xdp;
+use hairpin_dataplane::port::{HostsOwn, xdp};
 use hairpin_dataplane::snapshot::{Mode, ReflectiveRelay};
 use hairpin_dataplane::wire::SVid;
 use hairpin_dataplane::wire::offload::Capabilities;
@@ -171,8 +171,9 @@ fn cable_end(name: &str, role: LinkRole, kind: Kind) -> LinkConfig {
             LinkConfig::new(name, role, Some(DeviceConfig::Memory(memory::Config::default())))
         }
         Kind::Namespaces => {
-            let (interface, mode) = (name.to_owned(), xdp::Mode::Auto);
-            let mut link = LinkConfig::new(name, role, Some(DeviceConfig::Xdp { interface, mode }));
+            let (interface, hosts_own) = (name.to_owned(), HostsOwn::Refuse);
+            let device = DeviceConfig::Xdp { interface, mode: xdp::Mode::Auto, hosts_own };
+            let mut link = LinkConfig::new(name, role, Some(device));
             // The cable has room for tags on top of it.
             link.mtu = Some(veth_cable::PAYLOAD_BYTES.into());
             link

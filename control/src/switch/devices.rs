@@ -284,6 +284,7 @@ pub fn open(
     mtu: Option<u32>,
     workers: usize,
     embedder: &mut dyn Embedder,
+    caretaker: &xdp::Caretaker,
 ) -> Result<Fresh, String> {
     match config {
         DeviceConfig::Memory(config) => {
@@ -300,7 +301,8 @@ pub fn open(
             open_packet(interface, *hosts_own, mtu, workers)
         }
         &DeviceConfig::Xdp { ref interface, mode, hosts_own } => {
-            open_xdp(xdp::Config { interface: interface.clone(), mode, hosts_own }, mtu)
+            let config = xdp::Config { interface: interface.clone(), mode, hosts_own };
+            open_xdp(config, mtu, caretaker)
         }
     }
 }
@@ -511,8 +513,12 @@ fn open_packet(
 }
 
 /// The same by AF_XDP. Its queues are the netdev's own, however many workers there are.
-fn open_xdp(config: xdp::Config, mtu: Option<u32>) -> Result<Fresh, String> {
-    let opened = xdp::open(&config);
+fn open_xdp(
+    config: xdp::Config,
+    mtu: Option<u32>,
+    caretaker: &xdp::Caretaker,
+) -> Result<Fresh, String> {
+    let opened = xdp::open_with(&config, caretaker);
     let xdp::Config { interface, mode, hosts_own } = config;
     let device_config = DeviceConfig::Xdp { interface: interface.clone(), mode, hosts_own };
     let source = |mtu_now, share| Source {

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hairpin_dataplane::port::{Attached, Condition};
+use hairpin_dataplane::port::{Attached, Condition, xdp};
 use hairpin_dataplane::relay::fdb::Fdb;
 use hairpin_dataplane::snapshot::topology::Topology;
 use hairpin_dataplane::snapshot::{DeviceId, Snapshot, compile};
@@ -40,6 +40,7 @@ pub struct Engine {
     netdevs: Option<Changes>,
     /// What was said of links whose device leaves no room.
     pub(super) cramped: BTreeMap<String, String>,
+    caretaker: xdp::Caretaker,
 }
 
 /// A change that is ready: nothing can go wrong with it any more.
@@ -54,7 +55,11 @@ struct Prepared {
 
 impl Engine {
     /// A switch with workers and nothing else.
-    pub fn new(config: &SwitchConfig, embedder: Box<dyn Embedder>) -> Result<Engine, CrewError> {
+    pub fn new(
+        config: &SwitchConfig,
+        embedder: Box<dyn Embedder>,
+        caretaker: xdp::Caretaker,
+    ) -> Result<Engine, CrewError> {
         let empty = Config { switch: config.clone(), ..Config::default() };
         let desired = Desired::try_from(empty).expect("a configuration without objects holds");
         let fdb = Arc::new(Fdb::new(u32::try_from(config.fdb.capacity).unwrap_or(u32::MAX)));
@@ -71,6 +76,7 @@ impl Engine {
             embedder,
             netdevs: hear_of_netdevs(),
             cramped: BTreeMap::new(),
+            caretaker,
         })
     }
 
@@ -148,7 +154,7 @@ impl Engine {
         let fresh = match open.and_then(Device::hand_over) {
             Some(fresh) => fresh,
             None => wanted
-                .open(mtu, tokens.len(), &mut *self.embedder)
+                .open(mtu, tokens.len(), &mut *self.embedder, &self.caretaker)
                 .map_err(|problem| ApplyError::Device { object: wanted.object.clone(), problem })?,
         };
         Ok(fresh.attach(id, wanted.name, counters, &tokens))
@@ -274,8 +280,9 @@ impl<'d> Wanted<'d> {
         mtu: Option<u32>,
         workers: usize,
         embedder: &mut dyn Embedder,
+        caretaker: &xdp::Caretaker,
     ) -> Result<Fresh, String> {
-        devices::open(self.name, self.config, mtu, workers, embedder)
+        devices::open(self.name, self.config, mtu, workers, embedder, caretaker)
     }
 
     /// The MTU that its netdev is to have: a link's as configured, if it is; a port's
@@ -466,7 +473,8 @@ impl Engine {
         let (id, counters) = (device.attached.id, Arc::clone(&device.attached.counters));
         let mut plugged = self.plugged();
         let mtu = wanted.mtu(&desired, &plugged).map(|mtu| mtu.bytes);
-        let fresh = wanted.open(mtu, tokens.len(), &mut *self.embedder)?.there()?;
+        let fresh =
+            wanted.open(mtu, tokens.len(), &mut *self.embedder, &self.caretaker)?.there()?;
         let ready = fresh.attach(id, name, counters, &tokens);
         let (attached, mtu) = (Arc::clone(&ready.attached), ready.source.mtu);
         plugged.insert(name.to_owned(), Plugged { attached, mtu });

@@ -48,6 +48,7 @@ pub mod view;
 pub mod workers;
 
 mod change;
+mod former;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -58,6 +59,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, select};
 use hairpin_dataplane::ledger::Totals;
 use hairpin_dataplane::port::memory::Endpoint;
+use hairpin_dataplane::port::xdp::Caretaker;
 use hairpin_dataplane::snapshot::compile::CompileError;
 use hairpin_dataplane::worker::command::Event;
 use hairpin_dataplane::worker::monotonic_ns;
@@ -180,9 +182,24 @@ impl Switch {
     /// # Errors
     /// See [`StartError`]; nothing runs then.
     pub fn start(desired: Desired) -> Result<Switch, StartError> {
+        Switch::start_daemon(desired, Caretaker::default())
+    }
+
+    /// Starts likewise, as a process of its own: what the one before, if it was killed,
+    /// had changed on interfaces is put back, and what this one changes is written
+    /// down in the `state-dir`.
+    ///
+    /// # Errors
+    /// See [`StartError`]; nothing runs then.
+    pub fn start_recorded(desired: Desired) -> Result<Switch, StartError> {
+        let caretaker = former::caretaker(&desired.switch().state_dir);
+        Switch::start_daemon(desired, caretaker)
+    }
+
+    fn start_daemon(desired: Desired, caretaker: Caretaker) -> Result<Switch, StartError> {
         let endpoints = Endpoints::default();
         let embedder = Box::new(endpoints.clone());
-        Switch::start_engine(desired, embedder, endpoints)
+        Switch::start_engine(desired, embedder, endpoints, caretaker)
     }
 
     /// Starts likewise, with memory devices made by the caller: wrapped into faults,
@@ -191,16 +208,20 @@ impl Switch {
     /// # Errors
     /// See [`StartError`]; nothing runs then.
     pub fn start_with(desired: Desired, embedder: Box<dyn Embedder>) -> Result<Switch, StartError> {
-        Switch::start_engine(desired, embedder, Endpoints::default())
+        Switch::start_engine(desired, embedder, Endpoints::default(), Caretaker::default())
     }
 
     fn start_engine(
         desired: Desired,
         embedder: Box<dyn Embedder>,
         endpoints: Endpoints,
+        caretaker: Caretaker,
     ) -> Result<Switch, StartError> {
-        let mut engine = Engine::new(desired.switch(), embedder)?;
-        engine.apply(desired)?;
+        let mut engine = Engine::new(desired.switch(), embedder, caretaker.clone())?;
+        let applied = engine.apply(desired);
+        // Interfaces that are none of ours any more, whatever became of the others.
+        caretaker.settle();
+        applied?;
         let events = engine.crew.events();
         let engine = Arc::new(Mutex::new(engine));
         let (stop, stopped) = bounded(0);

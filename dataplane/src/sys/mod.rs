@@ -8,7 +8,8 @@
 //! * [`lane`] — a transmitter that one worker owns, or several share.
 //! * [`packet_socket`], [`packet_queue`] — frames as one netdev sees them (AF_PACKET): to
 //!   watch it, and to have it as a port.
-//! * [`bpf`], [`netdev`] — programs on netdevs, and what the kernel says of these.
+//! * [`bpf`], [`netdev`], [`features`] — programs on netdevs, what the kernel says of these,
+//!   and what they do to frames by themselves.
 //! * [`xdp`], [`promiscuous`] — frames of a netdev's receive queues in shared memory
 //!   (AF_XDP), and having the netdev take all of them.
 //! * [`spsc`] — a ring of values from one thread to another.
@@ -19,6 +20,7 @@
 
 pub mod bpf;
 mod copy;
+pub mod features;
 pub mod huge;
 pub mod lane;
 pub mod memory;

@@ -16,11 +16,13 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
 const NLMSG_ERROR: u16 = 2;
 const NLM_F_REQUEST: u16 = 1;
+const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_STATS64: u16 = 23;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_PERM_ADDRESS: u16 = 54;
 /// `RTMGRP_LINK`.
 const GROUP_LINK: u32 = 1;
 /// `struct nlmsghdr` and `struct ifinfomsg`.
@@ -46,6 +48,9 @@ pub struct Description {
     pub receive_queues: u32,
     /// Frames that it was to send and lost, since it was made.
     pub transmit_dropped: u64,
+    /// The MAC address that it was made with, if it tells, else the one that it has; zeros
+    /// if it has none.
+    pub address: [u8; 6],
 }
 
 /// What a netdev's owner wants it to be.
@@ -124,6 +129,8 @@ fn understand(answer: &[u8]) -> io::Result<Description> {
     let attributes = answer.get(HEADER_BYTES + INFO_BYTES..length).ok_or_else(cut)?;
     let find = |wanted| attributes_of(attributes).find(|(kind, _)| *kind == wanted);
     let number = |wanted| find(wanted).and_then(|(_, value)| word_at(value, 0));
+    let address = find(IFLA_PERM_ADDRESS).or_else(|| find(IFLA_ADDRESS));
+    let address = address.and_then(|(_, value)| value.first_chunk().copied());
     Ok(Description {
         index: word(HEADER_BYTES + 4)?,
         admin: if up { Admin::Up } else { Admin::Down },
@@ -133,6 +140,7 @@ fn understand(answer: &[u8]) -> io::Result<Description> {
         transmit_dropped: find(IFLA_STATS64)
             .and_then(|(_, value)| long_at(value, TRANSMIT_DROPPED_AT))
             .unwrap_or(0),
+        address: address.unwrap_or_default(),
     })
 }
 
@@ -286,12 +294,14 @@ mod tests {
             assert_eq!(missing.raw_os_error(), Some(libc::ENODEV));
             let changes = Changes::open().unwrap();
             assert_eq!(changes.take(), News::None);
-            ip("link add a0 mtu 1400 numrxqueues 3 type veth peer name b0");
+            ip(
+                "link add a0 address 02:00:00:00:00:0a mtu 1400 numrxqueues 3 type veth peer name b0",
+            );
             assert_eq!(changes.take(), News::Changed);
             assert_eq!(changes.take(), News::None);
             let a0 = describe(name("a0")).unwrap();
             assert_eq!((a0.admin, a0.mtu, a0.master), (Admin::Down, 1400, None));
-            assert_eq!(a0.receive_queues, 3);
+            assert_eq!((a0.receive_queues, a0.address), (3, [2, 0, 0, 0, 0, 0xa]));
             ip("link add br0 type bridge");
             ip("link set a0 master br0 up");
             let a0 = describe(name("a0")).unwrap();

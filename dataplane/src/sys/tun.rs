@@ -322,7 +322,7 @@ impl Interfaces {
 
     /// An ethtool request; `words` are the whole structure that its command, the
     /// first of them, reads and writes.
-    fn ethtool(&self, name: InterfaceName, words: &mut [u32]) -> io::Result<()> {
+    pub(super) fn ethtool(&self, name: InterfaceName, words: &mut [u32]) -> io::Result<()> {
         let pointer = words.as_mut_ptr().expose_provenance().to_ne_bytes();
         self.ask(libc::SIOCETHTOOL, name.request(&pointer)).map(|_| ())
     }

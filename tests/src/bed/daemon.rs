@@ -176,6 +176,14 @@ impl Daemon {
     /// # Errors
     /// If it does not end, or not with exit code 0.
     pub fn stop(mut self) -> Result<()> {
+        self.end()
+    }
+
+    /// Ends it (SIGTERM); what it was started with stays for [`Daemon::start_again`].
+    ///
+    /// # Errors
+    /// If it does not end, or not with exit code 0.
+    pub fn end(&mut self) -> Result<()> {
         self.signal(Signal::TERM)?;
         match self.wait_for_end(PATIENCE)? {
             Some(0) => Ok(()),
@@ -185,6 +193,30 @@ impl Daemon {
             }
             None => Err(BedError::new("the daemon does not end on SIGTERM")),
         }
+    }
+
+    /// Kills it (SIGKILL): it has no time to put anything in order.
+    ///
+    /// # Errors
+    /// If it cannot be waited for.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill().map_err(BedError::while_doing("killing the daemon"))?;
+        self.child.wait().map(drop).map_err(BedError::while_doing("waiting"))
+    }
+
+    /// Starts it again after its end: same namespace, file and state-dir, a new log.
+    ///
+    /// # Errors
+    /// If it ends instead of being ready.
+    pub fn start_again(&mut self) -> Result<()> {
+        (self.child, self.ready) = spawn(&self.namespace, &self.program, self.directory.path())?;
+        self.wait_until_ready()
+    }
+
+    /// Where it keeps its state; not there before it has any.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        state_dir(self.directory.path())
     }
 
     /// Whether it is still running.
@@ -274,12 +306,16 @@ fn api(directory: &Path) -> String {
     format!("unix:{}", directory.join("api.sock").display())
 }
 
+fn state_dir(directory: &Path) -> PathBuf {
+    directory.join("state")
+}
+
 fn write_configuration(directory: &Path, workers: Workers, configuration: &str) -> Result<()> {
     let text = format!(
         "[switch]\nname = \"bed\"\nworkers = {}\napi = \"{}\"\nstate-dir = \"{}\"\n\n{configuration}",
         workers.cpus(),
         api(directory),
-        directory.join("state").display(),
+        state_dir(directory).display(),
     );
     let file = directory.join("hairpin.toml");
     fs::write(&file, text).map_err(BedError::while_doing(format_args!("{}", file.display())))

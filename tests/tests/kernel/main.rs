@@ -40,6 +40,7 @@ mod queues;
 mod refusals;
 mod segmentation;
 mod site;
+mod traces;
 mod veb;
 mod vepa;
 mod xdp;

@@ -15,7 +15,7 @@ const LINK: &str = "[[link]]\nname = \"up0\"\nrole = \"station\"\n\
                     device = { xdp = { interface = \"if0\" } }\n";
 
 /// A port `vmN` on `ifN` with host N's address registered.
-fn xdp_port(number: u8, mode: &str) -> String {
+pub fn xdp_port(number: u8, mode: &str) -> String {
     format!(
         "[[port]]\nname = \"vm{number}\"\nchannel = \"up0\"\nmode = \"{mode}\"\n\
          device = {{ xdp = {{ interface = \"if{number}\", mode = \"auto\" }} }}\nmac = \"{}\"\n",
@@ -38,7 +38,7 @@ pub fn finish_frames(namespace: &Namespace, number: u8) -> Result<()> {
 }
 
 /// Makes host N at the far end of a new pair.
-fn plug(daemon: &Daemon, number: u8) -> Result<Host> {
+pub fn plug(daemon: &Daemon, number: u8) -> Result<Host> {
     lay(daemon, number)?;
     let host = Host::plug(daemon.namespace(), &format!("xdp{number}"), number)?;
     finish_frames(host.namespace(), number)?;
@@ -46,13 +46,13 @@ fn plug(daemon: &Daemon, number: u8) -> Result<Host> {
 }
 
 /// The state of a port.
-fn state(daemon: &Daemon, port: &str) -> String {
+pub fn state(daemon: &Daemon, port: &str) -> String {
     let port = daemon.hairpin(&format!("port show {port}")).unwrap();
     port["state"].as_str().unwrap_or_default().to_owned()
 }
 
 #[track_caller]
-fn await_state(daemon: &Daemon, port: &str, wanted: &str) {
+pub fn await_state(daemon: &Daemon, port: &str, wanted: &str) {
     eventually(&format!("{port} {wanted}"), || state(daemon, port) == wanted).unwrap();
 }
 

@@ -6,6 +6,7 @@
 //! and some 60 KiB of rings. An XDP program hands each frame to its queue's socket, so
 //! that the host's own stack gets nothing of what the netdev receives; it is tied to a
 //! descriptor and goes with the process, however that ends, and so does promiscuous mode.
+//! What the netdev does to frames by itself is turned off meanwhile ([`Caretaker`]).
 //!
 //! Received frames are viewed where they lie and given back to the fill ring behind the
 //! breath. What is sent is copied, once, into a frame of the transmit budget, and is the
@@ -18,6 +19,7 @@
 //! the netdev's MTU allows is named here, since the kernel loses it without a word.
 
 mod budget;
+mod custody;
 mod error;
 mod opening;
 mod queue;
@@ -36,8 +38,9 @@ use crate::sys::xdp::FRAME_BYTES;
 pub use crate::sys::xdp::Pieces;
 use crate::wire::offload::Capabilities;
 
+pub use custody::{Caretaker, Former, Record, Restored, UNWANTED};
 pub use error::XdpError;
-pub use opening::open;
+pub use opening::{open, open_with};
 use queue::Netdev;
 pub use receiver::XdpReceiver;
 pub use transmitter::XdpTransmitter;
@@ -244,6 +247,12 @@ impl Share {
             pieces: self.0.granted.pieces,
         };
         Some(UsableMtu { bytes, problem: (bytes < mtu).then(|| too_large().to_string()) })
+    }
+
+    /// Which of [`UNWANTED`] it does all the same.
+    #[must_use]
+    pub fn still_on(&self) -> &[String] {
+        &self.0.custody.still_on
     }
 
     /// Frames that the kernel has dropped since it was opened: before our rings, and behind

@@ -4,8 +4,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use super::custody::{Caretaker, Custody};
 use super::error::{Against, Obstacle, reasons};
-use super::queue::{Netdev, Queue};
+use super::queue::{Netdev, Parts, Queue};
 use super::{Config, DataPath, Granted, Pieces, QUEUE_BYTES, XdpDevice, XdpError, mtu_max};
 use crate::port::HostsOwn;
 use crate::sys::bpf::{Link, Program, SocketMap, XdpMode};
@@ -19,27 +20,41 @@ use crate::sys::xdp::{Binding, Socket};
 const BUSY_RETRIES: (u32, Duration) = (50, Duration::from_millis(2));
 
 /// Opens a netdev as [`Config`] says, in this thread's network namespace. May wait for a
-/// tenth of a second where a queue of it was closed just before.
+/// tenth of a second where a queue of it was closed just before. What it is made not to do
+/// by itself meanwhile is not remembered beyond this process.
 ///
 /// # Errors
 /// [`XdpError`]; nothing is left behind then.
 pub fn open(config: &Config) -> Result<XdpDevice, XdpError> {
-    open_by(config, Socket::bind)
+    open_with(config, &Caretaker::default())
+}
+
+/// The same, remembered by a caretaker.
+///
+/// # Errors
+/// [`XdpError`]; nothing is left behind then.
+pub fn open_with(config: &Config, caretaker: &Caretaker) -> Result<XdpDevice, XdpError> {
+    open_by(config, caretaker, Socket::bind)
 }
 
 /// How a socket is tied to a queue: [`Socket::bind`], or what an older kernel would do.
 pub(super) type Bind = fn(&Socket, u32, u32, Binding, Pieces) -> io::Result<()>;
 
-/// [`open`] with sockets tied in this way.
-pub(super) fn open_by(config: &Config, bind: Bind) -> Result<XdpDevice, XdpError> {
-    let opening = Opening::new(config, bind)?;
+/// [`open_with`] with sockets tied in this way.
+pub(super) fn open_by(
+    config: &Config,
+    caretaker: &Caretaker,
+    bind: Bind,
+) -> Result<XdpDevice, XdpError> {
+    let mut opening = Opening::new(config, caretaker, bind)?;
     let found = opening.describe()?;
     let promiscuous = opening.must("have it receive all frames", Promiscuous::on(found.index))?;
     let mut obstacles = Vec::new();
     for &path in config.mode.paths() {
         if let Some((pieces, (link, queues))) = opening.by_path(&found, path, &mut obstacles)? {
             let granted = Granted { path, pieces, reason: reasons(&obstacles) };
-            let netdev = Netdev::new(&config.interface, &found, granted, link, promiscuous, queues);
+            let parts = Parts { link, promiscuous, queues, custody: opening.custody(&found)? };
+            let netdev = Netdev::new(&config.interface, &found, granted, parts);
             return Ok(XdpDevice::new(netdev, found.mtu));
         }
     }
@@ -64,13 +79,20 @@ struct Opening<'c> {
     config: &'c Config,
     name: InterfaceName,
     bind: Bind,
+    caretaker: &'c Caretaker,
+    /// Taken once its queues are ours: before that, it is perhaps somebody else's.
+    custody: Option<Custody>,
 }
 
-impl Opening<'_> {
-    fn new(config: &Config, bind: Bind) -> Result<Opening<'_>, XdpError> {
+impl<'c> Opening<'c> {
+    fn new(
+        config: &'c Config,
+        caretaker: &'c Caretaker,
+        bind: Bind,
+    ) -> Result<Opening<'c>, XdpError> {
         let invalid = || XdpError::NameInvalid { interface: config.interface.clone() };
         let name = InterfaceName::new(&config.interface).ok_or_else(invalid)?;
-        Ok(Opening { config, name, bind })
+        Ok(Opening { config, name, bind, caretaker, custody: None })
     }
 
     fn interface(&self) -> String {
@@ -120,7 +142,7 @@ impl Opening<'_> {
     /// Opens it by one path: for frames of several pieces, or of one, if that is what there
     /// is and enough for its MTU. What stands against it is added to the obstacles.
     fn by_path(
-        &self,
+        &mut self,
         found: &Description,
         path: DataPath,
         obstacles: &mut Vec<Obstacle>,
@@ -153,7 +175,7 @@ impl Opening<'_> {
     /// Opens it: sockets first, so that from the moment the program runs each frame finds
     /// one.
     fn attempt(
-        &self,
+        &mut self,
         found: &Description,
         path: DataPath,
         pieces: Pieces,
@@ -162,6 +184,8 @@ impl Opening<'_> {
             Ok(queues) => queues,
             Err(obstacle) => return Ok(Err(obstacle)),
         };
+        let custody = self.custody(found)?;
+        self.custody = Some(custody);
         let map = self.must("make a map of sockets", SocketMap::new(queues.len() as u32))?;
         for (number, queue) in (0..).zip(&queues) {
             self.must("enter a socket", map.set(number, queue.socket.as_fd()))?;
@@ -184,6 +208,17 @@ impl Opening<'_> {
                     }
                     _ => Err(self.refusal(step, error)),
                 }
+            }
+        }
+    }
+
+    /// Has it leave frames as they are, if it does not yet.
+    fn custody(&mut self, found: &Description) -> Result<Custody, XdpError> {
+        match self.custody.take() {
+            Some(custody) => Ok(custody),
+            None => {
+                let taken = self.caretaker.take(found);
+                self.must("have it leave tags and frames as they are", taken)
             }
         }
     }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 use super::budget::Budget;
+use super::custody::Custody;
 use super::receiving::Receiving;
 use super::{Granted, RECEIVE_FRAMES, TRANSMIT_FRAMES, mtu_max};
 use crate::port::Rung;
@@ -41,6 +42,16 @@ pub(super) struct Netdev {
     /// Frames that it was to send and had lost before it was opened.
     pub(super) transmit_dropped: u64,
     longest: AtomicU32,
+    /// Last: what the program does not stand is turned on again when it is gone.
+    pub(super) custody: Custody,
+}
+
+/// What opening a netdev made.
+pub(super) struct Parts {
+    pub(super) link: Link,
+    pub(super) promiscuous: Promiscuous,
+    pub(super) queues: Vec<Queue>,
+    pub(super) custody: Custody,
 }
 
 impl Netdev {
@@ -48,10 +59,9 @@ impl Netdev {
         interface: &str,
         found: &Description,
         granted: Granted,
-        link: Link,
-        promiscuous: Promiscuous,
-        queues: Vec<Queue>,
+        parts: Parts,
     ) -> Netdev {
+        let Parts { link, promiscuous, queues, custody } = parts;
         let netdev = Netdev {
             link: Mutex::new(Some(link)),
             _promiscuous: promiscuous,
@@ -61,6 +71,7 @@ impl Netdev {
             granted,
             transmit_dropped: found.transmit_dropped,
             longest: AtomicU32::new(0),
+            custody,
         };
         netdev.follow(found.mtu);
         netdev

@@ -156,7 +156,9 @@ fn an_older_kernel_s_frames_lie_in_one_piece_and_bound_the_mtu() {
         lay_with(MTU_ONE_PIECE_BYTES_MAX);
         let guest = guest();
         for path in [DataPath::Copy, DataPath::Generic] {
-            let mut device = open_by(&config(Mode::Only(path)), bind_as_before_6_6).unwrap();
+            let mut device =
+                open_by(&config(Mode::Only(path)), &Caretaker::default(), bind_as_before_6_6)
+                    .unwrap();
             let Granted { pieces, reason, .. } = device.granted();
             assert_eq!(*pieces, Pieces::One);
             let wanted = format!("{path} with one piece a frame, as it cannot bind");
@@ -170,7 +172,9 @@ fn an_older_kernel_s_frames_lie_in_one_piece_and_bound_the_mtu() {
             let long = ethernet(0xb, 0xa, longest + 5);
             assert_eq!(transmit(&mut device, &[long]), [Err(DropReason::MtuExceeded)]);
             drop(device);
-            let error = open_by(&config(Mode::Only(path)), bind_as_before_6_6).unwrap_err();
+            let error =
+                open_by(&config(Mode::Only(path)), &Caretaker::default(), bind_as_before_6_6)
+                    .unwrap_err();
             assert!(matches!(&error, XdpError::MtuTooLarge { mtu: 9000, .. }), "{error}");
             assert!(error.to_string().contains("ip link set a0 mtu 3814"), "{error}");
             ip(&format!("link set a0 mtu {MTU_ONE_PIECE_BYTES_MAX}"));
