@@ -252,6 +252,7 @@ fn device(device: &DeviceConfig, status: Option<&Status>) -> v1::Device {
                 granted: path as i32,
                 reason: granted.map(|it| it.reason.clone()).unwrap_or_default(),
                 take_over: *hosts_own == HostsOwn::TakeOver,
+                unfilled_checksums: status.map_or(0, |status| status.unfilled_checksums),
             })
         }
         DeviceConfig::Memory(_) => v1::device::Kind::Memory(v1::Memory {}),

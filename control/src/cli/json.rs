@@ -120,6 +120,7 @@ fn device(device: Option<&v1::Device>) -> Value {
                 "granted": words::xdp_mode(xdp.granted()),
                 "reason": unless_empty(&xdp.reason),
                 "take_over": xdp.take_over,
+                "unfilled_checksums": xdp.unfilled_checksums,
             },
         }),
         Some(v1::device::Kind::Memory(_)) => json!({ "memory": {} }),

@@ -192,6 +192,41 @@ impl Source {
         }
     }
 
+    /// What its frames' checksums are like, as far as samples tell.
+    #[must_use]
+    pub fn checksums(&self) -> xdp::Checksums {
+        match &self.share {
+            Some(Share::Xdp(xdp)) => xdp.checksums(),
+            Some(Share::Tap(_) | Share::Packet(_)) | None => xdp::Checksums::default(),
+        }
+    }
+
+    /// What is wrong with the frames that it brings, and the remedy.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        let (DeviceConfig::Xdp { interface, .. }, Some(Share::Xdp(xdp))) =
+            (&self.config, &self.share)
+        else {
+            return None;
+        };
+        let mut notes = Vec::new();
+        if xdp.checksums().lately == xdp::Lately::Unfilled {
+            notes.push(format!(
+                "interface `{interface}`: frames come from its peer with checksums that are not \
+                 filled in, so that their receivers drop them: have the peer do it (at the other \
+                 end: `ethtool -K PEER tx off gso off tso off`)"
+            ));
+        }
+        let still_on = xdp.still_on().join(" ");
+        if !still_on.is_empty() {
+            notes.push(format!(
+                "interface `{interface}`: its driver does not turn off {still_on}, so that VLAN \
+                 tags or whole frames are lost: use a packet device for it, or another driver"
+            ));
+        }
+        (!notes.is_empty()).then(|| notes.join("; "))
+    }
+
     /// Lets go of a netdev that is gone, so that it can be opened again should it come
     /// back.
     pub fn untie(&self) {
@@ -324,6 +359,8 @@ pub struct Device {
     pub last_error: String,
     /// What it lost by itself.
     pub drops: DeviceDrops,
+    /// The note ([`Source::note`]) that was logged last.
+    pub noted: String,
 }
 
 /// What is being done about a device.

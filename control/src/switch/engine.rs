@@ -223,7 +223,8 @@ impl Engine {
             .map(|((receiver, worker), index)| Queue::new(worker, index, receiver, &ready.attached))
             .unzip();
         let (source, attached) = (ready.source, ready.attached);
-        let device = Device { source, attached, queues, care, reopened, last_error, drops };
+        let noted = String::new();
+        let device = Device { source, attached, queues, care, reopened, last_error, drops, noted };
         self.devices.insert(name, device);
         served.into_iter().for_each(|queue| self.hand_out(queue));
     }
@@ -424,8 +425,20 @@ impl Engine {
         }
         self.retry(now);
         self.measure(now);
+        self.log_notes();
         for alarm in self.crew.watch(now) {
             self.raise(alarm);
+        }
+    }
+
+    /// Says what is wrong with the frames of devices, each thing once.
+    fn log_notes(&mut self) {
+        for (name, device) in &mut self.devices {
+            let Some(note) = device.source.note() else { continue };
+            if device.noted != note {
+                tracing::warn!(port = name, "{note}");
+                device.noted = note;
+            }
         }
     }
 

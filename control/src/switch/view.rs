@@ -49,6 +49,8 @@ pub struct Status {
     pub last_error: String,
     /// What is not as it should be while it works, each in a sentence with its remedy.
     pub warnings: Vec<String>,
+    /// Samples of its frames whose checksums were not filled in.
+    pub unfilled_checksums: u64,
     /// By which path its device was opened, if that is one by AF_XDP and open.
     pub granted: Option<xdp::Granted>,
 }
@@ -122,7 +124,9 @@ impl Engine {
                 .and_then(|device| device.source.mtu_problem.clone())
                 .into_iter()
                 .chain(self.cramped.get(name).cloned())
+                .chain(device.and_then(|device| device.source.note()))
                 .collect(),
+            unfilled_checksums: device.map_or(0, |device| device.source.checksums().unfilled),
             granted: device
                 .filter(|device| device.attached.condition() != Condition::Lost)
                 .and_then(|device| device.source.granted().cloned()),

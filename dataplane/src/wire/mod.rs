@@ -6,6 +6,7 @@
 //! * [`offload`] — what is left to do on a frame: checksum, segmentation.
 //! * [`virtio_net`] — the virtio-net header that carries an offload.
 //! * [`checksum`] — the Internet checksum, over pieces.
+//! * [`transport`] — a frame's TCP or UDP, and whether its checksum is filled in.
 //! * [`layout`] — where the headers of a frame to be cut lie.
 //! * [`segment`] — the headers of its segments.
 
@@ -17,6 +18,7 @@ pub mod offload;
 pub mod segment;
 #[cfg(test)]
 pub(crate) mod specimen;
+pub mod transport;
 pub mod virtio_net;
 pub mod vlan;
 

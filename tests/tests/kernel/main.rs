@@ -41,6 +41,7 @@ mod refusals;
 mod segmentation;
 mod site;
 mod traces;
+mod unfilled;
 mod veb;
 mod vepa;
 mod xdp;

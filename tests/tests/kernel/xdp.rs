@@ -98,6 +98,7 @@ fn siblings_reach_each_other_by_the_kernel_bridge_s_hairpin_only(workers: Worker
         transfer(&two, &outside, family, 16 * MEGABYTE).unwrap();
         transfer(&outside, &one, family, 16 * MEGABYTE).unwrap();
     }
+    assert_eq!(link()["warnings"], serde_json::json!([]), "{}", link());
     // All of it went out and came back: nothing was switched locally.
     assert!(daemon.count("up0", "/tx_bytes").unwrap() > 64 * MEGABYTE);
     bridge.reflect("xdp0", Reflection::Off).unwrap();

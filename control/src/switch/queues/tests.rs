@@ -8,6 +8,7 @@ use std::io;
 use crossbeam_channel::TryRecvError;
 use hairpin_dataplane::port::Opened;
 use hairpin_dataplane::port::memory::{self, Endpoint, SendError};
+use hairpin_dataplane::port::xdp::Caretaker;
 use hairpin_dataplane::snapshot::Mode;
 use hairpin_dataplane::wire::Mac;
 use hairpin_dataplane::wire::offload::Offload;
@@ -51,7 +52,9 @@ impl Site {
     fn start() -> Site {
         let endpoints = Endpoints::default();
         let wanted = desired(vec![port(1, 64), port(2, 64)]);
-        let mut engine = Engine::new(wanted.switch(), Box::new(endpoints.clone())).unwrap();
+        let mut engine =
+            Engine::new(wanted.switch(), Box::new(endpoints.clone()), Caretaker::default())
+                .unwrap();
         engine.apply(wanted).unwrap();
         let [one, two] = ["vm1", "vm2"].map(|name| endpoints.take(name).unwrap());
         let site = Site { engine, endpoints, one, two };
@@ -265,7 +268,8 @@ impl Embedder for TwoQueues {
 #[test]
 fn what_cannot_be_moved_is_refused_with_the_remedy() {
     let wanted = desired(vec![port(1, 64)]);
-    let mut engine = Engine::new(wanted.switch(), Box::new(TwoQueues)).unwrap();
+    let mut engine =
+        Engine::new(wanted.switch(), Box::new(TwoQueues), Caretaker::default()).unwrap();
     engine.apply(wanted).unwrap();
     let mut refused = |port, queue, to| {
         let ordered = engine.move_queue(port, queue, to);

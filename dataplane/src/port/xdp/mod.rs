@@ -28,6 +28,7 @@ mod receiving;
 #[cfg(test)]
 mod tests;
 mod transmitter;
+mod unfilled;
 
 use std::fmt;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub use opening::{open, open_with};
 use queue::Netdev;
 pub use receiver::XdpReceiver;
 pub use transmitter::XdpTransmitter;
+pub use unfilled::{Checksums, Lately};
 
 /// Frames of a queue that the kernel may fill: 8 MiB, two milliseconds at a million frames
 /// a second.
@@ -253,6 +255,13 @@ impl Share {
     #[must_use]
     pub fn still_on(&self) -> &[String] {
         &self.0.custody.still_on
+    }
+
+    /// Whether it sends us frames whose checksums are not filled in, as far as samples
+    /// show.
+    #[must_use]
+    pub fn checksums(&self) -> Checksums {
+        self.0.sightings.checksums()
     }
 
     /// Frames that the kernel has dropped since it was opened: before our rings, and behind

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::budget::Budget;
 use super::custody::Custody;
 use super::receiving::Receiving;
+use super::unfilled::Sightings;
 use super::{Granted, RECEIVE_FRAMES, TRANSMIT_FRAMES, mtu_max};
 use crate::port::Rung;
 use crate::sys::bpf::Link;
@@ -44,6 +45,7 @@ pub(super) struct Netdev {
     longest: AtomicU32,
     /// Last: what the program does not stand is turned on again when it is gone.
     pub(super) custody: Custody,
+    pub(super) sightings: Sightings,
 }
 
 /// What opening a netdev made.
@@ -72,6 +74,7 @@ impl Netdev {
             transmit_dropped: found.transmit_dropped,
             longest: AtomicU32::new(0),
             custody,
+            sightings: Sightings::default(),
         };
         netdev.follow(found.mtu);
         netdev

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::PIECES_MAX;
 use super::queue::{Netdev, Queue};
+use super::unfilled::Sampler;
 use crate::frame::{BATCH_FRAMES, Batch};
 use crate::port::failures::Failures;
 use crate::port::{Arena, Armed, Received};
@@ -27,6 +28,7 @@ pub struct XdpReceiver {
     held: Vec<u64>,
     empty_looks: u32,
     failures: Failures,
+    sampler: Sampler,
 }
 
 impl XdpReceiver {
@@ -38,6 +40,7 @@ impl XdpReceiver {
             held: Vec::with_capacity(BATCH_FRAMES * PIECES_MAX),
             empty_looks: 0,
             failures: Failures::default(),
+            sampler: Sampler::default(),
         }
     }
 
@@ -53,6 +56,7 @@ impl XdpReceiver {
         batch.begin(&queue.memory);
         let received = queue.receiving().stage(&mut self.hint, &mut self.held, batch);
         if batch.count() + batch.rejected().len() > 0 {
+            self.sampler.look(batch, &self.netdev.sightings);
             self.empty_looks = 0;
             self.failures.end();
             return received;
