@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hairpin_dataplane::sys::packet_socket::Direction;
 use hairpin_tests::bed::{
-    Daemon, Family, Flooding, Frame, Host, KernelBridge, Namespace, Recorder, Reflection, Workers,
-    eventually, root, send_frame,
+    Daemon, Echo, Family, Flooding, Frame, Host, KernelBridge, Namespace, Recorder, Reflection,
+    Workers, eventually, root, send_frame,
 };
 
 use crate::experiment::{BROADCAST, frame};
@@ -112,23 +112,22 @@ fn find(station: &Station, outside: &Host) -> Findings {
     findings
 }
 
-/// Who is answered by whom: 0 never, 1 once, 2 more than once.
+/// Who is answered by whom: 0 never, 1 once, 2 more than once. All ask side by side, since
+/// those who are not answered are patient.
 fn answers(everyone: &[&Host]) -> Findings {
-    let mut findings = Findings::new();
-    for from in everyone {
-        let others = everyone.iter().filter(|to| to.mac() != from.mac());
-        let all = others.flat_map(|to| Family::ALL.map(|family| (*to, family)));
-        std::thread::scope(|scope| {
-            let ping = |(to, family)| (to, family, scope.spawn(move || from.ping(to, family)));
-            for (to, family, ping) in all.map(ping).collect::<Vec<_>>() {
-                let echo = ping.join().unwrap().unwrap();
-                let times = echo.received.min(1) + echo.duplicates.min(1);
-                let what = format!("{family} echo from {} to {}", name(from), name(to));
-                findings.insert(what, times as usize);
+    std::thread::scope(|scope| {
+        let mut asked = Vec::new();
+        for &from in everyone {
+            for &to in everyone.iter().filter(|to| to.mac() != from.mac()) {
+                for family in Family::ALL {
+                    let what = format!("{family} echo from {} to {}", name(from), name(to));
+                    asked.push((what, scope.spawn(move || from.ping(to, family).unwrap())));
+                }
             }
-        });
-    }
-    findings
+        }
+        let times = |echo: Echo| (echo.received.min(1) + echo.duplicates.min(1)) as usize;
+        asked.into_iter().map(|(what, ping)| (what, times(ping.join().unwrap()))).collect()
+    })
 }
 
 /// How often each host hears each frame from everybody to everybody and to all: frames of
