@@ -732,6 +732,22 @@ mod tests {
     }
 
     #[test]
+    fn what_the_host_s_own_stack_sends_is_not_received() {
+        for queues in [1, 2] {
+            in_own_network(move || {
+                let (mut device, guest) = (pair_of(queues), guest());
+                let host = PacketSocket::open("a0", Format::VirtioNet).unwrap();
+                let sent = ethernet(0xb, 0xc, 60);
+                host.send(&plain(&sent)).unwrap();
+                assert_eq!(arrive(&guest), sent);
+                let frame = ethernet(0xa, 0xb, 60);
+                guest.send(&plain(&frame)).unwrap();
+                assert_eq!(receive(&mut device), [(frame, Offload::NONE)], "{queues} queues");
+            });
+        }
+    }
+
+    #[test]
     fn what_is_too_long_for_the_cable_is_dropped_by_name() {
         in_own_network(|| {
             let mut device = pair();

@@ -24,6 +24,10 @@ const RECEIVE_QUEUE_BYTES: usize = 4 << 20;
 /// `PACKET_IGNORE_OUTGOING`: what is sent by the netdev is not received here.
 const PACKET_IGNORE_OUTGOING: libc::c_int = 23;
 
+/// How a group shares its frames. What its sockets ignore each for itself, the group has to
+/// ignore as such.
+const BY_FLOW: libc::c_uint = libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_IGNORE_OUTGOING;
+
 /// One socket.
 #[derive(Debug)]
 pub struct Queue(OwnedFd);
@@ -73,8 +77,8 @@ impl Queue {
     /// # Errors
     /// `EINVAL`: the netdev is down.
     pub fn found_group(&self) -> io::Result<Group> {
-        let unique = (libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_UNIQUEID) << 16;
-        set(&self.0, libc::PACKET_FANOUT, &(unique as libc::c_int))?;
+        let unique = BY_FLOW | libc::PACKET_FANOUT_FLAG_UNIQUEID;
+        set(&self.0, libc::PACKET_FANOUT, &((unique << 16) as libc::c_int))?;
         let mut value: libc::c_int = 0;
         let mut length = size_of::<libc::c_int>() as libc::socklen_t;
         // SAFETY: the kernel writes a c_int and its length to locals.
@@ -95,7 +99,7 @@ impl Queue {
     /// # Errors
     /// `EINVAL`: the netdev is down.
     pub fn join(&self, group: Group) -> io::Result<()> {
-        let value = (libc::PACKET_FANOUT_HASH << 16) as libc::c_int | libc::c_int::from(group.0);
+        let value = (BY_FLOW << 16) as libc::c_int | libc::c_int::from(group.0);
         set(&self.0, libc::PACKET_FANOUT, &value)
     }
 
