@@ -154,6 +154,7 @@ mod tests {
 
     use super::*;
     use crate::config::{ChannelConfig, Config, LinkConfig, LinkRole, PortConfig};
+    use crate::switch::line;
     use crate::switch::topology::Plugged;
 
     fn xdp_device() -> DeviceConfig {
@@ -185,7 +186,8 @@ mod tests {
         let desired = Desired::try_from(config).unwrap();
         let counters = Attached::counters(1);
         let attached = Attached::new(DeviceId(0), "up0", counters, Capabilities::NONE, Vec::new());
-        let plugged = Plugged { attached: Arc::new(attached), mtu: Some(has) };
+        let (attached, line) = (Arc::new(attached), line::State::UP);
+        let plugged = Plugged { attached, mtu: Some(has), line };
         let devices = Devices::from([("up0".to_owned(), plugged)]);
         shortfall(&desired, &desired.links()[0], &devices)
     }

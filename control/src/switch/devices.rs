@@ -11,9 +11,11 @@ use hairpin_dataplane::port::memory::{self, Endpoint};
 use hairpin_dataplane::port::{Attached, Condition, HostsOwn, Opened, Receiver, packet, tap, xdp};
 use hairpin_dataplane::snapshot::DeviceId;
 use hairpin_dataplane::sys::lane::{Access, Lane, TokenId};
+use hairpin_dataplane::sys::netdev::{Description, News};
 use hairpin_dataplane::wire::offload::Capabilities;
 
 use super::drops::DeviceDrops;
+use super::line::{self, Seen};
 use super::queues::Queue;
 use super::topology::Plugged;
 use crate::config::{DeviceConfig, MTU_DEFAULT};
@@ -96,6 +98,8 @@ pub struct Source {
     pub mtu_problem: Option<String>,
     /// The MTU that it was asked to have.
     asked_mtu: Option<u32>,
+    /// Its line; up where there is none.
+    pub line: line::Followed,
     /// By which it can be had once more.
     pub(super) share: Option<Share>,
 }
@@ -138,29 +142,72 @@ impl Share {
         }
     }
 
-    /// Whether a netdev that somebody else may delete is still there.
+    /// Whether the netdev is still there.
     fn is_there(&self) -> bool {
         match self {
-            // Its queue tells, always.
-            Share::Tap(_) => true,
+            Share::Tap(tap) => tap.is_there(),
             Share::Packet(packet) => packet.is_there(),
             Share::Xdp(xdp) => xdp.is_there(),
         }
     }
 
     /// The MTU that somebody else gave a netdev.
-    fn mtu(&self) -> Option<xdp::UsableMtu> {
+    fn mtu(&self, found: &Description) -> Option<xdp::UsableMtu> {
         match self {
+            // It is given by us.
             Share::Tap(_) => None,
-            Share::Packet(packet) => {
-                packet.mtu().map(|bytes| xdp::UsableMtu { bytes, problem: None })
-            }
-            Share::Xdp(xdp) => xdp.mtu(),
+            Share::Packet(_) => Some(xdp::UsableMtu { bytes: found.mtu, problem: None }),
+            Share::Xdp(xdp) => Some(xdp.usable_mtu(found.mtu)),
         }
+    }
+
+    /// Whether something may have changed of it.
+    fn is_concerned(&self, news: &News) -> bool {
+        match self {
+            // It knows no index: its netdev may be anywhere.
+            Share::Tap(_) => !news.is_empty(),
+            Share::Packet(packet) => news.concerns(packet.index()),
+            Share::Xdp(xdp) => news.concerns(xdp.index()),
+        }
+    }
+
+    /// The netdev as it is; nothing if it is where nobody tells of it.
+    fn describe(&self) -> io::Result<Option<Description>> {
+        match self {
+            Share::Tap(tap) => tap.describe(),
+            Share::Packet(packet) => packet.describe().map(Some),
+            Share::Xdp(xdp) => xdp.describe().map(Some),
+        }
+    }
+
+    /// Its line as it is now, up where nobody tells.
+    fn line(&self) -> line::Followed {
+        let found = self.describe().ok().flatten();
+        line::Followed::new(found.map_or(Seen::UP, Seen::from), Instant::now())
     }
 }
 
+/// What was heard of netdevs.
+#[derive(Debug)]
+pub struct Heard {
+    /// What was told.
+    pub news: News,
+    /// Since when: not before.
+    pub since: Instant,
+}
+
 impl Source {
+    fn new(
+        config: DeviceConfig,
+        mtu: Option<u32>,
+        asked_mtu: Option<u32>,
+        share: Option<Share>,
+    ) -> Source {
+        let line = share.as_ref().map(Share::line);
+        let line = line.unwrap_or_else(|| line::Followed::new(Seen::UP, Instant::now()));
+        Source { config, mtu, mtu_problem: None, asked_mtu, line, share }
+    }
+
     /// Takes note of the MTU that is wanted now; what is to be set, if that is
     /// another than before. A netdev that was there keeps its own.
     pub fn ask_mtu(&mut self, wanted: Option<u32>) -> Option<Retune> {
@@ -177,10 +224,10 @@ impl Source {
         (before != Some(mtu)).then(|| Retune { tap: tap.clone(), mtu })
     }
 
-    /// Whether it is a netdev of somebody else's that went away.
+    /// Whether it is a netdev that went away, as far as was heard.
     #[must_use]
-    pub fn is_gone(&self) -> bool {
-        self.share.as_ref().is_some_and(|share| !share.is_there())
+    pub fn is_gone(&self, news: &News) -> bool {
+        self.share.as_ref().is_some_and(|share| share.is_concerned(news) && !share.is_there())
     }
 
     /// By which path a netdev was opened by AF_XDP.
@@ -235,20 +282,41 @@ impl Source {
         }
     }
 
-    /// Takes note of the MTU that somebody else's netdev has by now; says whether that is
-    /// another than before.
-    pub fn follow_mtu(&mut self) -> Followed {
-        let Some(now) = self.share.as_ref().and_then(Share::mtu) else { return Followed::Same };
-        let before = (self.mtu.replace(now.bytes), self.mtu_problem.take());
-        self.mtu_problem = now.problem;
-        match before == (self.mtu, self.mtu_problem.clone()) {
+    /// Takes note of what has become of its netdev; says whether the policy has to follow.
+    pub fn follow(&mut self, heard: &Heard, now: Instant) -> Followed {
+        let Some(share) = &self.share else { return Followed::Same };
+        if !share.is_concerned(&heard.news) && !self.line.is_due(now) {
+            return Followed::Same;
+        }
+        // What cannot be asked stays as it was.
+        let Ok(found) = share.describe() else { return Followed::Same };
+        let before = (self.mtu, self.mtu_problem.take(), self.line.state());
+        let told = found.and_then(|found| heard.news.told(found.index));
+        let told = told.filter(|_| heard.since >= self.line.known());
+        self.line.look(found.map_or(Seen::UP, Seen::from), told, now);
+        if let Some(mtu) = found.and_then(|found| share.mtu(&found)) {
+            (self.mtu, self.mtu_problem) = (Some(mtu.bytes), mtu.problem);
+        }
+        match before == (self.mtu, self.mtu_problem.clone(), self.line.state()) {
             true => Followed::Same,
             false => Followed::Another,
         }
     }
+
+    /// As a topology needs it, with what workers share of it.
+    #[must_use]
+    pub fn plugged(&self, attached: &Arc<Attached>) -> Plugged {
+        Plugged { attached: Arc::clone(attached), mtu: self.mtu, line: self.line.state() }
+    }
+
+    /// Why it does not count as up, in a sentence with its remedy; nothing if it does.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.line.state().verdict.problem(self.config.interface()?)
+    }
 }
 
-/// Whether a netdev's MTU changed.
+/// Whether anything changed of a netdev that the policy depends on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Followed {
     /// It did not.
@@ -327,8 +395,7 @@ pub fn open(
                 format!("its memory could not be made: {error}; see ulimit and free memory")
             })?;
             let config = DeviceConfig::Memory(*config);
-            let (mtu_problem, asked_mtu) = (None, mtu);
-            let source = Source { config, mtu: None, mtu_problem, asked_mtu, share: None };
+            let source = Source::new(config, None, mtu, None);
             Ok(Fresh { opened, source, way: Way::Opened, drops_seen: 0 })
         }
         DeviceConfig::Tap { interface } => open_tap(interface, mtu, workers),
@@ -420,7 +487,7 @@ impl Device {
     /// As a topology needs it.
     #[must_use]
     pub fn plugged(&self) -> Plugged {
-        Plugged { attached: Arc::clone(&self.attached), mtu: self.source.mtu }
+        self.source.plugged(&self.attached)
     }
 
     /// By queue: the worker that serves it, or is to.
@@ -513,13 +580,8 @@ fn open_tap(interface: &str, mtu: Option<u32>, workers: usize) -> Result<Fresh, 
         tap::Origin::Created => 0,
         tap::Origin::Existing => drops_seen(&share),
     };
-    let source = Source {
-        config: DeviceConfig::Tap { interface: config.interface },
-        mtu: Some(device.mtu),
-        mtu_problem: None,
-        asked_mtu: mtu,
-        share: Some(Share::Tap(share)),
-    };
+    let device_config = DeviceConfig::Tap { interface: config.interface };
+    let source = Source::new(device_config, Some(device.mtu), mtu, Some(Share::Tap(share)));
     Ok(Fresh { opened: device.into(), source, way: Way::Opened, drops_seen })
 }
 
@@ -532,13 +594,7 @@ fn open_packet(
 ) -> Result<Fresh, String> {
     let queues = workers.clamp(1, packet::QUEUES_MAX);
     let device_config = DeviceConfig::Packet { interface: interface.to_owned(), hosts_own };
-    let source = |mtu_now, share| Source {
-        config: device_config.clone(),
-        mtu: mtu_now,
-        mtu_problem: None,
-        asked_mtu: mtu,
-        share,
-    };
+    let source = |mtu_now, share| Source::new(device_config.clone(), mtu_now, mtu, share);
     match packet::open(&packet::Config { interface: interface.to_owned(), queues, hosts_own }) {
         Ok(device) => {
             let source = source(Some(device.mtu), Some(Share::Packet(device.share())));
@@ -558,13 +614,7 @@ fn open_xdp(
     let opened = xdp::open_with(&config, caretaker);
     let xdp::Config { interface, mode, hosts_own } = config;
     let device_config = DeviceConfig::Xdp { interface: interface.clone(), mode, hosts_own };
-    let source = |mtu_now, share| Source {
-        config: device_config,
-        mtu: mtu_now,
-        mtu_problem: None,
-        asked_mtu: mtu,
-        share,
-    };
+    let source = |mtu_now, share| Source::new(device_config, mtu_now, mtu, share);
     match opened {
         Ok(device) => {
             let xdp::Granted { path, reason, .. } = device.granted();

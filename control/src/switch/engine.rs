@@ -9,19 +9,17 @@ use hairpin_dataplane::port::{Attached, Condition, xdp};
 use hairpin_dataplane::relay::fdb::Fdb;
 use hairpin_dataplane::snapshot::topology::Topology;
 use hairpin_dataplane::snapshot::{DeviceId, Snapshot, compile};
-use hairpin_dataplane::sys::netdev::{Changes, News};
+use hairpin_dataplane::sys::netdev::Changes;
 use hairpin_dataplane::sys::published::Publisher;
 use hairpin_dataplane::worker::command::{Event, ReceiveQueue};
 
 use super::ApplyError;
-use super::devices::{
-    self, Care, Device, Embedder, Followed, Fresh, Outcome, Ready, Retune, Source, Way,
-};
+use super::devices::{self, Care, Device, Embedder, Fresh, Outcome, Ready, Retune, Source, Way};
 use super::diff::Diff;
 use super::drops::DeviceDrops;
 use super::ids::Ids;
 use super::queues::Queue;
-use super::topology::{Devices, Plugged, link_mtu, topology};
+use super::topology::{Devices, link_mtu, topology};
 use super::workers::{Alarm, Crew, CrewError, Health};
 use crate::config::desired::{Desired, Home, Link};
 use crate::config::{Config, DeviceConfig, SwitchConfig};
@@ -37,7 +35,9 @@ pub struct Engine {
     publisher: Publisher<Snapshot>,
     embedder: Box<dyn Embedder>,
     /// Tells of changes to netdevs; nothing where the kernel does not.
-    netdevs: Option<Changes>,
+    pub(super) netdevs: Option<Changes>,
+    /// When it was last asked for them.
+    pub(super) heard: Instant,
     /// What was said of links whose device leaves no room.
     pub(super) cramped: BTreeMap<String, String>,
     caretaker: xdp::Caretaker,
@@ -77,6 +77,7 @@ impl Engine {
             netdevs: hear_of_netdevs(),
             cramped: BTreeMap::new(),
             caretaker,
+            heard: Instant::now(),
         })
     }
 
@@ -125,7 +126,7 @@ impl Engine {
                 }
             };
             retunes.extend(source.ask_mtu(asked).map(|retune| (wanted.owner_of(mtu), retune)));
-            plugged.insert(name.clone(), Plugged { attached, mtu: source.mtu });
+            plugged.insert(name.clone(), source.plugged(&attached));
             sources.insert(name, source);
         }
         let topology = topology(desired, &plugged, &mut ids, self.revision + 1)
@@ -390,39 +391,45 @@ impl Engine {
         }
     }
 
-    fn note_lost(&mut self, id: DeviceId) {
+    pub(super) fn note_lost(&mut self, id: DeviceId) {
         let Some((name, device)) = self.device_mut(id) else { return };
         // An event about a device that was replaced meanwhile says nothing of this one.
         if device.attached.condition() != Condition::Lost {
             return;
         }
-        match &device.source.config {
+        let now = Instant::now();
+        let (interface, what) = match &device.source.config {
             DeviceConfig::Tap { interface } => {
-                device.last_error = format!("interface {interface} was deleted");
                 tracing::warn!(port = name, interface, "the TAP was deleted: it is made again");
-                device.care = Care::at_once(Instant::now());
-                self.retry(Instant::now());
+                (interface, "was deleted")
             }
             DeviceConfig::Packet { interface, .. } | DeviceConfig::Xdp { interface, .. } => {
                 device.source.untie();
-                device.last_error = format!("interface {interface} is gone");
                 tracing::warn!(port = name, interface, "the interface is gone: it is waited for");
-                device.care = Care::at_once(Instant::now());
-                self.retry(Instant::now());
+                (interface, "is gone")
             }
             DeviceConfig::Memory(_) => {
                 device.last_error = "its other end was dropped".to_owned();
                 tracing::warn!(port = name, "the memory device's other end was dropped");
+                return;
             }
-        }
+        };
+        let again = device.source.line.lose(now);
+        device.last_error = match device.source.line.hold() {
+            None => format!("interface {interface} {what}"),
+            Some(hold) => format!(
+                "interface {interface} flaps: it {what} once more, and is left alone for {} s",
+                hold.as_secs()
+            ),
+        };
+        device.care = Care::at_once(again);
+        self.retry(now);
     }
 
     /// What is due from time to time.
     pub fn tick(&mut self, now: Instant) {
         self.publisher.collect();
-        if self.netdevs.as_ref().is_some_and(|netdevs| netdevs.take() == News::Changed) {
-            self.follow_netdevs(now);
-        }
+        self.follow_netdevs(now);
         self.retry(now);
         self.measure(now);
         self.log_notes();
@@ -484,16 +491,18 @@ impl Engine {
         let device = self.devices.get(name).ok_or_else(gone)?;
         let tokens = self.crew.tokens();
         let (id, counters) = (device.attached.id, Arc::clone(&device.attached.counters));
+        let line = device.source.line.clone();
         let mut plugged = self.plugged();
         let mtu = wanted.mtu(&desired, &plugged).map(|mtu| mtu.bytes);
         let fresh =
             wanted.open(mtu, tokens.len(), &mut *self.embedder, &self.caretaker)?.there()?;
-        let ready = fresh.attach(id, name, counters, &tokens);
-        let (attached, mtu) = (Arc::clone(&ready.attached), ready.source.mtu);
-        plugged.insert(name.to_owned(), Plugged { attached, mtu });
-        let snapshot = self.compile_with(&plugged)?;
+        let mut ready = fresh.attach(id, name, counters, &tokens);
+        ready.source.line = line.succeed(&ready.source.line);
+        plugged.insert(name.to_owned(), ready.source.plugged(&ready.attached));
+        let (snapshot, ids) = self.compile_with(&plugged)?;
         // commit
         self.publish(snapshot);
+        self.ids = ids;
         let before = self.unplug(name).map(|(_, device)| device);
         self.plug(name.to_owned(), ready, before);
         self.follow_mtus();
@@ -502,50 +511,27 @@ impl Engine {
     }
 
     /// The running policy with these devices.
-    fn compile_with(&self, plugged: &Devices) -> Result<Box<Snapshot>, String> {
+    fn compile_with(&self, plugged: &Devices) -> Result<(Box<Snapshot>, Ids), String> {
         let mut ids = self.ids.clone();
         ids.begin();
         let topology = topology(&self.desired, plugged, &mut ids, self.revision + 1)
             .map_err(|_| "there are no ids left".to_owned())?;
-        Ok(Box::new(compile::compile(&topology).map_err(|error| error.to_string())?))
+        ids.end();
+        let snapshot = compile::compile(&topology).map_err(|error| error.to_string())?;
+        Ok((Box::new(snapshot), ids))
     }
 
-    /// Something about netdevs has changed: those that are waited for may be there, and
-    /// those of others may be gone, or have another MTU.
-    fn follow_netdevs(&mut self, now: Instant) {
-        let gone = |device: &&Device| {
-            device.attached.condition() == Condition::Working && device.source.is_gone()
-        };
-        let gone: Vec<_> =
-            self.devices.values().filter(gone).map(|it| Arc::clone(&it.attached)).collect();
-        for attached in gone {
-            attached.set_condition(Condition::Lost);
-            self.note_lost(attached.id);
-        }
-        let mut followed = Followed::Same;
-        for (name, device) in &mut self.devices {
-            let awaited = match device.source.config {
-                DeviceConfig::Packet { .. } | DeviceConfig::Xdp { .. } => true,
-                DeviceConfig::Tap { .. } | DeviceConfig::Memory(_) => false,
-            };
-            if awaited && matches!(device.care, Care::Retry { .. }) {
-                device.care = Care::at_once(now);
-            } else if device.source.follow_mtu() == Followed::Another {
-                followed = Followed::Another;
-                if let Some(problem) = &device.source.mtu_problem {
-                    tracing::warn!(port = name, problem, "longer frames are dropped");
-                    device.last_error.clone_from(problem);
-                }
+    /// Has the policy follow the devices as they are now.
+    pub(super) fn recompile(&mut self) {
+        match self.compile_with(&self.plugged()) {
+            Ok((snapshot, ids)) => {
+                self.publish(snapshot);
+                self.ids = ids;
             }
+            Err(problem) => tracing::error!(problem, "a changed interface could not be followed"),
         }
-        if followed == Followed::Another {
-            match self.compile_with(&self.plugged()) {
-                Ok(snapshot) => self.publish(snapshot),
-                Err(problem) => tracing::error!(problem, "a changed MTU could not be followed"),
-            }
-            self.follow_mtus();
-            self.explain_cables();
-        }
+        self.follow_mtus();
+        self.explain_cables();
     }
 
     /// Gives netdevs the MTU of their link, which may be another since the link's

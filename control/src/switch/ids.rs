@@ -53,8 +53,10 @@ pub struct Standing {
     pub device: Option<DeviceConfig>,
     /// Where the port is.
     pub domain: DomainId,
-    /// Up or down.
+    /// Up or down, be it that its netdev is.
     pub admin: Admin,
+    /// How often its netdev's line fell.
+    pub falls: u64,
     /// Its VLANs.
     pub vlan: VlanPolicy,
     /// Where its addresses come from.
@@ -168,6 +170,7 @@ mod tests {
             device: None,
             domain: DomainId(0),
             admin: Admin::Up,
+            falls: 0,
             vlan: VlanPolicy::Transparent,
             sources: Sources::Learned,
         }
@@ -201,6 +204,7 @@ mod tests {
             Standing { device: Some(tap), ..standing() },
             Standing { domain: DomainId(1), ..standing() },
             Standing { admin: Admin::Down, ..standing() },
+            Standing { falls: 1, ..standing() },
             Standing { vlan: VlanPolicy::Access(VlanId::new(10).unwrap()), ..standing() },
             Standing { sources: Sources::Registered, ..standing() },
         ];

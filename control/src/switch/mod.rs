@@ -9,6 +9,7 @@
 //!
 //! * [`engine`] — prepare and commit; lost devices; the watchdog's reports.
 //! * [`ids`] — numbers that stay. [`topology`] — names into numbers.
+//! * [`follow`] — what the kernel tells of netdevs. [`line`] — when one counts as up.
 //! * [`devices`], [`workers`], [`queues`] — the only contact with `port` and `worker`.
 //!   [`meter`] — rates.
 //! * [`diff`] — what an apply changes. [`view`] — what there is. [`drops`] — what the
@@ -41,6 +42,7 @@ pub mod diff;
 pub mod drops;
 pub mod engine;
 pub mod ids;
+pub mod line;
 pub mod meter;
 pub mod queues;
 pub mod topology;
@@ -48,6 +50,7 @@ pub mod view;
 pub mod workers;
 
 mod change;
+mod follow;
 mod former;
 
 use std::collections::BTreeMap;

@@ -8,9 +8,10 @@ use hairpin_dataplane::snapshot::topology::{
     BridgePlan, BridgePortPlan, ChannelPlan, LinkPlan, MemberPlan, StationPlan, Topology,
     UplinkPlan, VmPlan,
 };
-use hairpin_dataplane::snapshot::{Addresses, Mode, VlanPolicy};
+use hairpin_dataplane::snapshot::{Addresses, Admin, Mode, VlanPolicy};
 
 use super::ids::{Exhausted, Ids, Sources, Standing};
+use super::line;
 use crate::config::desired::{Bridge, Channel, Desired, Home, Link, Member, Port};
 use crate::config::{LinkRole, MTU_DEFAULT};
 
@@ -21,6 +22,18 @@ pub struct Plugged {
     pub attached: Arc<Attached>,
     /// Its MTU, if it has one of its own.
     pub mtu: Option<u32>,
+    /// Its line.
+    pub line: line::State,
+}
+
+impl Plugged {
+    /// Whether what has it is up, where its owner wants it so.
+    fn admin(&self, wanted: Admin) -> Admin {
+        match wanted {
+            Admin::Up => self.line.verdict.admin(),
+            Admin::Down => Admin::Down,
+        }
+    }
 }
 
 /// Open devices, by the name of their port or link.
@@ -132,15 +145,14 @@ impl Build<'_> {
 
     fn channel(&mut self, channel: &Channel) -> Result<ChannelPlan, Exhausted> {
         let link = self.desired.link_of(channel);
-        let uplink = if self.devices.contains_key(&link.name) {
-            Some(UplinkPlan {
+        let uplink = match self.devices.get(&link.name) {
+            Some(plugged) => Some(UplinkPlan {
                 port: self.ids.port(&channel.name)?,
                 device: self.ids.device(&link.name)?,
                 svid: channel.svid,
-                admin: link.admin,
-            })
-        } else {
-            None
+                admin: plugged.admin(link.admin),
+            }),
+            None => None,
         };
         let domain = self.ids.domain(&channel.name)?;
         Ok(ChannelPlan { domain, uplink, mtu: link_mtu(link, self.devices) })
@@ -163,15 +175,15 @@ impl Build<'_> {
     ) -> Result<Option<MemberPlan>, Exhausted> {
         let channel = self.desired.channel(member.channel);
         let link = self.desired.link_of(channel);
-        if !self.devices.contains_key(&link.name) {
-            return Ok(None);
-        }
+        let Some(plugged) = self.devices.get(&link.name) else { return Ok(None) };
+        let admin = plugged.admin(link.admin);
         let port = self.ids.port(&channel.name)?;
         let learn_limit = member_share(self.desired);
         let standing = Standing {
             device: link.device.clone(),
             domain: self.ids.domain(&bridge.name)?,
-            admin: link.admin,
+            admin,
+            falls: plugged.line.falls,
             vlan: VlanPolicy::Transparent,
             sources: Sources::Learned,
         };
@@ -180,7 +192,7 @@ impl Build<'_> {
             device: self.ids.device(&link.name)?,
             svid: channel.svid,
             generation: self.ids.generation(&channel.name, port, standing),
-            admin: link.admin,
+            admin,
             reflective_relay: member.reflective_relay,
             learn_limit,
             mtu: link_mtu(link, self.devices),
@@ -202,10 +214,12 @@ impl Build<'_> {
             }
             Home::Bridge(bridge) => (&self.desired.bridge(bridge).name, port.addresses.clone()),
         };
+        let admin = plugged.admin(port.admin);
         let standing = Standing {
             device: Some(port.device.clone()),
             domain: self.ids.domain(home)?,
-            admin: port.admin,
+            admin,
+            falls: plugged.line.falls,
             vlan: port.vlan.clone(),
             // As configured: a port that is `direct` for a while keeps what it learned.
             sources: match port.addresses {
@@ -217,7 +231,7 @@ impl Build<'_> {
             port: id,
             device: self.ids.device(&port.name)?,
             generation: self.ids.generation(&port.name, id, standing),
-            admin: port.admin,
+            admin,
             addresses,
             vlan: port.vlan.clone(),
             attached: Arc::clone(&plugged.attached),
@@ -227,7 +241,7 @@ impl Build<'_> {
 
 #[cfg(test)]
 mod tests {
-    use hairpin_dataplane::snapshot::{Admin, DeviceId, Generation};
+    use hairpin_dataplane::snapshot::{DeviceId, Generation};
     use hairpin_dataplane::wire::offload::Capabilities;
     use hairpin_dataplane::wire::{Mac, VlanId};
 
@@ -250,7 +264,7 @@ mod tests {
         let desired = Desired::try_from(config).unwrap();
         let counters = Attached::counters(1);
         let attached = Attached::new(DeviceId(0), "vm1", counters, Capabilities::ALL, Vec::new());
-        let plugged = Plugged { attached: Arc::new(attached), mtu: None };
+        let plugged = Plugged { attached: Arc::new(attached), mtu: None, line: line::State::UP };
         let devices = Devices::from([("vm1".to_owned(), plugged)]);
         ids.begin();
         let topology = topology(&desired, &devices, ids, 1).unwrap();

@@ -60,7 +60,7 @@ pub struct Status {
 pub enum State {
     /// They do.
     Up,
-    /// It was set down.
+    /// It was set down, or its netdev was, or that has no carrier.
     Down,
     /// Its device is not there.
     Waiting,
@@ -108,18 +108,24 @@ impl Engine {
     fn status(&self, name: &str, admin: Admin, mtu: u32) -> Status {
         let device = self.devices.get(name);
         let condition = device.map(|device| device.attached.condition());
-        let state = match (condition, admin) {
-            (Some(Condition::Quarantined), _) => State::Quarantined,
-            (_, Admin::Down) => State::Down,
-            (Some(Condition::Lost), Admin::Up) => State::Waiting,
-            (Some(Condition::Working) | None, Admin::Up) => State::Up,
+        let problem = device.and_then(|device| device.source.problem());
+        let state = match (condition, admin, &problem) {
+            (Some(Condition::Quarantined), ..) => State::Quarantined,
+            (_, Admin::Down, _) => State::Down,
+            (Some(Condition::Lost), ..) => State::Waiting,
+            (Some(Condition::Working), _, Some(_)) => State::Down,
+            (Some(Condition::Working) | None, ..) => State::Up,
+        };
+        let last_error = match (condition, problem) {
+            (Some(Condition::Working), Some(problem)) => problem,
+            _ => device.map(|device| device.last_error.clone()).unwrap_or_default(),
         };
         Status {
             state,
             mtu,
             workers: device.map(Device::placement).unwrap_or_default(),
             reopened: device.map_or(0, |device| device.reopened),
-            last_error: device.map(|device| device.last_error.clone()).unwrap_or_default(),
+            last_error,
             warnings: device
                 .and_then(|device| device.source.mtu_problem.clone())
                 .into_iter()

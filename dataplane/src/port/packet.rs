@@ -22,7 +22,7 @@ use crate::frame::{Batch, FRAME_BYTES_MAX, Room};
 use crate::ledger::DropReason;
 use crate::sys::bpf::{Link, Program};
 use crate::sys::memory::RegionHint;
-use crate::sys::netdev::{self, Admin, Description};
+use crate::sys::netdev::{self, Description, Line};
 use crate::sys::packet_queue::{HEADER_BYTES, Message, Queue};
 use crate::sys::tun::InterfaceName;
 use crate::wire::ethernet::{ADDRESSES_BYTES, TAG_BYTES};
@@ -99,10 +99,18 @@ impl Share {
         self.sockets.iter().all(|socket| socket.queue.is_bound())
     }
 
-    /// The interface's MTU in bytes, whatever its name is now; nothing if it is gone.
+    /// The netdev's index.
     #[must_use]
-    pub fn mtu(&self) -> Option<u32> {
-        netdev::describe_index(self.index).ok().map(|found| found.mtu)
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// The netdev as it is now, whatever its name is.
+    ///
+    /// # Errors
+    /// `ENODEV`: it is gone.
+    pub fn describe(&self) -> io::Result<Description> {
+        netdev::describe_index(self.index)
     }
 
     /// Frames that found a socket's receive queue full since it was opened.
@@ -266,7 +274,7 @@ impl Opening<'_> {
     fn describe(&self) -> Result<Description, PacketError> {
         let found = self.step("find it", netdev::describe(self.name))?;
         let interface = || self.interface();
-        if found.admin == Admin::Down {
+        if found.line == Line::Down {
             return Err(PacketError::Down { interface: interface() });
         }
         if let Some(master) = found.master {

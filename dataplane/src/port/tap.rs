@@ -24,6 +24,7 @@ use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Transmitt
 use crate::frame::{Batch, FRAME_BYTES_MAX, Room};
 use crate::ledger::DropReason;
 use crate::sys::memory::RegionHint;
+use crate::sys::netdev::Description;
 use crate::sys::tun::{Driver, HEADER_BYTES, InterfaceName, Interfaces, Queue, transmit_drops};
 use crate::wire::offload::{Capabilities, Support};
 use crate::wire::virtio_net;
@@ -113,6 +114,22 @@ impl Share {
             transmitters: transmitters.map(Transmitter::Tap).collect(),
             capabilities: self.capabilities,
         }
+    }
+
+    /// Whether the interface is still there, wherever it was moved. A receiver says so
+    /// too, as long as it is served.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.queues.first().is_some_and(|queue| queue.is_attached())
+    }
+
+    /// The interface as it is now, whatever its name is; nothing if it is in another
+    /// network namespace than this thread, or this process may not ask where.
+    ///
+    /// # Errors
+    /// `EBADFD`: it is gone.
+    pub fn describe(&self) -> io::Result<Option<Description>> {
+        self.queues.first().map_or(Ok(None), |queue| queue.describe())
     }
 
     /// Sets the MTU in bytes of the interface, wherever it was moved; says what it

@@ -1,6 +1,7 @@
 //! What the kernel says of netdevs besides [`super::tun::Interfaces`]: what one is, whom
 //! it belongs to, its addresses, and when any of them changes (rtnetlink(7)).
 
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -22,6 +23,7 @@ const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_STATS64: u16 = 23;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_CARRIER_DOWN_COUNT: u16 = 48;
 const IFLA_PERM_ADDRESS: u16 = 54;
 /// `RTMGRP_LINK`.
 const GROUP_LINK: u32 = 1;
@@ -30,6 +32,11 @@ const HEADER_BYTES: usize = 16;
 const INFO_BYTES: usize = 16;
 /// Where `tx_dropped` stands in `struct rtnl_link_stats64`.
 const TRANSMIT_DROPPED_AT: usize = 7 * 8;
+/// `IFF_LOWER_UP` of `linux/if.h`: there is a carrier.
+const CARRIER: u32 = 1 << 16;
+/// Messages that are taken at a time: more than the socket's queue holds, so that it ends
+/// also where they come as fast as they are taken.
+const MESSAGES_MAX: usize = 4096;
 /// Room for an answer: a link with many attributes takes some 2 KiB.
 const ANSWER_BYTES: usize = 32 * 1024;
 
@@ -38,8 +45,10 @@ const ANSWER_BYTES: usize = 32 * 1024;
 pub struct Description {
     /// Its index in this network namespace.
     pub index: u32,
-    /// Whether it is up, as its owner wants it.
-    pub admin: Admin,
+    /// Whether frames can pass.
+    pub line: Line,
+    /// How often it lost its carrier, which is told only as often as the kernel finds time.
+    pub carrier_losses: u32,
     /// Its MTU in bytes.
     pub mtu: u32,
     /// The index of the bridge, bond or other netdev that it is a port of.
@@ -53,13 +62,29 @@ pub struct Description {
     pub address: [u8; 6],
 }
 
-/// What a netdev's owner wants it to be.
+/// Whether frames can pass a netdev.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Admin {
-    /// Up.
+pub enum Line {
+    /// They can.
     Up,
-    /// Down.
+    /// Its owner has it up, but nothing answers at the far end: the cable is unplugged, or
+    /// what it is plugged into is down.
+    NoCarrier,
+    /// Its owner has it down.
     Down,
+}
+
+impl Line {
+    /// From `ifi_flags`.
+    fn of(flags: u32) -> Line {
+        if flags & libc::IFF_UP as u32 == 0 {
+            Line::Down
+        } else if flags & CARRIER == 0 {
+            Line::NoCarrier
+        } else {
+            Line::Up
+        }
+    }
 }
 
 /// Asks for a netdev of the calling thread's network namespace.
@@ -125,7 +150,6 @@ fn understand(answer: &[u8]) -> io::Result<Description> {
         other => return Err(io::Error::other(format!("message {other} in place of a link"))),
     }
     let length = (word(0)? as usize).min(answer.len());
-    let up = word(HEADER_BYTES + 8)? & libc::IFF_UP as u32 != 0;
     let attributes = answer.get(HEADER_BYTES + INFO_BYTES..length).ok_or_else(cut)?;
     let find = |wanted| attributes_of(attributes).find(|(kind, _)| *kind == wanted);
     let number = |wanted| find(wanted).and_then(|(_, value)| word_at(value, 0));
@@ -133,7 +157,8 @@ fn understand(answer: &[u8]) -> io::Result<Description> {
     let address = address.and_then(|(_, value)| value.first_chunk().copied());
     Ok(Description {
         index: word(HEADER_BYTES + 4)?,
-        admin: if up { Admin::Up } else { Admin::Down },
+        line: Line::of(word(HEADER_BYTES + 8)?),
+        carrier_losses: number(IFLA_CARRIER_DOWN_COUNT).unwrap_or(0),
         mtu: number(IFLA_MTU).ok_or_else(cut)?,
         master: number(IFLA_MASTER),
         receive_queues: number(IFLA_NUM_RX_QUEUES).unwrap_or(1).max(1),
@@ -181,30 +206,82 @@ impl Changes {
         Ok(Changes(socket))
     }
 
-    /// Whether anything has changed since the last call; what, is asked of [`describe`].
-    /// Does not wait. However many changes there were, they are one; so are those that
-    /// came too fast to be told one by one (`ENOBUFS`).
+    /// What was told since the last call. Does not wait.
     #[must_use]
     pub fn take(&self) -> News {
         let mut message = [0; 1024];
-        let mut news = News::None;
-        loop {
+        let mut news = News::default();
+        for _ in 0..MESSAGES_MAX {
             match rustix::net::recv(&self.0, &mut message[..], RecvFlags::DONTWAIT) {
-                Ok(_) | Err(rustix::io::Errno::NOBUFS) => news = News::Changed,
+                Ok((length, _)) => news.add(&message[..length]),
+                Err(rustix::io::Errno::NOBUFS) => news.extent = Extent::Anything,
                 Err(rustix::io::Errno::INTR) => {}
-                Err(_) => return news,
+                Err(_) => break,
             }
         }
+        news
     }
 }
 
-/// What [`Changes`] tells.
+/// What [`Changes`] tells: of which netdevs something has changed. What they are now is
+/// asked of [`describe_index`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct News {
+    told: BTreeMap<u32, Told>,
+    extent: Extent,
+}
+
+/// What may have changed besides what was told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Extent {
+    /// Nothing.
+    #[default]
+    Told,
+    /// Anything: changes came too fast to be told one by one (`ENOBUFS`).
+    Anything,
+}
+
+/// What was told of a netdev's line, from one call of [`Changes::take`] to the next.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum News {
-    /// Nothing has changed.
-    None,
-    /// Something has.
-    Changed,
+pub struct Told {
+    /// How it was when it was first spoken of.
+    pub first: Line,
+    /// How often it was up after that, and then no longer.
+    pub falls: u32,
+    /// How it was when it was last spoken of.
+    pub last: Line,
+}
+
+impl News {
+    /// Whether nothing has changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.told.is_empty() && self.extent == Extent::Told
+    }
+
+    /// Whether something may have changed of the netdev of this index.
+    #[must_use]
+    pub fn concerns(&self, index: u32) -> bool {
+        self.told.contains_key(&index) || self.extent == Extent::Anything
+    }
+
+    /// What was told of the netdev of this index.
+    #[must_use]
+    pub fn told(&self, index: u32) -> Option<Told> {
+        self.told.get(&index).copied()
+    }
+
+    /// Takes note of a message: `RTM_NEWLINK` or `RTM_DELLINK`.
+    fn add(&mut self, message: &[u8]) {
+        let word = |at| word_at(message, HEADER_BYTES + at);
+        let (Some(index), Some(flags)) = (word(4), word(8)) else { return };
+        let line = Line::of(flags);
+        let told = self.told.entry(index).or_insert(Told { first: line, falls: 0, last: line });
+        if told.last == Line::Up && line != Line::Up {
+            told.falls += 1;
+        }
+        told.last = line;
+    }
 }
 
 /// The addresses of a netdev of the calling thread's network namespace, link-local ones
@@ -293,20 +370,61 @@ mod tests {
             let missing = describe(name("a0")).unwrap_err();
             assert_eq!(missing.raw_os_error(), Some(libc::ENODEV));
             let changes = Changes::open().unwrap();
-            assert_eq!(changes.take(), News::None);
+            assert!(changes.take().is_empty());
             ip(
                 "link add a0 address 02:00:00:00:00:0a mtu 1400 numrxqueues 3 type veth peer name b0",
             );
-            assert_eq!(changes.take(), News::Changed);
-            assert_eq!(changes.take(), News::None);
             let a0 = describe(name("a0")).unwrap();
-            assert_eq!((a0.admin, a0.mtu, a0.master), (Admin::Down, 1400, None));
+            let news = changes.take();
+            assert!(news.concerns(a0.index) && !news.concerns(a0.index + 7), "{news:?}");
+            assert!(changes.take().is_empty());
+            assert_eq!((a0.line, a0.mtu, a0.master), (Line::Down, 1400, None));
             assert_eq!((a0.receive_queues, a0.address), (3, [2, 0, 0, 0, 0, 0xa]));
             ip("link add br0 type bridge");
             ip("link set a0 master br0 up");
             let a0 = describe(name("a0")).unwrap();
             let br0 = describe(name("br0")).unwrap();
-            assert_eq!((a0.admin, a0.master), (Admin::Up, Some(br0.index)));
+            assert_eq!((a0.line, a0.master), (Line::NoCarrier, Some(br0.index)));
+            ip("link set b0 up");
+            let up = describe(name("a0")).unwrap();
+            assert_eq!(up.line, Line::Up);
+            ip("link set b0 down");
+            ip("link set b0 up");
+            let again = Description { carrier_losses: up.carrier_losses + 1, ..up };
+            assert_eq!(describe(name("a0")).unwrap(), again);
+        });
+    }
+
+    #[test]
+    fn each_fall_of_a_line_is_told() {
+        in_own_network(|| {
+            ip("link add a0 type veth peer name b0");
+            ip("link set a0 up");
+            ip("link set b0 up");
+            let index = describe(InterfaceName::new("a0").unwrap()).unwrap().index;
+            let changes = Changes::open().unwrap();
+            for _ in 0..3 {
+                ip("link set a0 down");
+                ip("link set a0 up");
+            }
+            let Told { first, falls, .. } = changes.take().told(index).unwrap();
+            assert_eq!((first, falls), (Line::Down, 2));
+        });
+    }
+
+    #[test]
+    fn what_came_too_fast_concerns_everything() {
+        in_own_network(|| {
+            ip("link add a0 type veth peer name b0");
+            let changes = Changes::open().unwrap();
+            let batch: String =
+                (0..600).map(|it| format!("link set a0 mtu {}\n", 1400 + it)).collect();
+            let file = std::env::temp_dir().join(format!("hairpin-changes-{}", std::process::id()));
+            std::fs::write(&file, batch).unwrap();
+            ip(&format!("-batch {}", file.display()));
+            std::fs::remove_file(file).unwrap();
+            assert!(changes.take().concerns(u32::MAX));
+            assert!(changes.take().is_empty());
         });
     }
 

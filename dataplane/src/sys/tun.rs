@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::memory::{Body, Place};
+use super::netdev::{self, Description};
 pub use dropped::transmit_drops;
 
 mod dropped;
@@ -187,6 +188,33 @@ impl Queue {
             let panicked = |_| Err(io::Error::other("setting it failed in another namespace"));
             thread.join().unwrap_or_else(panicked)
         })
+    }
+
+    /// The interface it is attached to as it is now, whatever its name is; nothing if it is
+    /// in another network namespace than this thread, or this process may not ask where.
+    ///
+    /// # Errors
+    /// `EBADFD`: the interface is gone.
+    pub fn describe(&self) -> io::Result<Option<Description>> {
+        let name = self.interface()?;
+        let namespace = match self.namespace() {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => return Ok(None),
+            namespace => namespace?,
+        };
+        if !is_here(&namespace)? {
+            return Ok(None);
+        }
+        match netdev::describe(name) {
+            // It went away just now: it is elsewhere, or the next question tells.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+            found => found.map(Some),
+        }
+    }
+
+    /// Whether the interface is still there, in whichever network namespace.
+    #[must_use]
+    pub fn is_attached(&self) -> bool {
+        self.interface().is_ok()
     }
 
     /// The name its interface has now (`TUNGETIFF`).

@@ -21,6 +21,7 @@ macro_rules! with_one_and_two_workers {
 mod bed;
 mod bystanders;
 mod cable;
+mod carrier;
 mod channels;
 mod configuration;
 mod detection;

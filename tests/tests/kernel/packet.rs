@@ -97,10 +97,14 @@ fn an_interface_that_goes_costs_its_port_alone_until_it_is_back(workers: Workers
         assert_reach(two, one);
     }
     // Down, by another name and up again is no loss at all.
-    for step in ["link set if1 down", "link set if1 name lan7", "link set lan7 up"] {
-        daemon.namespace().ip(step).unwrap();
-    }
-    assert_eq!(state(&daemon, "vm1"), "up");
+    let reopened = || daemon.hairpin("port show vm1").unwrap()["reopened"].clone();
+    let before = reopened();
+    daemon.namespace().ip("link set if1 down").unwrap();
+    await_state(&daemon, "vm1", "down");
+    daemon.namespace().ip("link set if1 name lan7").unwrap();
+    daemon.namespace().ip("link set lan7 up").unwrap();
+    await_state(&daemon, "vm1", "up");
+    assert_eq!(reopened(), before);
     assert_reach(one, two);
     drop(stream);
     bystanders.assert_unhurt();
@@ -150,6 +154,7 @@ fn the_host_s_own_interface_is_refused_unless_it_is_to_be_taken_over() {
     let Some(_root) = root() else { return };
     let daemon = Daemon::start(Workers::One, &local_link()).unwrap();
     lay(&daemon, 1).unwrap();
+    daemon.namespace().ip("link set tap1 up").unwrap();
     daemon.namespace().ip("addr add 192.0.2.1/24 dev if1").unwrap();
     let wanted = local_link() + &packet_port(1, "veb");
     daemon.rewrite(&wanted).unwrap();

@@ -144,10 +144,14 @@ fn an_interface_that_goes_costs_its_port_alone_until_it_is_back(workers: Workers
     await_state(&daemon, "vm1", "up");
     assert_reach(one, two);
     // Down, by another name and up again is no loss at all.
-    for step in ["link set if1 down", "link set if1 name lan7", "link set lan7 up"] {
-        daemon.namespace().ip(step).unwrap();
-    }
-    assert_eq!(state(&daemon, "vm1"), "up");
+    let reopened = || daemon.hairpin("port show vm1").unwrap()["reopened"].clone();
+    let before = reopened();
+    daemon.namespace().ip("link set if1 down").unwrap();
+    await_state(&daemon, "vm1", "down");
+    daemon.namespace().ip("link set if1 name lan7").unwrap();
+    daemon.namespace().ip("link set lan7 up").unwrap();
+    await_state(&daemon, "vm1", "up");
+    assert_eq!(reopened(), before);
     assert_reach(one, two);
     bystanders.assert_unhurt();
     assert!(daemon.is_running());
@@ -261,6 +265,7 @@ fn what_xdp_cannot_take_is_refused_with_the_remedy() {
     let Some(_root) = root() else { return };
     let daemon = Daemon::start(Workers::One, &local_link()).unwrap();
     lay(&daemon, 1).unwrap();
+    daemon.namespace().ip("link set xdp1 up").unwrap();
     daemon.namespace().ip("link set if1 mtu 9217").unwrap();
     daemon.rewrite(&(local_link() + &xdp_port(1, "veb"))).unwrap();
     let refused = |wanted: &str| {

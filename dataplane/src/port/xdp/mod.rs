@@ -31,10 +31,11 @@ mod transmitter;
 mod unfilled;
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use super::{HostsOwn, Opened, Receiver, Transmitter};
-use crate::sys::netdev;
+use crate::sys::netdev::{self, Description};
 use crate::sys::xdp::FRAME_BYTES;
 pub use crate::sys::xdp::Pieces;
 use crate::wire::offload::Capabilities;
@@ -237,18 +238,30 @@ impl Share {
         self.0.untie();
     }
 
-    /// The interface's MTU, whatever its name is now; its transmitters hold to it from now
-    /// on. Nothing if it is gone.
+    /// The netdev's index.
     #[must_use]
-    pub fn mtu(&self) -> Option<UsableMtu> {
-        let mtu = netdev::describe_index(self.0.index).ok()?.mtu;
+    pub fn index(&self) -> u32 {
+        self.0.index
+    }
+
+    /// The netdev as it is now, whatever its name is.
+    ///
+    /// # Errors
+    /// `ENODEV`: it is gone.
+    pub fn describe(&self) -> io::Result<Description> {
+        netdev::describe_index(self.0.index)
+    }
+
+    /// What is made of its MTU in bytes; its transmitters hold to it from now on.
+    #[must_use]
+    pub fn usable_mtu(&self, mtu: u32) -> UsableMtu {
         let bytes = self.0.follow(mtu);
         let too_large = || XdpError::MtuTooLarge {
             interface: self.0.interface.clone(),
             mtu,
             pieces: self.0.granted.pieces,
         };
-        Some(UsableMtu { bytes, problem: (bytes < mtu).then(|| too_large().to_string()) })
+        UsableMtu { bytes, problem: (bytes < mtu).then(|| too_large().to_string()) }
     }
 
     /// Which of [`UNWANTED`] it does all the same.

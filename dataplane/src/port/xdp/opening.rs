@@ -10,7 +10,7 @@ use super::queue::{Netdev, Parts, Queue};
 use super::{Config, DataPath, Granted, Pieces, QUEUE_BYTES, XdpDevice, XdpError, mtu_max};
 use crate::port::HostsOwn;
 use crate::sys::bpf::{Link, Program, SocketMap, XdpMode};
-use crate::sys::netdev::{self, Admin, Description};
+use crate::sys::netdev::{self, Description, Line};
 use crate::sys::promiscuous::Promiscuous;
 use crate::sys::tun::InterfaceName;
 use crate::sys::xdp::{Binding, Socket};
@@ -121,7 +121,7 @@ impl<'c> Opening<'c> {
     fn describe(&self) -> Result<Description, XdpError> {
         let found = self.must("find it", netdev::describe(self.name))?;
         let interface = || self.interface();
-        if found.admin == Admin::Down {
+        if found.line == Line::Down {
             return Err(XdpError::Down { interface: interface() });
         }
         if let Some(master) = found.master {

@@ -30,6 +30,11 @@ fn bind_as_before_6_6(
     }
 }
 
+/// What is made of the MTU that the netdev has now.
+fn usable(share: &Share) -> UsableMtu {
+    share.usable_mtu(share.describe().unwrap().mtu)
+}
+
 #[test]
 fn jumbo_frames_cross_both_ways_by_each_path() {
     in_own_network(|| {
@@ -119,13 +124,13 @@ fn a_frame_that_the_kernel_would_lose_is_named_as_the_mtu_is_by_now() {
             for side in ["a0", "b0"] {
                 ip(&format!("link set {side} mtu {mtu}"));
             }
-            assert_eq!(share.mtu(), Some(UsableMtu { bytes: mtu, problem: None }));
+            assert_eq!(usable(&share), UsableMtu { bytes: mtu, problem: None });
             fits(mtu, &mut device);
         }
         assert_eq!(share.lost(), 0);
         // More than can be used is said.
         ip("link set a0 mtu 10000");
-        let UsableMtu { bytes, problem } = share.mtu().unwrap();
+        let UsableMtu { bytes, problem } = usable(&share);
         let problem = problem.unwrap();
         assert_eq!(bytes, MTU_BYTES_MAX);
         assert!(
@@ -166,7 +171,7 @@ fn an_older_kernel_s_frames_lie_in_one_piece_and_bound_the_mtu() {
             let longest = MTU_ONE_PIECE_BYTES_MAX as usize + HEADER_BYTES;
             assert_crosses(&mut device, &guest, &[60, longest]);
             ip("link set a0 mtu 9000");
-            let UsableMtu { bytes, problem } = device.share().mtu().unwrap();
+            let UsableMtu { bytes, problem } = usable(&device.share());
             assert_eq!(bytes, MTU_ONE_PIECE_BYTES_MAX);
             assert!(problem.unwrap().contains("takes 3814 at most here"));
             let long = ethernet(0xb, 0xa, longest + 5);
