@@ -1,6 +1,6 @@
 //! Two workers, many ports, a policy that changes all the time while all queues move from
-//! worker to worker: what is not changed loses nothing, gets nothing twice and nothing out of order, and every frame is
-//! accounted for.
+//! worker to worker: what is not changed loses nothing, gets nothing twice and nothing out
+//! of order, and every frame is accounted for.
 //!
 //! The changes are drawn from a seed, which is printed and may be set
 //! (`PROPTEST_RNG_SEED`); what the threads make of them, no seed repeats.

@@ -90,11 +90,12 @@ impl Software {
     /// device took in [`Counters::segments`].
     ///
     /// Fates besides the device's own: [`DropReason::MtuExceeded`] if a segment is longer
-    /// than it takes; [`DropReason::RxRingFull`] if it has not room for all segments; [`DropReason::OffloadHeaderTooDeep`] if headers to be
-    /// changed are not all in the private first bytes. An offload that contradicts
-    /// its frame does not come this far ([`crate::wire::offload::check`] at the
-    /// ingress); should one, it is lost for the latter reason, too. If a device
-    /// refuses a segment although it had room, the frame's fate is that refusal.
+    /// than it takes; [`DropReason::RxRingFull`] if it has not room for all segments;
+    /// [`DropReason::OffloadHeaderTooDeep`] if headers to be changed are not all in the
+    /// private first bytes. An offload that contradicts its frame does not come this far
+    /// ([`crate::wire::offload::check`] at the ingress); should one, it is lost for the
+    /// latter reason, too. If a device refuses a segment although it had room, the frame's
+    /// fate is that refusal.
     #[inline]
     pub fn transmit(
         &mut self,

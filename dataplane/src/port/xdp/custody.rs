@@ -117,7 +117,7 @@ impl Caretaker {
         let tie = Arc::new(Tie::to(found.index)?);
         let running = tie.running(&UNWANTED)?;
         let on = |name: &&str| running.switchable.iter().any(|it| it == name);
-        let on: Vec<&'static str> = UNWANTED.into_iter().filter(|name| on(&name)).collect();
+        let on: Vec<&'static str> = UNWANTED.into_iter().filter(on).collect();
         let former = Former {
             namespace: tie.namespace(),
             index: found.index,
