@@ -512,7 +512,7 @@ mod tests {
 
     use super::super::testing::{depart, ethernet, frames};
     use super::*;
-    use crate::sys::netns::{in_own_network, ip};
+    use crate::sys::netns::{in_further_network, in_own_network, in_own_network_alone, ip};
     use crate::sys::packet_socket::{Direction, Format, PacketSocket};
     use crate::wire::offload::{Checksum, Ecn, Segmentation};
 
@@ -660,7 +660,7 @@ mod tests {
 
     #[test]
     fn the_host_s_own_stack_gets_nothing_until_the_port_goes() {
-        in_own_network(|| {
+        in_own_network_alone(|| {
             let device = pair();
             let guest = guest();
             // What would answer it, were it to get there.
@@ -742,7 +742,7 @@ mod tests {
     #[test]
     fn what_the_host_s_own_stack_sends_is_not_received() {
         for queues in [1, 2] {
-            in_own_network(move || {
+            in_further_network(move || {
                 let (mut device, guest) = (pair_of(queues), guest());
                 let host = PacketSocket::open("a0", Format::VirtioNet).unwrap();
                 let sent = ethernet(0xb, 0xc, 60);

@@ -570,7 +570,7 @@ mod tests {
     use super::super::failures::FAILURES_MAX;
     use super::super::testing::{depart, ethernet, frames};
     use super::*;
-    use crate::sys::netns::{in_own_network, ip};
+    use crate::sys::netns::{in_further_network, in_own_network, ip};
     use crate::sys::packet_socket::{Format, PacketSocket};
     use crate::wire::offload::{Checksum, Ecn, Offload, Segmentation};
     use rustix::event::{PollFd, PollFlags, Timespec};
@@ -989,7 +989,7 @@ mod tests {
             let (say, hear) = std::sync::mpsc::channel();
             let (done, wait) = std::sync::mpsc::channel::<()>();
             let elsewhere = std::thread::spawn(move || {
-                in_own_network(move || {
+                in_further_network(move || {
                     let thread = rustix::thread::gettid();
                     let task = format!("/proc/self/task/{}/ns/net", thread.as_raw_nonzero());
                     say.send(

@@ -273,7 +273,7 @@ mod tests {
     use super::*;
     use crate::port::HostsOwn;
     use crate::port::xdp::{Config, Mode, open, open_with};
-    use crate::sys::netns::{in_own_network, ip};
+    use crate::sys::netns::{in_own_network_alone, ip};
 
     /// Remembers for a test what it was told.
     #[derive(Clone, Debug, Default)]
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn tags_stay_in_frames_while_the_netdev_is_a_port_s() {
-        in_own_network(|| {
+        in_own_network_alone(|| {
             lay();
             ethtool("-K a0 rx-vlan-stag-hw-parse off");
             assert_eq!(stripping("a0"), [true, false]);
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn an_open_that_fails_leaves_everything_as_it_was() {
-        in_own_network(|| {
+        in_own_network_alone(|| {
             lay();
             let first = open(&config()).unwrap();
             assert_eq!(stripping("a0"), [false, false]);
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn what_a_killed_process_left_is_put_back_or_taken_over() {
-        in_own_network(|| {
+        in_own_network_alone(|| {
             lay();
             let memo = Memo::default();
             let crash = || {

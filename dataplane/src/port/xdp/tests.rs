@@ -12,7 +12,7 @@ use crate::frame::Batch;
 use crate::ledger::DropReason;
 use crate::port::testing::{depart, ethernet, frames};
 use crate::port::{Arena, Received};
-use crate::sys::netns::{in_own_network, ip};
+use crate::sys::netns::{in_own_network_alone, ip};
 use crate::sys::packet_socket::{Direction, Format, PacketSocket};
 use crate::wire::offload::Offload;
 
@@ -110,7 +110,7 @@ fn shown() -> String {
 
 #[test]
 fn frames_cross_both_ways_unchanged() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         let (mut device, guest) = (pair(), guest());
         assert_crosses(&mut device, &guest, &[60, 127, 128, 129, 1000, 1514]);
     });
@@ -118,7 +118,7 @@ fn frames_cross_both_ways_unchanged() {
 
 #[test]
 fn frames_cross_by_each_path_that_there_is() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         lay();
         let guest = guest();
         for path in [DataPath::Copy, DataPath::Generic] {
@@ -133,7 +133,7 @@ fn frames_cross_by_each_path_that_there_is() {
 
 #[test]
 fn tags_travel_in_the_frame() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         let (mut device, guest) = (pair(), guest());
         for tags in [&[0x8100_u16, 0x2005][..], &[0x88a8, 0xa064], &[0x88a8, 100, 0x8100, 7]] {
             let mut frame = ethernet(0xa, 0xb, 100);
@@ -147,7 +147,7 @@ fn tags_travel_in_the_frame() {
 
 #[test]
 fn zero_copy_is_refused_with_the_reason_and_auto_tells_it() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         let device = pair();
         assert_eq!(device.granted().path, DataPath::Copy);
         let reason = device.granted().reason.clone();
@@ -161,7 +161,7 @@ fn zero_copy_is_refused_with_the_reason_and_auto_tells_it() {
 
 #[test]
 fn bursts_beyond_the_budget_arrive_whole_and_in_order() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         let (mut device, guest) = (pair(), guest());
         let burst: Vec<Vec<u8>> = (0..64).map(|seed| ethernet(0xb, seed, 300)).collect();
         let transmitter = &mut device.transmitters[0];
@@ -183,7 +183,7 @@ fn bursts_beyond_the_budget_arrive_whole_and_in_order() {
 
 #[test]
 fn every_place_comes_back_however_many_frames_come() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         let (mut device, guest) = (pair(), guest());
         for number in 0..3 * RECEIVE_FRAMES as usize {
             let frame = ethernet(0xa, number as u8, 60 + number % 1000);
@@ -196,7 +196,7 @@ fn every_place_comes_back_however_many_frames_come() {
 
 #[test]
 fn a_flood_costs_frames_that_are_counted_and_nothing_else() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         let (mut device, guest) = (pair(), guest());
         let frame = ethernet(0xa, 0xb, 60);
         for _ in 0..2 * RECEIVE_FRAMES {
@@ -222,7 +222,7 @@ fn a_flood_costs_frames_that_are_counted_and_nothing_else() {
 
 #[test]
 fn a_netdev_that_goes_is_lost_and_one_that_is_down_is_not() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         let mut device = pair();
         let frame = ethernet(0xb, 0xa, 60);
         ip("link set a0 down");
@@ -257,7 +257,7 @@ fn a_netdev_that_goes_is_lost_and_one_that_is_down_is_not() {
 
 #[test]
 fn several_queues_are_all_bound_and_each_sends() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         let two = "numrxqueues 2 numtxqueues 2";
         ip(&format!("link add a0 {two} type veth peer name b0 {two}"));
         ip("link set a0 up");
@@ -284,7 +284,7 @@ fn several_queues_are_all_bound_and_each_sends() {
 
 #[test]
 fn a_share_goes_on_where_the_former_owner_was() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         let (mut device, guest) = (pair(), guest());
         let (mut arena, mut batch) = (Arena::new().unwrap(), Batch::new());
         for round in 0..2 * RECEIVE_FRAMES as usize / 64 {
@@ -317,7 +317,7 @@ fn a_share_goes_on_where_the_former_owner_was() {
 
 #[test]
 fn the_netdev_is_promiscuous_and_has_a_program_until_the_port_goes() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         let device = pair();
         let open = shown();
         assert!(open.contains("promiscuity 1") && open.contains("prog/xdp"), "{open}");
@@ -329,7 +329,7 @@ fn the_netdev_is_promiscuous_and_has_a_program_until_the_port_goes() {
 
 #[test]
 fn every_error_of_opening_names_interface_and_remedy() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         let failed = |interface: &str| {
             let error = open(&Config { interface: interface.to_owned(), ..config(Mode::Auto) });
             let error = error.unwrap_err();
@@ -357,7 +357,7 @@ fn every_error_of_opening_names_interface_and_remedy() {
 
 #[test]
 fn memory_that_may_not_be_locked_is_named_with_the_limit() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
         use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
         lay();
@@ -375,7 +375,7 @@ fn memory_that_may_not_be_locked_is_named_with_the_limit() {
 
 #[test]
 fn without_privilege_opening_is_refused_with_the_remedy() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
         lay();
         let mut sets = capabilities(None).unwrap();

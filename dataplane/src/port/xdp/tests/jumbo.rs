@@ -37,7 +37,7 @@ fn usable(share: &Share) -> UsableMtu {
 
 #[test]
 fn jumbo_frames_cross_both_ways_by_each_path() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         lay_with(MTU_BYTES_MAX);
         let (guest, longest) = (guest(), MTU_BYTES_MAX as usize + HEADER_BYTES);
         for path in [DataPath::Copy, DataPath::Generic] {
@@ -53,7 +53,7 @@ fn jumbo_frames_cross_both_ways_by_each_path() {
 
 #[test]
 fn every_place_comes_back_from_jumbo_frames_too() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         lay_with(9000);
         let (mut device, guest) = (open(&config(Mode::Auto)).unwrap(), guest());
         for number in 0..2 * RECEIVE_FRAMES as usize {
@@ -70,7 +70,7 @@ fn every_place_comes_back_from_jumbo_frames_too() {
 
 #[test]
 fn jumbo_bursts_beyond_the_budget_arrive_whole_and_in_order() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         lay_with(9000);
         let (mut device, guest) = (open(&config(Mode::Auto)).unwrap(), guest());
         let burst: Vec<Vec<u8>> =
@@ -96,7 +96,7 @@ fn jumbo_bursts_beyond_the_budget_arrive_whole_and_in_order() {
 
 #[test]
 fn a_larger_mtu_is_refused_with_the_remedy() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         lay_with(MTU_BYTES_MAX + 1);
         let error = open(&config(Mode::Auto)).unwrap_err();
         assert!(matches!(&error, XdpError::MtuTooLarge { mtu: 9217, .. }), "{error}");
@@ -106,7 +106,7 @@ fn a_larger_mtu_is_refused_with_the_remedy() {
 
 #[test]
 fn a_frame_that_the_kernel_would_lose_is_named_as_the_mtu_is_by_now() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         lay_with(1500);
         let (mut device, guest) = (open(&config(Mode::Auto)).unwrap(), guest());
         let share = device.share();
@@ -142,7 +142,7 @@ fn a_frame_that_the_kernel_would_lose_is_named_as_the_mtu_is_by_now() {
 
 #[test]
 fn what_the_other_end_of_a_veth_does_not_take_is_counted_and_holds_up_nothing() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         lay_with(1500);
         ip("link set b0 mtu 1400");
         let (mut device, guest) = (open(&config(Mode::Auto)).unwrap(), guest());
@@ -157,7 +157,7 @@ fn what_the_other_end_of_a_veth_does_not_take_is_counted_and_holds_up_nothing() 
 
 #[test]
 fn an_older_kernel_s_frames_lie_in_one_piece_and_bound_the_mtu() {
-    in_own_network(|| {
+    in_own_network_alone(|| {
         lay_with(MTU_ONE_PIECE_BYTES_MAX);
         let guest = guest();
         for path in [DataPath::Copy, DataPath::Generic] {
