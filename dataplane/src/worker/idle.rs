@@ -4,6 +4,9 @@
 //! descriptor readable. Armed queues are asked for all together, by one
 //! epoll(7) call now and then; when all are armed and nothing came for
 //! [`SPIN_NS`], that call blocks.
+//!
+//! Only armed queues are with epoll: whoever waits for a socket or a TAP is called for
+//! each frame that comes, and for each that was sent, whether it wants to be or not.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -61,21 +64,16 @@ impl Poller {
         Arc::clone(&self.wake)
     }
 
-    /// Adds a queue, not armed.
-    pub fn add(&self, queue: u64, fd: BorrowedFd<'_>) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(queue), EventFlags::ONESHOT)?)
-    }
-
-    /// Removes a queue.
-    pub fn remove(&self, fd: BorrowedFd<'_>) {
-        // Fails only if the descriptor was never added.
-        let _ = epoll::delete(&self.epoll, fd);
-    }
-
     /// Arms a queue for one wake-up.
     pub fn arm(&self, queue: u64, fd: BorrowedFd<'_>) -> io::Result<()> {
         let flags = EventFlags::IN | EventFlags::ONESHOT;
-        Ok(epoll::modify(&self.epoll, fd, EventData::new_u64(queue), flags)?)
+        Ok(epoll::add(&self.epoll, fd, EventData::new_u64(queue), flags)?)
+    }
+
+    /// Disarms a queue, woken or not.
+    pub fn disarm(&self, fd: BorrowedFd<'_>) {
+        // Fails only if the descriptor was not armed.
+        let _ = epoll::delete(&self.epoll, fd);
     }
 
     /// The queues that were woken.

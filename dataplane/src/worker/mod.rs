@@ -423,10 +423,6 @@ impl Worker {
             let cause = "it has as many queues as a worker can have";
             return self.outbox.push_back(Event::Refused { queue, cause });
         }
-        if self.poller.add(key as u64, queue.receiver.wake_fd()).is_err() {
-            let cause = "the kernel would not watch its descriptor (fs.epoll.max_user_watches)";
-            return self.outbox.push_back(Event::Refused { queue, cause });
-        }
         let mut served = Served { key, queue, activity: HOT };
         served.set(HOT);
         match self.queues.get_mut(key) {
@@ -442,9 +438,9 @@ impl Worker {
             let Some(mut served) = place.take_if(|served| is_meant(&served.queue)) else {
                 continue;
             };
-            self.poller.remove(served.queue.receiver.wake_fd());
             self.tally.forget(key);
             if served.activity == Activity::Armed {
+                self.poller.disarm(served.queue.receiver.wake_fd());
                 // Its next worker polls it first.
                 self.outbox.extend(served.watch(|receiver| {
                     receiver.disarm();
@@ -523,6 +519,7 @@ impl Worker {
         for key in self.poller.wait(wait) {
             let Some(Some(served)) = self.queues.get_mut(key as usize) else { continue };
             if served.activity == Activity::Armed {
+                self.poller.disarm(served.queue.receiver.wake_fd());
                 self.outbox.extend(served.watch(|receiver| {
                     receiver.disarm();
                     HOT
