@@ -277,8 +277,10 @@ impl Source {
     /// Lets go of a netdev that is gone, so that it can be opened again should it come
     /// back.
     pub fn untie(&self) {
-        if let Some(Share::Xdp(xdp)) = &self.share {
-            xdp.untie();
+        match &self.share {
+            Some(Share::Packet(packet)) => packet.untie(),
+            Some(Share::Xdp(xdp)) => xdp.untie(),
+            Some(Share::Tap(_)) | None => {}
         }
     }
 

@@ -11,8 +11,8 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::io::Errno;
 
@@ -97,6 +97,14 @@ impl Share {
     #[must_use]
     pub fn is_there(&self) -> bool {
         self.sockets.iter().all(|socket| socket.queue.is_bound())
+    }
+
+    /// Takes the program away from a netdev that is gone: it may only have been moved to
+    /// another network namespace, whose stack would get nothing of what it receives.
+    pub fn untie(&self) {
+        for socket in &*self.sockets {
+            drop(socket.curtain.lock().unwrap_or_else(PoisonError::into_inner).take());
+        }
     }
 
     /// The netdev's index.
@@ -221,10 +229,10 @@ pub fn open(config: &Config) -> Result<PacketDevice, PacketError> {
     let Description { index, mtu, .. } = opening.describe()?;
     let queues = opening.queues(index)?;
     // Last: from here on the host's stack gets nothing more of the netdev.
-    let curtain = Arc::new(opening.draw_curtain(index)?);
+    let curtain = Arc::new(Mutex::new(Some(opening.draw_curtain(index)?)));
     let socket = |queue| {
         let curtain = Arc::clone(&curtain);
-        Arc::new(Socket { queue, lost: AtomicU64::new(0), _curtain: curtain })
+        Arc::new(Socket { queue, lost: AtomicU64::new(0), curtain })
     };
     let sockets: Vec<Arc<Socket>> = queues.into_iter().map(socket).collect();
     Ok(PacketDevice {
@@ -323,7 +331,7 @@ struct Socket {
     queue: Queue,
     /// Frames that found its receive queue full, as far as the kernel was asked.
     lost: AtomicU64,
-    _curtain: Arc<Link>,
+    curtain: Arc<Mutex<Option<Link>>>,
 }
 
 impl Socket {
@@ -512,7 +520,7 @@ mod tests {
 
     use super::super::testing::{depart, ethernet, frames};
     use super::*;
-    use crate::sys::netns::{in_further_network, in_own_network, in_own_network_alone, ip};
+    use crate::sys::netns::{in_own_network, in_own_network_alone, ip};
     use crate::sys::packet_socket::{Direction, Format, PacketSocket};
     use crate::wire::offload::{Checksum, Ecn, Segmentation};
 
@@ -685,6 +693,12 @@ mod tests {
                 })
             };
             assert!(!answered());
+            device.share().untie();
+            assert!(answered(), "the program is gone before the port is");
+            drop(device);
+            let config = Config { hosts_own: HostsOwn::TakeOver, ..config("a0", 1) };
+            let device = open(&config).unwrap();
+            assert!(!answered());
             drop(device);
             assert!(answered(), "the interface is the host's again");
         });
@@ -742,7 +756,7 @@ mod tests {
     #[test]
     fn what_the_host_s_own_stack_sends_is_not_received() {
         for queues in [1, 2] {
-            in_further_network(move || {
+            in_own_network(move || {
                 let (mut device, guest) = (pair_of(queues), guest());
                 let host = PacketSocket::open("a0", Format::VirtioNet).unwrap();
                 let sent = ethernet(0xb, 0xc, 60);
