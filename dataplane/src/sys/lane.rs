@@ -13,9 +13,9 @@ use super::sync::{AtomicBool, Ordering, yield_now};
 /// Tries before the CPU is given away: a burst's transmission takes 1 to 5 µs,
 /// a try some 10 ns.
 const SPINS_MAX: u32 = if cfg!(loom) { 1 } else { 256 };
-/// Yields before giving up, some 80 ms of spinning where nobody else wants this CPU: a
-/// holder that is preempted on a busy one has its next turn before that.
-const YIELDS_MAX: u32 = if cfg!(loom) { 2 } else { 32 * 1024 };
+/// Yields before giving up, some 10 ms of spinning where nobody else wants this CPU: a
+/// holder that is preempted on a busy one has mostly had its next turn by then.
+const YIELDS_MAX: u32 = if cfg!(loom) { 2 } else { 4096 };
 
 /// Proof of being one worker: neither copied nor made twice.
 #[derive(Debug)]
