@@ -441,9 +441,12 @@ impl Engine {
     /// Says what is wrong with the frames of devices, each thing once.
     fn log_notes(&mut self) {
         for (name, device) in &mut self.devices {
-            let Some(note) = device.source.note() else { continue };
+            let note = device.source.note().unwrap_or_default();
             if device.noted != note {
-                tracing::warn!(port = name, "{note}");
+                match note.is_empty() {
+                    true => tracing::info!(port = name, "the frames of its device are right again"),
+                    false => tracing::warn!(port = name, "{note}"),
+                }
                 device.noted = note;
             }
         }
