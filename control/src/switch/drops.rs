@@ -8,7 +8,7 @@ use hairpin_dataplane::port::{Attached, tap};
 use super::devices::{Device, Share};
 use super::engine::Engine;
 
-/// What the kernel has dropped of what was sent to a port or link.
+/// What the kernel has dropped of a port's or link's frames, beside the ledger.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DeviceDrops {
     /// Frames, since the port or link was made.

@@ -317,8 +317,9 @@ impl Switch {
     }
 
     /// Frames that the devices of ports and links lost by themselves, by name, as far
-    /// as the kernel tells: what a TAP's guest sent while its queue was full. Apart
-    /// from the ledgers, which these frames never reached.
+    /// as the kernel tells: what came while a TAP's, a socket's or an AF_XDP ring's
+    /// queue was full, and what an AF_XDP netdev lost on the way out. Apart from the
+    /// ledgers.
     #[must_use]
     pub fn device_drops(&self) -> BTreeMap<String, u64> {
         let probes = self.engine().probes();

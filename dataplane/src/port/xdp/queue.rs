@@ -43,9 +43,9 @@ pub(super) struct Netdev {
     /// Frames that it was to send and had lost before it was opened.
     pub(super) transmit_dropped: u64,
     longest: AtomicU32,
+    pub(super) sightings: Sightings,
     /// Last: what the program does not stand is turned on again when it is gone.
     pub(super) custody: Custody,
-    pub(super) sightings: Sightings,
 }
 
 /// What opening a netdev made.
