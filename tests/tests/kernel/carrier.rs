@@ -108,16 +108,17 @@ with_one_and_two_workers! {
 }
 
 fn a_packet_port_without_carrier_is_down_until_it_has_one(workers: Workers) {
+    let Some(_root) = root() else { return };
     assert_follows_carrier(Kind::Packet, workers);
 }
 
 fn an_xdp_port_without_carrier_is_down_until_it_has_one(workers: Workers) {
+    let Some(_root) = root() else { return };
     assert_follows_carrier(Kind::Xdp, workers);
 }
 
 #[track_caller]
 fn assert_follows_carrier(kind: Kind, workers: Workers) {
-    let Some(_root) = root() else { return };
     let ports = kind.port(1) + &registered_port(2, "up0", "veb") + &learning_port(3, "up0", "veb");
     let daemon = Daemon::start(workers, &(local_link() + &ports)).unwrap();
     let [two, three] =
