@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use hairpin_dataplane::ledger::Counters;
 use hairpin_dataplane::port::memory::{self, Endpoint};
-use hairpin_dataplane::port::{Attached, Condition, HostsOwn, Opened, Receiver, packet, tap, xdp};
+use hairpin_dataplane::port::{Attached, Condition, Opened, Receiver, packet, tap, xdp};
 use hairpin_dataplane::snapshot::DeviceId;
 use hairpin_dataplane::sys::lane::{Access, Lane, TokenId};
 use hairpin_dataplane::sys::netdev::{Description, News};
+use hairpin_dataplane::sys::programs::ProgramId;
 use hairpin_dataplane::wire::offload::Capabilities;
 
 use super::drops::DeviceDrops;
@@ -274,8 +275,18 @@ impl Source {
         (!notes.is_empty()).then(|| notes.join("; "))
     }
 
-    /// Lets go of a netdev that is gone, so that it can be opened again should it come
-    /// back.
+    /// The program that a netdev runs for it, by which it is known to be taken.
+    #[must_use]
+    pub fn program(&self) -> Option<ProgramId> {
+        match &self.share {
+            Some(Share::Packet(packet)) => packet.program(),
+            Some(Share::Xdp(xdp)) => xdp.program(),
+            Some(Share::Tap(_)) | None => None,
+        }
+    }
+
+    /// Lets go of a netdev that is gone, or is nobody's any more, before its file closes:
+    /// it can be opened again at once.
     pub fn untie(&self) {
         match &self.share {
             Some(Share::Packet(packet)) => packet.untie(),
@@ -379,7 +390,8 @@ pub enum Way {
 }
 
 /// Opens what a configuration says, with `mtu` bytes of payload if that is given,
-/// for so many workers.
+/// for so many workers; programs of devices in whose place it comes do not stand against
+/// it.
 ///
 /// # Errors
 /// What stands against it, in a sentence with its remedy.
@@ -390,7 +402,9 @@ pub fn open(
     workers: usize,
     embedder: &mut dyn Embedder,
     caretaker: &xdp::Caretaker,
+    leaving: &[ProgramId],
 ) -> Result<Fresh, String> {
+    let leaving = leaving.to_vec();
     match config {
         DeviceConfig::Memory(config) => {
             let opened = embedder.open(name, *config).map_err(|error| {
@@ -401,12 +415,14 @@ pub fn open(
             Ok(Fresh { opened, source, way: Way::Opened, drops_seen: 0 })
         }
         DeviceConfig::Tap { interface } => open_tap(interface, mtu, workers),
-        DeviceConfig::Packet { interface, hosts_own } => {
-            open_packet(interface, *hosts_own, mtu, workers)
+        &DeviceConfig::Packet { ref interface, hosts_own } => {
+            let queues = workers.clamp(1, packet::QUEUES_MAX);
+            let interface = interface.clone();
+            open_packet(packet::Config { interface, queues, hosts_own, leaving }, mtu)
         }
         &DeviceConfig::Xdp { ref interface, mode, hosts_own } => {
-            let config = xdp::Config { interface: interface.clone(), mode, hosts_own };
-            open_xdp(config, mtu, caretaker)
+            let interface = interface.clone();
+            open_xdp(xdp::Config { interface, mode, hosts_own, leaving }, mtu, caretaker)
         }
     }
 }
@@ -588,16 +604,12 @@ fn open_tap(interface: &str, mtu: Option<u32>, workers: usize) -> Result<Fresh, 
 }
 
 /// Somebody else's netdev may still come, or come up: until then its port waits.
-fn open_packet(
-    interface: &str,
-    hosts_own: HostsOwn,
-    mtu: Option<u32>,
-    workers: usize,
-) -> Result<Fresh, String> {
-    let queues = workers.clamp(1, packet::QUEUES_MAX);
-    let device_config = DeviceConfig::Packet { interface: interface.to_owned(), hosts_own };
-    let source = |mtu_now, share| Source::new(device_config.clone(), mtu_now, mtu, share);
-    match packet::open(&packet::Config { interface: interface.to_owned(), queues, hosts_own }) {
+fn open_packet(config: packet::Config, mtu: Option<u32>) -> Result<Fresh, String> {
+    let opened = packet::open(&config);
+    let packet::Config { interface, hosts_own, .. } = config;
+    let device_config = DeviceConfig::Packet { interface, hosts_own };
+    let source = |mtu_now, share| Source::new(device_config, mtu_now, mtu, share);
+    match opened {
         Ok(device) => {
             let source = source(Some(device.mtu), Some(Share::Packet(device.share())));
             Ok(Fresh { opened: device.into(), source, way: Way::Opened, drops_seen: 0 })
@@ -614,7 +626,7 @@ fn open_xdp(
     caretaker: &xdp::Caretaker,
 ) -> Result<Fresh, String> {
     let opened = xdp::open_with(&config, caretaker);
-    let xdp::Config { interface, mode, hosts_own } = config;
+    let xdp::Config { interface, mode, hosts_own, .. } = config;
     let device_config = DeviceConfig::Xdp { interface: interface.clone(), mode, hosts_own };
     let source = |mtu_now, share| Source::new(device_config, mtu_now, mtu, share);
     match opened {

@@ -10,6 +10,7 @@ use hairpin_dataplane::relay::fdb::Fdb;
 use hairpin_dataplane::snapshot::topology::Topology;
 use hairpin_dataplane::snapshot::{DeviceId, Snapshot, compile};
 use hairpin_dataplane::sys::netdev::Changes;
+use hairpin_dataplane::sys::programs::ProgramId;
 use hairpin_dataplane::sys::published::Publisher;
 use hairpin_dataplane::worker::command::{Event, ReceiveQueue};
 
@@ -109,6 +110,7 @@ impl Engine {
         let (mut ready, mut sources) = (BTreeMap::new(), BTreeMap::new());
         let mut plugged = Devices::new();
         let mut retunes = Vec::new();
+        let leaving = self.leaving(desired);
         for wanted in wanted_devices(desired) {
             let mtu = wanted.mtu(desired, &plugged);
             let asked = mtu.as_ref().map(|mtu| mtu.bytes);
@@ -119,7 +121,7 @@ impl Engine {
             let (attached, mut source) = match self.devices.get(wanted.name).filter(stays) {
                 Some(device) => (Arc::clone(&device.attached), device.source.clone()),
                 None => {
-                    let device = self.bring(&wanted, asked, id)?;
+                    let device = self.bring(&wanted, asked, id, &leaving)?;
                     let parts = (Arc::clone(&device.attached), device.source.clone());
                     ready.insert(name.clone(), device);
                     parts
@@ -145,6 +147,7 @@ impl Engine {
         wanted: &Wanted<'_>,
         mtu: Option<u32>,
         id: DeviceId,
+        leaving: &[ProgramId],
     ) -> Result<Ready, ApplyError> {
         let tokens = self.crew.tokens();
         let running = self.devices.get(wanted.name);
@@ -155,10 +158,23 @@ impl Engine {
         let fresh = match open.and_then(Device::hand_over) {
             Some(fresh) => fresh,
             None => wanted
-                .open(mtu, tokens.len(), &mut *self.embedder, &self.caretaker)
-                .map_err(|problem| ApplyError::Device { object: wanted.object.clone(), problem })?,
+                .open(mtu, tokens.len(), &mut *self.embedder, &self.caretaker, leaving)
+                .map_err(|problem| ApplyError::Device {
+                object: wanted.object.clone(),
+                problem,
+            })?,
         };
         Ok(fresh.attach(id, wanted.name, counters, &tokens))
+    }
+
+    /// Programs of devices that go with a change: whatever comes in their place finds them
+    /// still there.
+    fn leaving(&self, desired: &Desired) -> Vec<ProgramId> {
+        let goes = |device: &&Device| {
+            wanted_devices(desired).all(|wanted| *wanted.config != device.source.config)
+        };
+        let devices = self.devices.values().filter(goes);
+        devices.filter_map(|device| device.source.program()).collect()
     }
 
     fn commit(&mut self, desired: Desired, prepared: Prepared) {
@@ -171,6 +187,11 @@ impl Engine {
         let names: Vec<String> = self.devices.keys().filter(|name| goes(name)).cloned().collect();
         let mut before: BTreeMap<String, Device> =
             names.into_iter().filter_map(|name| self.unplug(&name)).collect();
+        // Those that nobody has after this close when their queues are back; the next change
+        // may want their netdevs before.
+        let goes =
+            |device: &&Device| sources.values().all(|source| source.config != device.source.config);
+        before.values().filter(goes).for_each(|device| device.source.untie());
         for (name, ready) in ready {
             let before = before.remove(&name);
             self.plug(name, ready, before);
@@ -283,8 +304,9 @@ impl<'d> Wanted<'d> {
         workers: usize,
         embedder: &mut dyn Embedder,
         caretaker: &xdp::Caretaker,
+        leaving: &[ProgramId],
     ) -> Result<Fresh, String> {
-        devices::open(self.name, self.config, mtu, workers, embedder, caretaker)
+        devices::open(self.name, self.config, mtu, workers, embedder, caretaker, leaving)
     }
 
     /// The MTU that its netdev is to have: a link's as configured, if it is; a port's
@@ -495,10 +517,12 @@ impl Engine {
         let tokens = self.crew.tokens();
         let (id, counters) = (device.attached.id, Arc::clone(&device.attached.counters));
         let line = device.source.line.clone();
+        let leaving: Vec<ProgramId> = device.source.program().into_iter().collect();
         let mut plugged = self.plugged();
         let mtu = wanted.mtu(&desired, &plugged).map(|mtu| mtu.bytes);
-        let fresh =
-            wanted.open(mtu, tokens.len(), &mut *self.embedder, &self.caretaker)?.there()?;
+        let embedder = &mut *self.embedder;
+        let fresh = wanted.open(mtu, tokens.len(), embedder, &self.caretaker, &leaving)?;
+        let fresh = fresh.there()?;
         let mut ready = fresh.attach(id, name, counters, &tokens);
         ready.source.line = line.succeed(&ready.source.line);
         plugged.insert(name.to_owned(), ready.source.plugged(&ready.attached));

@@ -9,6 +9,7 @@
 //! * [`tap`] — a TAP whose file side is ours and whose netdev is the guest's.
 //! * [`packet`] — a netdev that somebody else owns.
 //! * [`xdp`] — a NIC or veth, its receive queues in shared memory.
+//! * [`taking`] — whether a netdev may be taken, by either of these.
 //! * [`vhost_user`] — a VM's virtqueues; so far the queues, which the measuring wire uses.
 //! * [`fault`], [`pcap`] — middlewares around a memory port; [`pcapng`] is the
 //!   format of what the latter writes.
@@ -22,6 +23,7 @@ pub mod packet;
 pub mod pcap;
 pub mod pcapng;
 pub mod software;
+pub mod taking;
 pub mod tap;
 #[cfg(test)]
 mod testing;

@@ -17,14 +17,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::io::Errno;
 
 use super::failures::Failures;
+use super::taking::{By, TakingError, Wanted};
 use super::{Arena, Armed, Departure, HostsOwn, Opened, Received, Receiver, Rung, Transmitter};
 use crate::frame::{Batch, FRAME_BYTES_MAX, Room};
 use crate::ledger::DropReason;
 use crate::sys::bpf::{Link, Program};
 use crate::sys::memory::RegionHint;
-use crate::sys::netdev::{self, Description, Line};
+use crate::sys::netdev::{self, Description};
 use crate::sys::packet_queue::{HEADER_BYTES, Message, Queue};
-use crate::sys::tun::InterfaceName;
+use crate::sys::programs::ProgramId;
 use crate::wire::ethernet::{ADDRESSES_BYTES, TAG_BYTES};
 use crate::wire::offload::{Capabilities, Offload};
 use crate::wire::virtio_net;
@@ -45,6 +46,8 @@ pub struct Config {
     pub queues: usize,
     /// What to do with an interface that the host itself uses.
     pub hosts_own: HostsOwn,
+    /// Programs of devices in whose place it comes ([`Wanted::leaving`]).
+    pub leaving: Vec<ProgramId>,
 }
 
 /// An opened netdev.
@@ -107,6 +110,14 @@ impl Share {
         }
     }
 
+    /// The program that keeps frames from the host's own stack; nothing once it is untied.
+    #[must_use]
+    pub fn program(&self) -> Option<ProgramId> {
+        let curtain = &self.sockets.first()?.curtain;
+        let curtain = curtain.lock().unwrap_or_else(PoisonError::into_inner);
+        curtain.as_ref().map(Link::program)
+    }
+
     /// The netdev's index.
     #[must_use]
     pub fn index(&self) -> u32 {
@@ -140,14 +151,6 @@ impl PacketDevice {
 /// Why a netdev could not be opened. Each names the interface and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum PacketError {
-    /// Not a name for an interface.
-    #[error(
-        "packet.interface `{interface}` is no interface name: give 1 to 15 printable ASCII characters without space, `/`, `:` and `%`"
-    )]
-    NameInvalid {
-        /// As configured.
-        interface: String,
-    },
     /// A number of queues that no device has.
     #[error("packet `{interface}`: queues = {queues} is not in 1..={QUEUES_MAX}: correct it")]
     QueuesInvalid {
@@ -156,67 +159,16 @@ pub enum PacketError {
         /// As configured.
         queues: usize,
     },
-    /// There is no such interface yet.
-    #[error("interface `{interface}` is not there: it is taken as soon as it appears")]
-    Absent {
-        /// As configured.
-        interface: String,
-    },
-    /// It is down.
-    #[error(
-        "interface `{interface}` is down: it is taken as soon as its owner brings it up (`ip link set {interface} up`)"
-    )]
-    Down {
-        /// As configured.
-        interface: String,
-    },
-    /// A privilege is missing.
-    #[error(
-        "packet `{interface}`: not permitted to {step}: run with CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF"
-    )]
-    NotPermitted {
-        /// As configured.
-        interface: String,
-        /// What was to be done.
-        step: &'static str,
-    },
-    /// It is the host's own.
-    #[error(
-        "interface `{interface}` carries {address}, which the host would lose: remove its addresses, or set take-over = true"
-    )]
-    HostsOwn {
-        /// As configured.
-        interface: String,
-        /// One of its addresses.
-        address: std::net::IpAddr,
-    },
-    /// It is a port of something else.
-    #[error(
-        "interface `{interface}` is a port of another, of index {master}: take it out (`ip link set {interface} nomaster`)"
-    )]
-    Enslaved {
-        /// As configured.
-        interface: String,
-        /// The index of the bridge, bond or other interface whose it is.
-        master: u32,
-    },
-    /// A setting was refused.
-    #[error("packet `{interface}`: cannot {step}: {source}; correct the configuration or the host")]
-    Refused {
-        /// As configured.
-        interface: String,
-        /// What was to be done.
-        step: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
+    /// It may not be taken, or could not be.
+    #[error(transparent)]
+    Taking(#[from] TakingError),
 }
 
 impl PacketError {
     /// Whether the netdev's owner may still bring it: the port waits.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        matches!(self, PacketError::Absent { .. } | PacketError::Down { .. })
+        matches!(self, PacketError::Taking(error) if error.may_pass())
     }
 }
 
@@ -226,7 +178,7 @@ impl PacketError {
 /// [`PacketError`]; nothing is left behind then.
 pub fn open(config: &Config) -> Result<PacketDevice, PacketError> {
     let opening = Opening::new(config)?;
-    let Description { index, mtu, .. } = opening.describe()?;
+    let Description { index, mtu, .. } = opening.wanted.ask()?;
     let queues = opening.queues(index)?;
     // Last: from here on the host's stack gets nothing more of the netdev.
     let curtain = Arc::new(Mutex::new(Some(opening.draw_curtain(index)?)));
@@ -246,66 +198,32 @@ pub fn open(config: &Config) -> Result<PacketDevice, PacketError> {
 
 /// What the steps of opening need.
 struct Opening<'c> {
-    config: &'c Config,
-    name: InterfaceName,
+    queues: usize,
+    wanted: Wanted<'c>,
 }
 
 impl Opening<'_> {
     fn new(config: &Config) -> Result<Opening<'_>, PacketError> {
-        let interface = || config.interface.clone();
-        let name = InterfaceName::new(&config.interface)
-            .ok_or_else(|| PacketError::NameInvalid { interface: interface() })?;
-        if !(1..=QUEUES_MAX).contains(&config.queues) {
-            let queues = config.queues;
-            return Err(PacketError::QueuesInvalid { interface: interface(), queues });
+        let &Config { ref interface, queues, hosts_own, ref leaving } = config;
+        if !(1..=QUEUES_MAX).contains(&queues) {
+            return Err(PacketError::QueuesInvalid { interface: interface.clone(), queues });
         }
-        Ok(Opening { config, name })
-    }
-
-    fn interface(&self) -> String {
-        self.config.interface.clone()
+        let wanted = Wanted { by: By::Packet, interface, hosts_own, leaving };
+        Ok(Opening { queues, wanted })
     }
 
     fn step<T>(&self, step: &'static str, result: io::Result<T>) -> Result<T, PacketError> {
-        let interface = || self.interface();
-        result.map_err(|source| match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => {
-                PacketError::NotPermitted { interface: interface(), step }
-            }
-            Some(libc::ENODEV | libc::ENXIO) => PacketError::Absent { interface: interface() },
-            _ => PacketError::Refused { interface: interface(), step, source },
-        })
-    }
-
-    /// The interface, if it is there, up, and free: neither the host's own stack nor a
-    /// bridge or bond has it.
-    fn describe(&self) -> Result<Description, PacketError> {
-        let found = self.step("find it", netdev::describe(self.name))?;
-        let interface = || self.interface();
-        if found.line == Line::Down {
-            return Err(PacketError::Down { interface: interface() });
-        }
-        if let Some(master) = found.master {
-            return Err(PacketError::Enslaved { interface: interface(), master });
-        }
-        let addresses = netdev::global_addresses(&self.config.interface);
-        let addresses = self.step("read its addresses", addresses)?;
-        match (addresses.first(), self.config.hosts_own) {
-            (Some(&address), HostsOwn::Refuse) => {
-                Err(PacketError::HostsOwn { interface: interface(), address })
-            }
-            _ => Ok(found),
-        }
+        Ok(self.wanted.step(step, result)?)
     }
 
     /// The sockets, each flow of the netdev's frames to one of them.
     fn queues(&self, index: u32) -> Result<Vec<Queue>, PacketError> {
-        let mut queues: Vec<Queue> = Vec::with_capacity(self.config.queues);
+        let mut queues: Vec<Queue> = Vec::with_capacity(self.queues);
         let mut group = None;
-        for _ in 0..self.config.queues {
+        for _ in 0..self.queues {
             let queue = self.step("open a packet socket", Queue::open())?;
             self.step("bind a packet socket", queue.bind(index))?;
-            if self.config.queues > 1 {
+            if self.queues > 1 {
                 let step = "share its frames among packet sockets";
                 match group {
                     None => group = Some(self.step(step, queue.found_group())?),
@@ -525,7 +443,8 @@ mod tests {
     use crate::wire::offload::{Checksum, Ecn, Segmentation};
 
     fn config(interface: &str, queues: usize) -> Config {
-        Config { interface: interface.to_owned(), queues, hosts_own: HostsOwn::Refuse }
+        let (interface, hosts_own) = (interface.to_owned(), HostsOwn::Refuse);
+        Config { interface, queues, hosts_own, leaving: Vec::new() }
     }
 
     /// A veth pair: `a0` is the port's, `b0` the guest's.
@@ -779,27 +698,20 @@ mod tests {
     }
 
     #[test]
-    fn every_error_of_opening_names_interface_and_remedy() {
+    fn what_may_not_be_taken_is_not_opened() {
         in_own_network(|| {
             let failed = |interface: &str, queues| {
                 let error = open(&config(interface, queues)).unwrap_err();
                 assert!(error.to_string().contains(&format!("`{interface}`")), "{error}");
                 error
             };
-            assert!(matches!(failed("a/b", 1), PacketError::NameInvalid { .. }));
-            assert!(matches!(failed("a0", 0), PacketError::QueuesInvalid { .. }));
-            assert!(matches!(failed("a0", 1), PacketError::Absent { .. }));
-            ip("link add a0 type veth peer name b0");
-            assert!(matches!(failed("a0", 1), PacketError::Down { .. }));
+            assert!(matches!(failed("a0", 0), PacketError::QueuesInvalid { queues: 0, .. }));
             assert!(failed("a0", 1).may_pass());
-            ip("link set a0 up");
-            ip("addr add 192.0.2.1/24 dev a0");
-            assert!(matches!(failed("a0", 1), PacketError::HostsOwn { .. }));
-            open(&Config { hosts_own: HostsOwn::TakeOver, ..config("a0", 1) }).unwrap();
-            ip("addr flush dev a0");
-            ip("link add br0 type bridge");
-            ip("link set a0 master br0");
-            assert!(matches!(failed("a0", 1), PacketError::Enslaved { .. }));
+            let device = pair();
+            let taken = failed("a0", 1);
+            assert!(!taken.may_pass() && matches!(taken, PacketError::Taking(_)), "{taken}");
+            let leaving = vec![device.share().program().unwrap()];
+            open(&Config { leaving, ..config("a0", 1) }).unwrap();
         });
     }
 
@@ -813,7 +725,8 @@ mod tests {
             sets.effective = CapabilitySet::empty();
             set_capabilities(None, sets).unwrap();
             let error = open(&config("a0", 1)).unwrap_err();
-            assert!(matches!(&error, PacketError::NotPermitted { .. }), "{error}");
+            let is_named = matches!(error, PacketError::Taking(TakingError::NotPermitted { .. }));
+            assert!(is_named, "{error}");
         });
     }
 }

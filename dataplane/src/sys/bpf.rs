@@ -7,6 +7,8 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use super::programs::ProgramId;
+
 /// `BPF_MAP_CREATE` and so on.
 const MAP_CREATE: libc::c_long = 0;
 const MAP_UPDATE: libc::c_long = 2;
@@ -17,7 +19,7 @@ const MAP_TYPE_XSKMAP: u32 = 17;
 const PROGRAM_TYPE_SCHED_CLS: u32 = 3;
 const PROGRAM_TYPE_XDP: u32 = 6;
 const ATTACH_XDP: u32 = 37;
-const ATTACH_TCX_INGRESS: u32 = 46;
+pub(super) const ATTACH_TCX_INGRESS: u32 = 46;
 /// `BPF_F_XDP_HAS_FRAGS`: the program takes frames of several buffers.
 const XDP_HAS_FRAGS: u32 = 1 << 5;
 /// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` (`linux/if_link.h`).
@@ -25,6 +27,11 @@ const XDP_GENERIC: u32 = 1 << 1;
 const XDP_DRIVER: u32 = 1 << 2;
 /// Room for what the verifier says of a program that it refuses.
 const LOG_BYTES: usize = 16 * 1024;
+
+/// What [`Program::drop_all`] is called, by which others know it.
+pub const DROP_ALL: &str = "hairpin_drop";
+/// The same of [`Program::to_sockets`].
+pub const TO_SOCKETS: &str = "hairpin_xsk";
 
 /// One instruction (`struct bpf_insn`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,11 +78,15 @@ pub enum XdpMode {
 
 /// A loaded program.
 #[derive(Debug)]
-pub struct Program(OwnedFd);
+pub struct Program(pub(super) OwnedFd);
 
 /// A program tied to a netdev; untied when dropped, or when the process ends.
 #[derive(Debug)]
-pub struct Link(#[allow(dead_code, reason = "it is what keeps the program there")] OwnedFd);
+pub struct Link {
+    #[allow(dead_code, reason = "it is what keeps the program there")]
+    fd: OwnedFd,
+    program: ProgramId,
+}
 
 /// A map from a receive queue's index to the AF_XDP socket that gets its frames.
 #[derive(Debug)]
@@ -88,7 +99,7 @@ impl Program {
     /// `EPERM` without CAP_BPF and CAP_NET_ADMIN; those of bpf(2).
     pub fn drop_all() -> io::Result<Program> {
         let code = [instruction(MOVE_NUMBER, 0, 0, 0, DROP), instruction(EXIT, 0, 0, 0, 0)];
-        Program::load(PROGRAM_TYPE_SCHED_CLS, 0, 0, b"hairpin_drop", &code)
+        Program::load(PROGRAM_TYPE_SCHED_CLS, 0, 0, DROP_ALL, &code)
     }
 
     /// An XDP program that gives each frame to the socket of its receive queue, and lets
@@ -105,14 +116,14 @@ impl Program {
             instruction(CALL, 0, 0, 0, REDIRECT_MAP),
             instruction(EXIT, 0, 0, 0, 0),
         ];
-        Program::load(PROGRAM_TYPE_XDP, ATTACH_XDP, XDP_HAS_FRAGS, b"hairpin_xsk", &code)
+        Program::load(PROGRAM_TYPE_XDP, ATTACH_XDP, XDP_HAS_FRAGS, TO_SOCKETS, &code)
     }
 
     fn load(
         kind: u32,
         attach: u32,
         flags: u32,
-        name: &[u8],
+        name: &str,
         code: &[Instruction],
     ) -> io::Result<Program> {
         let mut log = [0_u8; LOG_BYTES];
@@ -130,7 +141,7 @@ impl Program {
             interface: 0,
             attach,
         };
-        attributes.name[..name.len()].copy_from_slice(name);
+        attributes.name[..name.len()].copy_from_slice(name.as_bytes());
         // SAFETY: code, licence and log live until the call has returned, each with the
         // length that is given (the licence ends with a zero).
         unsafe { bpf(PROGRAM_LOAD, &attributes) }.map(Program).map_err(|error| explain(error, &log))
@@ -179,8 +190,16 @@ impl Link {
             reserved: 0,
             revision: 0,
         };
+        let program = program.id()?;
         // SAFETY: the attributes hold no pointer.
-        unsafe { bpf(LINK_CREATE, &attributes) }.map(Link)
+        let fd = unsafe { bpf(LINK_CREATE, &attributes) }?;
+        Ok(Link { fd, program })
+    }
+
+    /// What the kernel calls the program that it ties.
+    #[must_use]
+    pub fn program(&self) -> ProgramId {
+        self.program
     }
 }
 
@@ -283,8 +302,18 @@ unsafe fn call<T>(command: libc::c_long, attributes: &T) -> io::Result<libc::c_l
 }
 
 /// # Safety
+/// As for [`call`]; what the kernel writes into the attributes leaves them valid.
+pub(super) unsafe fn ask<T>(command: libc::c_long, attributes: &mut T) -> io::Result<()> {
+    // SAFETY: the kernel reads and writes the attributes, whose size is given, and what they
+    // point to as the caller promises.
+    let result =
+        unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attributes, size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// # Safety
 /// As for [`call`]; the command answers with a descriptor.
-unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
+pub(super) unsafe fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
     // SAFETY: passed on to the caller.
     let descriptor = unsafe { call(command, attributes) }?;
     // SAFETY: the kernel has just opened this descriptor, for us alone, close-on-exec.

@@ -8,8 +8,9 @@
 //! * [`lane`] — a transmitter that one worker owns, or several share.
 //! * [`packet_socket`], [`packet_queue`] — frames as one netdev sees them (AF_PACKET): to
 //!   watch it, and to have it as a port.
-//! * [`bpf`], [`netdev`], [`features`] — programs on netdevs, what the kernel says of these,
-//!   and what they do to frames by themselves.
+//! * [`bpf`], [`programs`] — programs on netdevs: our own, and which ones there are.
+//! * [`netdev`], [`features`] — what the kernel says of netdevs, and what they do to frames by
+//!   themselves.
 //! * [`xdp`], [`promiscuous`] — frames of a netdev's receive queues in shared memory
 //!   (AF_XDP), and having the netdev take all of them.
 //! * [`spsc`] — a ring of values from one thread to another.
@@ -28,6 +29,7 @@ pub mod netdev;
 pub mod packet_queue;
 pub mod packet_socket;
 pub mod prefetch;
+pub mod programs;
 pub mod promiscuous;
 pub mod published;
 pub mod spsc;

@@ -11,6 +11,7 @@ use std::ptr::NonNull;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
+use super::programs::ProgramId;
 use super::tun::InterfaceName;
 
 const RTM_NEWLINK: u16 = 16;
@@ -23,6 +24,10 @@ const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFLA_STATS64: u16 = 23;
 const IFLA_NUM_RX_QUEUES: u16 = 32;
+const IFLA_XDP: u16 = 43;
+/// Within [`IFLA_XDP`]: the one program that there is, or by who runs it, where there are
+/// several.
+const IFLA_XDP_PROGRAMS: [u16; 4] = [4, 5, 6, 7];
 const IFLA_CARRIER_DOWN_COUNT: u16 = 48;
 const IFLA_PERM_ADDRESS: u16 = 54;
 /// `RTMGRP_LINK`.
@@ -49,6 +54,8 @@ pub struct Description {
     pub line: Line,
     /// How often it lost its carrier, which is told only as often as the kernel finds time.
     pub carrier_losses: u32,
+    /// What its frames are, as `linux/if_arp.h` numbers it: [`ETHERNET`] or another.
+    pub hardware: u16,
     /// Its MTU in bytes.
     pub mtu: u32,
     /// The index of the bridge, bond or other netdev that it is a port of.
@@ -60,7 +67,12 @@ pub struct Description {
     /// The MAC address that it was made with, if it tells, else the one that it has; zeros
     /// if it has none.
     pub address: [u8; 6],
+    /// The XDP program that it runs, or one of them.
+    pub xdp_program: Option<ProgramId>,
 }
+
+/// [`Description::hardware`] of a netdev whose frames are Ethernet's (`ARPHRD_ETHER`).
+pub const ETHERNET: u16 = 1;
 
 /// Whether frames can pass a netdev.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -155,10 +167,14 @@ fn understand(answer: &[u8]) -> io::Result<Description> {
     let number = |wanted| find(wanted).and_then(|(_, value)| word_at(value, 0));
     let address = find(IFLA_PERM_ADDRESS).or_else(|| find(IFLA_ADDRESS));
     let address = address.and_then(|(_, value)| value.first_chunk().copied());
+    let (_, xdp) = find(IFLA_XDP).unwrap_or_default();
+    let xdp_program = attributes_of(xdp).find(|(kind, _)| IFLA_XDP_PROGRAMS.contains(kind));
+    let hardware = answer.get(HEADER_BYTES + 2..HEADER_BYTES + 4).ok_or_else(cut)?;
     Ok(Description {
         index: word(HEADER_BYTES + 4)?,
         line: Line::of(word(HEADER_BYTES + 8)?),
         carrier_losses: number(IFLA_CARRIER_DOWN_COUNT).unwrap_or(0),
+        hardware: u16::from_ne_bytes([hardware[0], hardware[1]]),
         mtu: number(IFLA_MTU).ok_or_else(cut)?,
         master: number(IFLA_MASTER),
         receive_queues: number(IFLA_NUM_RX_QUEUES).unwrap_or(1).max(1),
@@ -166,6 +182,7 @@ fn understand(answer: &[u8]) -> io::Result<Description> {
             .and_then(|(_, value)| long_at(value, TRANSMIT_DROPPED_AT))
             .unwrap_or(0),
         address: address.unwrap_or_default(),
+        xdp_program: xdp_program.and_then(|(_, value)| word_at(value, 0)).map(ProgramId),
     })
 }
 

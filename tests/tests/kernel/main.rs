@@ -41,6 +41,7 @@ mod queues;
 mod refusals;
 mod segmentation;
 mod site;
+mod taking;
 mod traces;
 mod unfilled;
 mod veb;

@@ -29,19 +29,52 @@ fn assert_says(said: &str, words: &[&str]) {
 }
 
 #[test]
-fn a_queue_is_one_process_s() {
+fn a_netdev_is_one_daemon_s_whatever_it_is_taken_by() {
     let Some(_root) = root() else { return };
-    let port = |number| Kind::Xdp.port(number, "veb");
-    let first = Daemon::start(Workers::One, &(local_link() + &port(1) + &port(2))).unwrap();
-    let [one, two] = [1, 2].map(|number| plug(&first, number).unwrap());
-    await_state(&first, "port vm1", "up");
-    await_state(&first, "port vm2", "up");
-    assert_reach(&one, &two);
-    let said = refusal(first.namespace(), "", &(local_link() + &port(1)));
-    assert_says(&said, &["vm1", "interface `if1`", "receive queue 0", "stop that program"]);
-    // The one that was first has noticed nothing.
-    assert_eq!(first.hairpin("port show vm1").unwrap()["state"], "up");
-    assert_reach(&two, &one);
+    for (has, wants) in [
+        (Kind::Packet, Kind::Packet),
+        (Kind::Packet, Kind::Xdp),
+        (Kind::Xdp, Kind::Packet),
+        (Kind::Xdp, Kind::Xdp),
+    ] {
+        let ports = has.port(1, "veb") + &has.port(2, "veb");
+        let first = Daemon::start(Workers::One, &(local_link() + &ports)).unwrap();
+        let [one, two] = [1, 2].map(|number| plug(&first, number).unwrap());
+        await_state(&first, "port vm1", "up");
+        await_state(&first, "port vm2", "up");
+        assert_reach(&one, &two);
+        let said = refusal(first.namespace(), "", &(local_link() + &wants.port(1, "veb")));
+        let holder = format!("by a device `{has}` of a Hairpin");
+        assert_says(&said, &["vm1", "interface `if1` is taken", &holder, "stop that daemon"]);
+        // The one that was first has noticed nothing.
+        assert_eq!(first.hairpin("port show vm1").unwrap()["state"], "up");
+        assert_reach(&two, &one);
+    }
+}
+
+#[test]
+fn an_interface_with_addresses_of_the_host_s_is_refused_to_either() {
+    let Some(_root) = root() else { return };
+    let namespace = Namespace::new().unwrap();
+    lay(&namespace, 1).unwrap();
+    namespace.ip("addr add 192.0.2.1/24 dev if1").unwrap();
+    for kind in [Kind::Packet, Kind::Xdp] {
+        let said = refusal(&namespace, "", &(local_link() + &kind.port(1, "veb")));
+        let remedies = ["`ip addr flush dev if1`", "take-over = true"];
+        assert_says(&said, &["vm1", "interface `if1` carries 192.0.2.1"]);
+        assert_says(&said, &remedies);
+    }
+}
+
+#[test]
+fn an_interface_without_ethernet_is_refused_to_either() {
+    let Some(_root) = root() else { return };
+    let namespace = Namespace::new().unwrap();
+    namespace.ip("tuntap add if1 mode tun").unwrap();
+    for kind in [Kind::Packet, Kind::Xdp] {
+        let said = refusal(&namespace, "", &(local_link() + &kind.port(1, "veb")));
+        assert_says(&said, &["vm1", "interface `if1` is no Ethernet interface", "name another"]);
+    }
 }
 
 #[test]

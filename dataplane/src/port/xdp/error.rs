@@ -3,62 +3,14 @@
 use std::{fmt, io};
 
 use super::{DataPath, Pieces, mtu_max};
+use crate::port::taking::TakingError;
 
 /// Why a netdev could not be opened. Each names the interface and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum XdpError {
-    /// Not a name for an interface.
-    #[error(
-        "xdp.interface `{interface}` is no interface name: give 1 to 15 printable ASCII characters without space, `/`, `:` and `%`"
-    )]
-    NameInvalid {
-        /// As configured.
-        interface: String,
-    },
-    /// There is no such interface yet.
-    #[error("interface `{interface}` is not there: it is taken as soon as it appears")]
-    Absent {
-        /// As configured.
-        interface: String,
-    },
-    /// It is down.
-    #[error(
-        "interface `{interface}` is down: it is taken as soon as it is up (`ip link set {interface} up`)"
-    )]
-    Down {
-        /// As configured.
-        interface: String,
-    },
-    /// A privilege is missing.
-    #[error(
-        "xdp `{interface}`: not permitted to {step}: run with CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF"
-    )]
-    NotPermitted {
-        /// As configured.
-        interface: String,
-        /// What was to be done.
-        step: &'static str,
-    },
-    /// It is the host's own.
-    #[error(
-        "interface `{interface}` carries {address}, which the host would lose: give the host another interface and remove its addresses (`ip addr flush dev {interface}`), or set take-over = true"
-    )]
-    HostsOwn {
-        /// As configured.
-        interface: String,
-        /// One of its addresses.
-        address: std::net::IpAddr,
-    },
-    /// It is a port of something else.
-    #[error(
-        "interface `{interface}` is a port of another, of index {master}: take it out (`ip link set {interface} nomaster`)"
-    )]
-    Enslaved {
-        /// As configured.
-        interface: String,
-        /// The index of the bridge, bond or other interface whose it is.
-        master: u32,
-    },
+    /// It may not be taken, or could not be.
+    #[error(transparent)]
+    Taking(#[from] TakingError),
     /// Frames as long as it allows do not fit.
     #[error(
         "interface `{interface}`: its mtu is {mtu}, and xdp takes {most} at most{why}: lower it (`ip link set {interface} mtu {most}`), or use a packet device",
@@ -83,9 +35,9 @@ pub enum XdpError {
         /// Which.
         queue: u32,
     },
-    /// It runs an XDP program.
+    /// It runs an XDP program by now, though it did not when it was asked for.
     #[error(
-        "interface `{interface}` runs somebody's XDP program already: stop who did that, or take it away (`ip link set {interface} xdp off`)"
+        "interface `{interface}` was given an XDP program by somebody else just now: stop who did that, or take it away (`ip link set {interface} xdp off`)"
     )]
     ProgramTaken {
         /// As configured.
@@ -111,23 +63,13 @@ pub enum XdpError {
         /// Why, for each.
         reasons: String,
     },
-    /// A setting was refused.
-    #[error("xdp `{interface}`: cannot {step}: {source}; correct the configuration or the host")]
-    Refused {
-        /// As configured.
-        interface: String,
-        /// What was to be done.
-        step: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
 }
 
 impl XdpError {
     /// Whether the netdev's owner may still bring it: the port waits.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        matches!(self, XdpError::Absent { .. } | XdpError::Down { .. })
+        matches!(self, XdpError::Taking(error) if error.may_pass())
     }
 }
 

@@ -36,6 +36,7 @@ use std::sync::Arc;
 
 use super::{HostsOwn, Opened, Receiver, Transmitter};
 use crate::sys::netdev::{self, Description};
+use crate::sys::programs::ProgramId;
 use crate::sys::xdp::FRAME_BYTES;
 pub use crate::sys::xdp::Pieces;
 use crate::wire::offload::Capabilities;
@@ -84,6 +85,9 @@ pub struct Config {
     pub mode: Mode,
     /// What to do with an interface that the host itself uses.
     pub hosts_own: HostsOwn,
+    /// Programs of devices in whose place it comes
+    /// ([`leaving`](super::taking::Wanted::leaving)).
+    pub leaving: Vec<ProgramId>,
 }
 
 /// Which path is wanted.
@@ -236,6 +240,12 @@ impl Share {
     /// another network namespace, and cannot be opened anew while it has the program.
     pub fn untie(&self) {
         self.0.untie();
+    }
+
+    /// The program that gives frames to the sockets; nothing once it is untied.
+    #[must_use]
+    pub fn program(&self) -> Option<ProgramId> {
+        self.0.program()
     }
 
     /// The netdev's index.

@@ -8,11 +8,10 @@ use super::custody::{Caretaker, Custody};
 use super::error::{Against, Obstacle, reasons};
 use super::queue::{Netdev, Parts, Queue};
 use super::{Config, DataPath, Granted, Pieces, QUEUE_BYTES, XdpDevice, XdpError, mtu_max};
-use crate::port::HostsOwn;
+use crate::port::taking::{By, Wanted};
 use crate::sys::bpf::{Link, Program, SocketMap, XdpMode};
-use crate::sys::netdev::{self, Description, Line};
+use crate::sys::netdev::Description;
 use crate::sys::promiscuous::Promiscuous;
-use crate::sys::tun::InterfaceName;
 use crate::sys::xdp::{Binding, Socket};
 
 /// The kernel lets go of a queue some time after its socket was closed, and tells nobody:
@@ -46,7 +45,7 @@ pub(super) fn open_by(
     caretaker: &Caretaker,
     bind: Bind,
 ) -> Result<XdpDevice, XdpError> {
-    let mut opening = Opening::new(config, caretaker, bind)?;
+    let mut opening = Opening::new(config, caretaker, bind);
     let found = opening.describe()?;
     let promiscuous = opening.must("have it receive all frames", Promiscuous::on(found.index))?;
     let mut obstacles = Vec::new();
@@ -76,8 +75,7 @@ const BIND: &str = "bind an AF_XDP socket";
 
 /// What the steps of opening need.
 struct Opening<'c> {
-    config: &'c Config,
-    name: InterfaceName,
+    wanted: Wanted<'c>,
     bind: Bind,
     caretaker: &'c Caretaker,
     /// Taken once its queues are ours: before that, it is perhaps somebody else's.
@@ -85,56 +83,35 @@ struct Opening<'c> {
 }
 
 impl<'c> Opening<'c> {
-    fn new(
-        config: &'c Config,
-        caretaker: &'c Caretaker,
-        bind: Bind,
-    ) -> Result<Opening<'c>, XdpError> {
-        let invalid = || XdpError::NameInvalid { interface: config.interface.clone() };
-        let name = InterfaceName::new(&config.interface).ok_or_else(invalid)?;
-        Ok(Opening { config, name, bind, caretaker, custody: None })
+    fn new(config: &'c Config, caretaker: &'c Caretaker, bind: Bind) -> Opening<'c> {
+        let &Config { ref interface, hosts_own, ref leaving, .. } = config;
+        let wanted = Wanted { by: By::Xdp, interface, hosts_own, leaving };
+        Opening { wanted, bind, caretaker, custody: None }
     }
 
     fn interface(&self) -> String {
-        self.config.interface.clone()
+        self.wanted.interface.to_owned()
     }
 
     /// What an error means that has nothing to do with the path.
     fn refusal(&self, step: &'static str, source: io::Error) -> XdpError {
-        let interface = self.interface();
-        match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => XdpError::NotPermitted { interface, step },
-            Some(libc::ENODEV | libc::ENXIO) => XdpError::Absent { interface },
-            Some(libc::ENETDOWN) => XdpError::Down { interface },
-            Some(libc::ENOBUFS) => {
-                XdpError::MemoryNotLocked { interface, mebibytes: QUEUE_BYTES >> 20 }
-            }
-            _ => XdpError::Refused { interface, step, source },
+        if source.raw_os_error() == Some(libc::ENOBUFS) {
+            let interface = self.interface();
+            return XdpError::MemoryNotLocked { interface, mebibytes: QUEUE_BYTES >> 20 };
         }
+        self.wanted.refusal(step, source).into()
     }
 
     fn must<T>(&self, step: &'static str, result: io::Result<T>) -> Result<T, XdpError> {
         result.map_err(|source| self.refusal(step, source))
     }
 
-    /// The interface, if it is there, up, and free, and its frames fit.
+    /// The interface, if it may be taken, and its frames fit.
     fn describe(&self) -> Result<Description, XdpError> {
-        let found = self.must("find it", netdev::describe(self.name))?;
-        let interface = || self.interface();
-        if found.line == Line::Down {
-            return Err(XdpError::Down { interface: interface() });
-        }
-        if let Some(master) = found.master {
-            return Err(XdpError::Enslaved { interface: interface(), master });
-        }
-        let addresses = netdev::global_addresses(&self.config.interface);
-        let addresses = self.must("read its addresses", addresses)?;
-        if let (Some(&address), HostsOwn::Refuse) = (addresses.first(), self.config.hosts_own) {
-            return Err(XdpError::HostsOwn { interface: interface(), address });
-        }
+        let found = self.wanted.ask()?;
         let (mtu, pieces) = (found.mtu, Pieces::Several);
         if mtu > mtu_max(pieces) {
-            return Err(XdpError::MtuTooLarge { interface: interface(), mtu, pieces });
+            return Err(XdpError::MtuTooLarge { interface: self.interface(), mtu, pieces });
         }
         Ok(found)
     }

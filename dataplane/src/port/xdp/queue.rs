@@ -17,6 +17,7 @@ use crate::port::Rung;
 use crate::sys::bpf::Link;
 use crate::sys::memory::{Memory, RegionHint};
 use crate::sys::netdev::Description;
+use crate::sys::programs::ProgramId;
 use crate::sys::promiscuous::Promiscuous;
 use crate::sys::xdp::{
     Consumer, Descriptor, FRAME_BYTES, Producer, Rings, Sizes, Socket, Umem, Wakeup,
@@ -91,6 +92,11 @@ impl Netdev {
     #[inline]
     pub(super) fn longest(&self) -> u32 {
         self.longest.load(Ordering::Relaxed)
+    }
+
+    /// The program, until it is taken away.
+    pub(super) fn program(&self) -> Option<ProgramId> {
+        lock(&self.link).as_ref().map(Link::program)
     }
 
     /// Takes the program away.
