@@ -2,9 +2,10 @@
 //! should this one be killed: `interfaces.json` in the state-dir, there only while there
 //! is something to be put back.
 //!
-//! It holds good until the kernel starts anew. It is replaced in one piece, so it is never
-//! half written; one that cannot be read is said and left aside. Who writes it holds a
-//! lock beside it: a second daemon on the same state-dir leaves the first one's alone.
+//! It holds good until the kernel starts anew; one from before goes. It is replaced in one
+//! piece, so it is never half written; one that is torn all the same, or is not ours, is
+//! moved aside and said, once. Who writes it holds a lock beside it: a second daemon on the
+//! same state-dir leaves the first one's alone.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -14,6 +15,8 @@ use hairpin_dataplane::port::xdp::{Caretaker, Former, Record, Restored, UNWANTED
 use serde::{Deserialize, Serialize};
 
 const RECORD: &str = "interfaces.json";
+/// What cannot be understood is kept under this name.
+const ASIDE: &str = "interfaces.torn";
 const LOCK: &str = "interfaces.lock";
 /// What the file says of itself.
 const KIND: &str = "interfaces as they were before hairpin had them";
@@ -109,15 +112,37 @@ impl Book {
                 contents.interfaces.into_iter().map(Former::from).collect()
             }
             // The kernel has started anew since: everything is as its driver makes it.
-            Ok(contents) if contents.kind == KIND => Vec::new(),
-            Ok(_) => {
-                tracing::warn!(?path, "the file is not ours: it is ignored");
+            Ok(contents) if contents.kind == KIND => {
+                self.keep(&[]);
+                Vec::new()
+            }
+            Ok(contents) => {
+                self.put_aside(&format!("it says of itself {:?}", contents.kind));
                 Vec::new()
             }
             Err(error) => {
-                tracing::warn!(?path, %error, "the file is torn or not ours: it is ignored");
+                self.put_aside(&error.to_string());
                 Vec::new()
             }
+        }
+    }
+
+    /// Moves a file that cannot be understood out of the way: there may be something in it
+    /// for people, and the next start need not say it again.
+    fn put_aside(&self, problem: &str) {
+        let (path, aside) = (self.path(), self.directory.join(ASIDE));
+        let moved = fs::rename(&path, &aside);
+        let kept = moved.as_ref().map_or(&path, |()| &aside);
+        tracing::error!(
+            ?path,
+            ?kept,
+            problem,
+            "the record of what interfaces were like is torn or not ours: it is put aside, and \
+             what a killed process turned off stays off: turn it on again (`ethtool -K INTERFACE \
+             rxvlan on`)"
+        );
+        if let Err(error) = moved {
+            tracing::error!(?path, %error, "it could not be put aside: remove it");
         }
     }
 
@@ -248,8 +273,14 @@ mod tests {
     }
 
     #[test]
-    fn torn_foreign_and_outdated_files_are_ignored() {
+    fn torn_foreign_and_outdated_files_are_ignored_and_go() {
         let base = tempfile::tempdir().unwrap();
+        let [record, aside] = [RECORD, ASIDE].map(|name| base.path().join(name));
+        let is_put_aside = |text: &str| {
+            let kept = fs::read_to_string(&aside).unwrap();
+            fs::remove_file(&aside).unwrap();
+            kept == text && !record.exists()
+        };
         let write = |text: &str| fs::write(base.path().join(RECORD), text).unwrap();
         let inherit = || Book::new(base.path()).inherit();
         let mut book = Book::new(base.path());
@@ -258,16 +289,19 @@ mod tests {
         drop(book);
         assert_eq!(inherit(), [former(3)]);
         for length in [0, 1, whole.len() / 2, whole.len() - 3] {
-            write(&whole[..length]);
-            assert!(inherit().is_empty(), "torn at {length}");
+            let torn = &whole[..length];
+            write(torn);
+            assert!(inherit().is_empty() && is_put_aside(torn), "torn at {length}");
+            // That is said once.
+            assert!(inherit().is_empty() && !aside.exists());
         }
         for foreign in ["{}", "[1]", "\0\0\0", &whole.replace(KIND, "something else")] {
             write(foreign);
-            assert!(inherit().is_empty(), "{foreign}");
+            assert!(inherit().is_empty() && is_put_aside(foreign), "{foreign}");
         }
         let boot = Book::new(base.path()).boot;
         write(&whole.replace(&boot, "an earlier one"));
-        assert!(inherit().is_empty());
+        assert!(inherit().is_empty() && !record.exists() && !aside.exists());
         // What this version does not know of a feature is not turned on.
         write(&whole.replace("rx-lro", "rx-all"));
         assert_eq!(inherit()[0].on, ["rx-vlan-hw-parse"]);

@@ -100,7 +100,7 @@ fn what_a_killed_daemon_leaves_is_put_back_by_the_next() {
 }
 
 #[test]
-fn a_torn_record_is_said_and_ignored() {
+fn a_torn_record_is_said_once_and_put_aside() {
     let Some(_root) = root() else { return };
     let (mut daemon, _hosts) = site();
     daemon.kill().unwrap();
@@ -110,6 +110,11 @@ fn a_torn_record_is_said_and_ignored() {
     daemon.start_again().unwrap();
     assert!(daemon.log().contains("torn or not ours"), "{}", daemon.log());
     assert_eq!(state(&daemon, "vm1"), "up");
+    let aside = daemon.state_dir().join("interfaces.torn");
+    assert_eq!(fs::read_to_string(&aside).unwrap(), whole[..whole.len() / 2]);
+    daemon.end().unwrap();
+    daemon.start_again().unwrap();
+    assert!(!daemon.log().contains("torn or not ours"), "{}", daemon.log());
     daemon.stop().unwrap();
 }
 
