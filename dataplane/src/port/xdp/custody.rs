@@ -268,6 +268,7 @@ impl Drop for Custody {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::process::Command;
 
     use super::*;
@@ -296,6 +297,21 @@ mod tests {
 
         fn restored(&mut self, _: &Former, result: io::Result<Restored>) {
             self.0.lock().unwrap().1.push(result.unwrap());
+        }
+    }
+
+    /// A process that is killed as soon as something is written down.
+    #[derive(Debug)]
+    struct Killed(Memo);
+
+    impl Record for Killed {
+        fn keep(&mut self, formers: &[&Former]) {
+            self.0.keep(formers);
+            assert!(formers.is_empty(), "killed");
+        }
+
+        fn restored(&mut self, _: &Former, _: io::Result<Restored>) {
+            panic!("one that was killed puts nothing back");
         }
     }
 
@@ -354,6 +370,23 @@ mod tests {
             assert_eq!(stripping("a0"), [true, false], "somebody else's netdev was touched");
             drop(first);
             assert_eq!(stripping("a0"), [true, true]);
+        });
+    }
+
+    #[test]
+    fn a_netdev_is_in_the_record_before_it_is_changed() {
+        in_own_network_alone(|| {
+            lay();
+            let memo = Memo::default();
+            let caretaker = Caretaker::new(Box::new(Killed(memo.clone())), Vec::new());
+            let opening = AssertUnwindSafe(|| open_with(&config(), &caretaker));
+            assert!(catch_unwind(opening).is_err(), "nothing was written down");
+            assert_eq!(memo.kept()[0].on, UNWANTED[..2]);
+            assert_eq!(stripping("a0"), [true, true], "it was changed before");
+            // The next process finds it as it was, and nothing is left to be done.
+            Caretaker::new(Box::new(memo.clone()), memo.kept()).settle();
+            assert_eq!(stripping("a0"), [true, true]);
+            assert_eq!((memo.kept(), memo.restored()), (Vec::new(), vec![Restored::Done]));
         });
     }
 
