@@ -1,9 +1,10 @@
 //! Failures of the worker's own in whole breaths; those that devices bring about are
-//! in `dataplane/tests/breath.rs`.
+//! in `dataplane/tests/breath.rs`. Its rest between breaths.
 
 #![allow(clippy::unwrap_used, reason = "a failure in the wiring is the message")]
 
 pub(super) mod mishap;
+mod rest;
 #[path = "../../tests/wiring/mod.rs"]
 mod wiring;
 
