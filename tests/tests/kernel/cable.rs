@@ -10,8 +10,8 @@ use hairpin_tests::bed::{
 use serde_json::Value;
 
 use crate::experiment::EXPERIMENTAL;
+use crate::netdev::{Kind, await_state, lay};
 use crate::site::{assert_reach, learning_port};
-use crate::xdp::lay;
 
 const MEGABYTE: u64 = 1 << 20;
 const S_TAG: [u8; 4] = [0x88, 0xa8, 0, 100];
@@ -20,12 +20,10 @@ const C_TAG: [u8; 4] = [0x81, 0x00, 0, 10];
 const FAR: u8 = 7;
 
 /// A station whose ports on the S-channel red are trunks of VLAN 10; its cable `if0` leads
-/// to `xdp0`.
+/// to `far0`.
 fn station(link_keys: &str) -> String {
     let trunk = learning_port(1, "red", "vepa") + "vlan = { trunk = [10] }\n";
-    let link = "[[link]]\nname = \"up0\"\nrole = \"station\"\n\
-                device = { xdp = { interface = \"if0\" } }\n";
-    [link, link_keys, RED, &trunk].concat()
+    [&Kind::Xdp.link("station", 0), link_keys, RED, &trunk].concat()
 }
 
 const RED: &str = "[[channel]]\nname = \"red\"\nlink = \"up0\"\nsvid = 100\n";
@@ -49,20 +47,17 @@ fn warnings(daemon: &Daemon) -> Vec<String> {
 
 /// Gives both ends of the cable this MTU, the far one being in that namespace.
 fn set_mtu(daemon: &Daemon, far: &Namespace, mtu: u32) {
-    far.ip(&format!("link set xdp0 mtu {mtu}")).unwrap();
+    far.ip(&format!("link set far0 mtu {mtu}")).unwrap();
     daemon.namespace().ip(&format!("link set if0 mtu {mtu}")).unwrap();
 }
 
 /// Lays the cable; its far end is in a namespace of its own.
 fn lay_cable(daemon: &Daemon) -> Namespace {
-    lay(daemon, 0).unwrap();
+    lay(daemon.namespace(), 0).unwrap();
     let far = Namespace::new().unwrap();
-    daemon.namespace().give("xdp0", &far).unwrap();
-    // Else the far end would take tags out of the frames that it records and sends.
-    far.run("ethtool -K xdp0 rxvlan off txvlan off").unwrap();
-    far.ip("link set xdp0 up").unwrap();
-    eventually("the link up", || daemon.hairpin("link show up0").unwrap()["state"] == "up")
-        .unwrap();
+    daemon.namespace().give("far0", &far).unwrap();
+    far.ip("link set far0 up").unwrap();
+    await_state(daemon, "link up0", "up");
     far
 }
 
@@ -72,7 +67,7 @@ fn a_cable_without_room_for_tags_is_explained_and_with_room_takes_them() {
     let daemon = Daemon::start(Workers::One, &station("mtu = 1500\n")).unwrap();
     let one = Host::plug(daemon.namespace(), "tap1", 1).unwrap();
     let far = lay_cable(&daemon);
-    let recorder = Recorder::start(&far, "xdp0").unwrap();
+    let recorder = Recorder::start(&far, "far0").unwrap();
     let lost = || daemon.count("up0", "/drops/mtu_exceeded").unwrap();
     let send = |payload| {
         let bytes = frame(FAR, 1, &C_TAG, payload);
@@ -102,7 +97,7 @@ fn a_cable_without_room_for_tags_is_explained_and_with_room_takes_them() {
     let sent = recorder.find("1500 bytes of payload", is(&on_cable(1500))).unwrap();
     assert_eq!(sent.bytes.len(), 1522);
     let at_host = Recorder::start(one.namespace(), one.interface()).unwrap();
-    send_frame(&far, "xdp0", &frame(1, FAR, &[S_TAG, C_TAG].concat(), 1500)).unwrap();
+    send_frame(&far, "far0", &frame(1, FAR, &[S_TAG, C_TAG].concat(), 1500)).unwrap();
     at_host.find("the answer", is(&frame(1, FAR, &C_TAG, 1500))).unwrap();
     assert_eq!(lost(), 2);
 
@@ -131,7 +126,7 @@ fn two_switches_exchange_packets_of_1500_bytes_in_a_vlan_of_a_channel() {
         + access
         + &learning_port(2, "red", "veb")
         + access;
-    let bridge = link("bridge", "xdp0")
+    let bridge = link("bridge", "far0")
         + "[[bridge]]\nname = \"br0\"\n\
            members = [ { channel = \"red\", reflective-relay = \"on\" } ]\n\
            [[port]]\nname = \"vm7\"\nbridge = \"br0\"\n\
@@ -139,16 +134,15 @@ fn two_switches_exchange_packets_of_1500_bytes_in_a_vlan_of_a_channel() {
         + access;
     let station = Daemon::start(Workers::One, &station).unwrap();
     let bridge = Daemon::start(Workers::One, &bridge).unwrap();
-    lay(&station, 0).unwrap();
-    station.namespace().give("xdp0", bridge.namespace()).unwrap();
-    bridge.namespace().ip("link set xdp0 up").unwrap();
+    lay(station.namespace(), 0).unwrap();
+    station.namespace().give("far0", bridge.namespace()).unwrap();
+    bridge.namespace().ip("link set far0 up").unwrap();
     set_mtu(&station, bridge.namespace(), 1508);
     let [one, two] =
         [1, 2].map(|it| Host::plug(station.namespace(), &format!("tap{it}"), it).unwrap());
     let seven = Host::plug(bridge.namespace(), "tap7", 7).unwrap();
     for daemon in [&station, &bridge] {
-        eventually("the link up", || daemon.hairpin("link show up0").unwrap()["state"] == "up")
-            .unwrap();
+        await_state(daemon, "link up0", "up");
         eventually("no warning", || warnings(daemon).is_empty()).unwrap();
     }
     assert_reach(&one, &two);

@@ -7,60 +7,13 @@ use hairpin_tests::bed::{
     Daemon, Family, Flooding, Host, KernelBridge, Namespace, Result, Stream, Workers, eventually,
     mac_text, root,
 };
-use serde_json::Value;
 
 use crate::bystanders::Bystanders;
 use crate::experiment::{BROADCAST, arrivals, frame};
+use crate::netdev::{Kind, await_state, finish_frames, lay_offloading, show};
 use crate::site::{assert_apart, assert_reach, learning_port, local_link, registered_port};
 
 const MEGABYTE: u64 = 1 << 20;
-
-/// By what a port or link has its netdev.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Packet,
-    Xdp,
-}
-
-impl Kind {
-    /// The device `ifN`.
-    fn device(self, number: u8) -> String {
-        let word = match self {
-            Kind::Packet => "packet",
-            Kind::Xdp => "xdp",
-        };
-        format!("device = {{ {word} = {{ interface = \"if{number}\" }} }}\n")
-    }
-
-    /// A port `vmN` on `ifN` that learns.
-    fn port(self, number: u8) -> String {
-        let port = "channel = \"up0\"\nmode = \"veb\"\n";
-        format!("[[port]]\nname = \"vm{number}\"\n{port}{}", self.device(number))
-    }
-
-    /// Makes host N at the far end of a new pair.
-    fn plug(self, daemon: &Daemon, number: u8) -> Result<Host> {
-        lay(daemon, number)?;
-        let host = Host::plug(daemon.namespace(), &format!("far{number}"), number)?;
-        self.finish_frames(host.namespace(), number)?;
-        Ok(host)
-    }
-
-    /// Has a stack finish its frames itself where AF_XDP is at the other end.
-    fn finish_frames(self, namespace: &Namespace, number: u8) -> Result<()> {
-        if self == Kind::Xdp {
-            let off = "tx off gso off tso off rxvlan off txvlan off";
-            namespace.run(&format!("ethtool -K far{number} {off}"))?;
-        }
-        Ok(())
-    }
-}
-
-/// Lays a cable `ifN`–`farN` that is plugged in on the daemon's side only.
-fn lay(daemon: &Daemon, number: u8) -> Result<()> {
-    daemon.namespace().ip(&format!("link add if{number} type veth peer name far{number}"))?;
-    daemon.namespace().ip(&format!("link set if{number} up")).map(drop)
-}
 
 fn unplug(host: &Host) -> Result<()> {
     host.namespace().ip(&format!("link set {} down", host.interface())).map(drop)
@@ -71,20 +24,6 @@ fn plug_in(host: &Host) -> Result<()> {
     let (interface, address) = (host.interface(), host.address(Family::Ipv6));
     host.namespace().ip(&format!("link set {interface} up"))?;
     host.namespace().ip(&format!("addr add {address}/64 dev {interface} nodad")).map(drop)
-}
-
-fn port(daemon: &Daemon, name: &str) -> Value {
-    daemon.hairpin(&format!("port show {name}")).unwrap()
-}
-
-fn link(daemon: &Daemon) -> Value {
-    daemon.hairpin("link show up0").unwrap()
-}
-
-#[track_caller]
-fn await_state(wanted: &str, object: impl Fn() -> Value) {
-    eventually(wanted, || object()["state"] == wanted)
-        .unwrap_or_else(|error| panic!("{error}: {}", object()));
 }
 
 /// Learned addresses of a port.
@@ -119,25 +58,26 @@ fn an_xdp_port_without_carrier_is_down_until_it_has_one(workers: Workers) {
 
 #[track_caller]
 fn assert_follows_carrier(kind: Kind, workers: Workers) {
-    let ports = kind.port(1) + &registered_port(2, "up0", "veb") + &learning_port(3, "up0", "veb");
+    let ports = kind.learning_port(1, "veb")
+        + &registered_port(2, "up0", "veb")
+        + &learning_port(3, "up0", "veb");
     let daemon = Daemon::start(workers, &(local_link() + &ports)).unwrap();
     let [two, three] =
         [2, 3].map(|it| Host::plug(daemon.namespace(), &format!("tap{it}"), it).unwrap());
-    let vm1 = || port(&daemon, "vm1");
+    let vm1 = || show(&daemon, "port vm1");
     assert_eq!(vm1()["state"], "waiting");
-    lay(&daemon, 1).unwrap();
-    await_state("down", vm1);
+    kind.lay(daemon.namespace(), 1).unwrap();
+    await_state(&daemon, "port vm1", "down");
     assert_eq!(vm1()["last_error"], no_carrier("if1"));
     let one = Host::plug(daemon.namespace(), "far1", 1).unwrap();
-    kind.finish_frames(one.namespace(), 1).unwrap();
-    await_state("up", vm1);
+    await_state(&daemon, "port vm1", "up");
     let reopened = vm1()["reopened"].clone();
     let bystanders = Bystanders::start(&two, &three).unwrap();
     assert_reach(&one, &two);
     assert_eq!(learned(&daemon, "vm1"), [mac_text(1)]);
 
     unplug(&one).unwrap();
-    await_state("down", vm1);
+    await_state(&daemon, "port vm1", "down");
     assert_eq!(vm1()["last_error"], no_carrier("if1"));
     assert_eq!(learned(&daemon, "vm1"), [""; 0]);
     let offered = daemon.count("vm1", "/offered").unwrap();
@@ -146,19 +86,19 @@ fn assert_follows_carrier(kind: Kind, workers: Workers) {
     assert_eq!(daemon.count("vm1", "/offered").unwrap(), offered, "floods pass it by");
     assert_apart(&two, &one);
     plug_in(&one).unwrap();
-    await_state("up", vm1);
+    await_state(&daemon, "port vm1", "up");
     assert_reach(&two, &one);
     assert_reach(&one, &three);
     assert_eq!(learned(&daemon, "vm1"), [mac_text(1)]);
 
     // The near end, likewise.
     daemon.namespace().ip("link set if1 down").unwrap();
-    await_state("down", vm1);
+    await_state(&daemon, "port vm1", "down");
     let reason = "interface if1 is down (`ip link set if1 up` brings it up)";
     assert_eq!(vm1()["last_error"], reason);
     assert_eq!(learned(&daemon, "vm1"), [""; 0]);
     daemon.namespace().ip("link set if1 up").unwrap();
-    await_state("up", vm1);
+    await_state(&daemon, "port vm1", "up");
     assert_reach(&one, &two);
     assert_eq!(vm1()["reopened"], reopened, "its sockets stayed");
     bystanders.assert_unhurt();
@@ -168,7 +108,7 @@ fn assert_follows_carrier(kind: Kind, workers: Workers) {
 fn what_a_link_without_carrier_should_send_is_counted(workers: Workers) {
     let Some(_root) = root() else { return };
     for kind in [Kind::Packet, Kind::Xdp] {
-        let up0 = format!("[[link]]\nname = \"up0\"\nrole = \"station\"\n{}", kind.device(0));
+        let up0 = kind.link("station", 0);
         let ports = [
             registered_port(1, "up0", "vepa"),
             registered_port(2, "up0", "veb"),
@@ -177,19 +117,18 @@ fn what_a_link_without_carrier_should_send_is_counted(workers: Workers) {
         let daemon = Daemon::start(workers, &(up0 + &ports.concat())).unwrap();
         let [one, two, three] =
             [1, 2, 3].map(|it| Host::plug(daemon.namespace(), &format!("tap{it}"), it).unwrap());
-        lay(&daemon, 0).unwrap();
+        kind.lay(daemon.namespace(), 0).unwrap();
         let bridge = KernelBridge::new(Flooding::Unknown).unwrap();
         bridge.attach(daemon.namespace(), "far0").unwrap();
-        kind.finish_frames(bridge.namespace(), 0).unwrap();
         let outside = bridge.host(9).unwrap();
-        await_state("up", || link(&daemon));
+        await_state(&daemon, "link up0", "up");
         assert_reach(&one, &outside);
         let bystanders = Bystanders::start(&two, &three).unwrap();
 
         bridge.namespace().ip("link set far0 down").unwrap();
-        await_state("down", || link(&daemon));
-        assert_eq!(link(&daemon)["last_error"], no_carrier("if0"));
-        assert_eq!(port(&daemon, "vm1")["state"], "up");
+        await_state(&daemon, "link up0", "down");
+        assert_eq!(show(&daemon, "link up0")["last_error"], no_carrier("if0"));
+        assert_eq!(show(&daemon, "port vm1")["state"], "up");
         let counts = || {
             let of = |pointer: &str| daemon.count("up0", pointer).unwrap();
             (of("/tx_frames"), of("/drops/port_down"))
@@ -200,7 +139,7 @@ fn what_a_link_without_carrier_should_send_is_counted(workers: Workers) {
         assert!(sent_now == sent && dropped_now > dropped, "{:?}", counts());
 
         bridge.namespace().ip("link set far0 up").unwrap();
-        await_state("up", || link(&daemon));
+        await_state(&daemon, "link up0", "up");
         assert_reach(&one, &outside);
         assert_reach(&outside, &two);
         bystanders.assert_unhurt();
@@ -213,21 +152,21 @@ fn a_tap_whose_netdev_is_set_down_is_down_and_made_again_if_it_is_deleted() {
     let Some(_root) = root() else { return };
     let ports = learning_port(1, "up0", "veb") + &registered_port(2, "up0", "veb");
     let daemon = Daemon::start(Workers::Two, &(local_link() + &ports)).unwrap();
-    let vm1 = || port(&daemon, "vm1");
+    let vm1 = || show(&daemon, "port vm1");
     assert_eq!(vm1()["state"], "up");
     for round in 1..=2 {
         daemon.namespace().ip("link set tap1 down").unwrap();
-        await_state("down", vm1);
+        await_state(&daemon, "port vm1", "down");
         let reason = "interface tap1 is down (`ip link set tap1 up` brings it up)";
         assert_eq!(vm1()["last_error"], reason);
         daemon.namespace().ip("link set tap1 up").unwrap();
-        await_state("up", vm1);
+        await_state(&daemon, "port vm1", "up");
         daemon.namespace().ip("link set tap1 down").unwrap();
-        await_state("down", vm1);
+        await_state(&daemon, "port vm1", "down");
         // Nobody reads from one that is down.
         daemon.namespace().ip("link del tap1").unwrap();
         eventually("another tap1", || vm1()["reopened"] == round).unwrap();
-        await_state("up", vm1);
+        await_state(&daemon, "port vm1", "up");
     }
     // What its guest does with it is the guest's.
     let [one, two] =
@@ -255,14 +194,15 @@ fn possessions(daemon: &Daemon) -> (usize, u64) {
 fn what_flaps_and_what_comes_and_goes_hurts_nobody_else(workers: Workers) {
     let Some(_root) = root() else { return };
     let bystanding: String = (3..=6).map(|it| registered_port(it, "up0", "veb")).collect();
-    let ports = Kind::Packet.port(1) + &Kind::Xdp.port(2) + &bystanding;
+    let ports =
+        Kind::Packet.learning_port(1, "veb") + &Kind::Xdp.learning_port(2, "veb") + &bystanding;
     let mut daemon = Daemon::start(workers, &(local_link() + &ports)).unwrap();
     let one = Kind::Packet.plug(&daemon, 1).unwrap();
     let two = Kind::Xdp.plug(&daemon, 2).unwrap();
     let [three, four, five, six] =
         [3, 4, 5, 6].map(|it| Host::plug(daemon.namespace(), &format!("tap{it}"), it).unwrap());
-    for name in ["vm1", "vm2"] {
-        await_state("up", || port(&daemon, name));
+    for object in ["port vm1", "port vm2"] {
+        await_state(&daemon, object, "up");
     }
     assert_reach(&one, &two);
     let (descriptors, memory) = possessions(&daemon);
@@ -278,11 +218,11 @@ fn what_flaps_and_what_comes_and_goes_hurts_nobody_else(workers: Workers) {
         });
         for _ in 0..50 {
             daemon.namespace().ip("link del if2").unwrap();
-            lay(&daemon, 2).unwrap();
+            lay_offloading(daemon.namespace(), 2).unwrap();
             daemon.namespace().ip("link set far2 up").unwrap();
         }
     });
-    let said = || port(&daemon, "vm1")["last_error"].as_str().unwrap().to_owned();
+    let said = || show(&daemon, "port vm1")["last_error"].as_str().unwrap().to_owned();
     eventually("the flaps seen", || said().starts_with("interface if1 flaps: ")).unwrap();
     // What was free, and one more for each second or two.
     let ups = daemon.log().matches("its interface is up").count();
@@ -293,10 +233,10 @@ fn what_flaps_and_what_comes_and_goes_hurts_nobody_else(workers: Workers) {
     drop(stream);
     bystanders.assert_unhurt();
     two.replug(daemon.namespace()).unwrap();
-    Kind::Xdp.finish_frames(two.namespace(), 2).unwrap();
+    finish_frames(two.namespace(), two.interface()).unwrap();
     plug_in(&one).unwrap();
-    for name in ["vm1", "vm2"] {
-        await_state("up", || port(&daemon, name));
+    for object in ["port vm1", "port vm2"] {
+        await_state(&daemon, object, "up");
     }
     assert_reach(&one, &two);
     assert_reach(&two, &three);
@@ -311,14 +251,14 @@ fn what_flaps_and_what_comes_and_goes_hurts_nobody_else(workers: Workers) {
 
 fn changes_that_come_too_fast_are_not_lost(workers: Workers) {
     let Some(_root) = root() else { return };
-    let ports = Kind::Packet.port(1) + &registered_port(2, "up0", "veb");
+    let ports = Kind::Packet.learning_port(1, "veb") + &registered_port(2, "up0", "veb");
     let daemon = Daemon::start(workers, &(local_link() + &ports)).unwrap();
     let (one, two) = (
         Kind::Packet.plug(&daemon, 1).unwrap(),
         Host::plug(daemon.namespace(), "tap2", 2).unwrap(),
     );
-    let vm1 = || port(&daemon, "vm1");
-    await_state("up", vm1);
+    let vm1 = || show(&daemon, "port vm1");
+    await_state(&daemon, "port vm1", "up");
     assert_reach(&one, &two);
     daemon.namespace().ip("link add noise type veth peer name silence").unwrap();
     let noise: Vec<String> =
@@ -328,7 +268,7 @@ fn changes_that_come_too_fast_are_not_lost(workers: Workers) {
     batch(daemon.namespace(), &noise).unwrap();
     unplug(&one).unwrap();
     daemon.go_on().unwrap();
-    await_state("down", vm1);
+    await_state(&daemon, "port vm1", "down");
     assert_eq!(vm1()["last_error"], no_carrier("if1"));
     // And once more while it reads.
     std::thread::scope(|scope| {
@@ -336,7 +276,7 @@ fn changes_that_come_too_fast_are_not_lost(workers: Workers) {
         scope.spawn(|| batch(namespace, &noise).unwrap());
         plug_in(&one).unwrap();
     });
-    await_state("up", vm1);
+    await_state(&daemon, "port vm1", "up");
     assert_reach(&one, &two);
     assert_reach(&two, &one);
 }

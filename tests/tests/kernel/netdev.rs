@@ -3,6 +3,7 @@
 use std::fmt;
 
 use hairpin_tests::bed::{Daemon, Host, Namespace, Result, eventually, mac_text};
+use serde_json::Value;
 
 /// By what a daemon has a netdev that is not its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,13 +29,31 @@ impl Kind {
         format!("[[link]]\nname = \"up0\"\nrole = \"{role}\"\n{}", self.device(number))
     }
 
+    /// A port `vmN` on `ifN` that learns its address.
+    pub fn learning_port(self, number: u8, mode: &str) -> String {
+        format!(
+            "[[port]]\nname = \"vm{number}\"\nchannel = \"up0\"\nmode = \"{mode}\"\n{}",
+            self.device(number),
+        )
+    }
+
     /// A port `vmN` on `ifN` with host N's address registered.
     pub fn port(self, number: u8, mode: &str) -> String {
-        format!(
-            "[[port]]\nname = \"vm{number}\"\nchannel = \"up0\"\nmode = \"{mode}\"\n{}mac = \"{}\"\n",
-            self.device(number),
-            mac_text(number)
-        )
+        format!("{}mac = \"{}\"\n", self.learning_port(number, mode), mac_text(number))
+    }
+
+    /// Makes the pair N, whose peer leaves to its netdev what this kind of device takes over.
+    pub fn lay(self, namespace: &Namespace, number: u8) -> Result<()> {
+        match self {
+            Kind::Packet => lay_offloading(namespace, number),
+            Kind::Xdp => lay(namespace, number),
+        }
+    }
+
+    /// Makes host N at the far end of such a pair.
+    pub fn plug(self, daemon: &Daemon, number: u8) -> Result<Host> {
+        self.lay(daemon.namespace(), number)?;
+        Host::plug(daemon.namespace(), &far(number), number)
     }
 
     fn device(self, number: u8) -> String {
@@ -42,17 +61,34 @@ impl Kind {
     }
 }
 
-/// Makes a pair in a namespace: `ifN`, up, for a daemon there, and `farN` for its peer.
+/// Makes a pair in a namespace: `ifN`, up, for a daemon there, and `farN` for its peer,
+/// whose stack finishes its frames itself.
 pub fn lay(namespace: &Namespace, number: u8) -> Result<()> {
+    lay_offloading(namespace, number)?;
+    finish_frames(namespace, &far(number))
+}
+
+/// The same as the kernel makes it: the peer's stack leaves checksums, cutting and tags to
+/// its netdev.
+pub fn lay_offloading(namespace: &Namespace, number: u8) -> Result<()> {
     namespace.ip(&format!("link add if{number} type veth peer name far{number}"))?;
-    finish_frames(namespace, &format!("far{number}"))?;
     namespace.ip(&format!("link set if{number} up")).map(drop)
 }
 
 /// Makes host N at the far end of a new pair.
 pub fn plug(daemon: &Daemon, number: u8) -> Result<Host> {
     lay(daemon.namespace(), number)?;
-    Host::plug(daemon.namespace(), &format!("far{number}"), number)
+    Host::plug(daemon.namespace(), &far(number), number)
+}
+
+/// The same with a stack that leaves to its netdev what it may.
+pub fn plug_offloading(daemon: &Daemon, number: u8) -> Result<Host> {
+    lay_offloading(daemon.namespace(), number)?;
+    Host::plug(daemon.namespace(), &far(number), number)
+}
+
+fn far(number: u8) -> String {
+    format!("far{number}")
 }
 
 /// Has a stack finish its frames itself, checksums, lengths and tags of either kind:
@@ -63,12 +99,19 @@ pub fn finish_frames(namespace: &Namespace, interface: &str) -> Result<()> {
     namespace.run(&format!("ethtool -K {interface} {off}")).map(drop)
 }
 
-/// Waits for the state of an object, such as `link up0`.
+/// What `show` says of an object, such as `link up0`.
+#[track_caller]
+pub fn show(daemon: &Daemon, object: &str) -> Value {
+    let (kind, name) = object.split_once(' ').unwrap();
+    daemon.hairpin(&format!("{kind} show {name}")).unwrap()
+}
+
+/// Waits for the state of an object, such as `link up0`, which need not be there yet.
 #[track_caller]
 pub fn await_state(daemon: &Daemon, object: &str, wanted: &str) {
     let (kind, name) = object.split_once(' ').unwrap();
-    let is_wanted = || {
-        daemon.hairpin(&format!("{kind} show {name}")).is_ok_and(|shown| shown["state"] == wanted)
-    };
-    eventually(&format!("{object} {wanted}"), is_wanted).unwrap();
+    let shown = || daemon.hairpin(&format!("{kind} show {name}"));
+    let is_wanted = || shown().is_ok_and(|shown| shown["state"] == wanted);
+    eventually(&format!("{object} {wanted}"), is_wanted)
+        .unwrap_or_else(|error| panic!("{error}: {:?}", shown()));
 }

@@ -1,49 +1,18 @@
 //! Netdevs that somebody else owns: ports and links by packet sockets.
 
 use hairpin_tests::bed::{
-    Daemon, Family, Flooding, Host, KernelBridge, Reflection, Result, Stream, Workers, eventually,
-    mac_text, root, transfer,
+    Daemon, Family, Flooding, KernelBridge, Reflection, Stream, Workers, eventually, root, transfer,
 };
 
 use crate::bystanders::Bystanders;
 use crate::experiment::{BROADCAST, arrivals, frame};
+use crate::netdev::{Kind, await_state, lay_offloading, plug_offloading, show};
 use crate::site::{assert_apart, assert_reach, local_link};
 
 const MEGABYTE: u64 = 1 << 20;
 
-/// A port `vmN` on `ifN`, somebody else's, with host N's address registered.
-fn packet_port(number: u8, mode: &str) -> String {
-    format!(
-        "[[port]]\nname = \"vm{number}\"\nchannel = \"up0\"\nmode = \"{mode}\"\n\
-         device = {{ packet = {{ interface = \"if{number}\" }} }}\nmac = \"{}\"\n",
-        mac_text(number)
-    )
-}
-
 fn ports(numbers: &[u8], mode: &str) -> String {
-    numbers.iter().map(|&number| packet_port(number, mode)).collect()
-}
-
-/// Makes host N and the veth pair that its owner gives it: `ifN` stays with the daemon.
-fn plug(daemon: &Daemon, number: u8) -> Result<Host> {
-    lay(daemon, number)?;
-    Host::plug(daemon.namespace(), &format!("tap{number}"), number)
-}
-
-fn lay(daemon: &Daemon, number: u8) -> Result<()> {
-    let (ours, theirs) = (format!("if{number}"), format!("tap{number}"));
-    daemon.namespace().ip(&format!("link add {ours} type veth peer name {theirs}"))?;
-    daemon.namespace().ip(&format!("link set {ours} up")).map(drop)
-}
-
-fn state(daemon: &Daemon, port: &str) -> String {
-    let port = daemon.hairpin(&format!("port show {port}")).unwrap();
-    port["state"].as_str().unwrap_or_default().to_owned()
-}
-
-#[track_caller]
-fn await_state(daemon: &Daemon, port: &str, wanted: &str) {
-    eventually(&format!("{port} {wanted}"), || state(daemon, port) == wanted).unwrap();
+    numbers.iter().map(|&number| Kind::Packet.port(number, mode)).collect()
 }
 
 with_one_and_two_workers! {
@@ -55,10 +24,12 @@ with_one_and_two_workers! {
 fn hosts_that_come_later_reach_each_other_and_segmentation_travels(workers: Workers) {
     let Some(_root) = root() else { return };
     let daemon = Daemon::start(workers, &(local_link() + &ports(&[1, 2], "veb"))).unwrap();
-    assert_eq!([state(&daemon, "vm1"), state(&daemon, "vm2")], ["waiting", "waiting"]);
-    let (one, two) = (plug(&daemon, 1).unwrap(), plug(&daemon, 2).unwrap());
-    await_state(&daemon, "vm1", "up");
-    await_state(&daemon, "vm2", "up");
+    for port in ["port vm1", "port vm2"] {
+        assert_eq!(show(&daemon, port)["state"], "waiting");
+    }
+    let (one, two) = (plug_offloading(&daemon, 1).unwrap(), plug_offloading(&daemon, 2).unwrap());
+    await_state(&daemon, "port vm1", "up");
+    await_state(&daemon, "port vm2", "up");
     assert_reach(&one, &two);
     assert_reach(&two, &one);
     for family in Family::ALL {
@@ -74,9 +45,9 @@ fn an_interface_that_goes_costs_its_port_alone_until_it_is_back(workers: Workers
     let Some(_root) = root() else { return };
     let numbers = [1, 2, 3, 4];
     let mut daemon = Daemon::start(workers, &(local_link() + &ports(&numbers, "veb"))).unwrap();
-    let hosts = numbers.map(|number| plug(&daemon, number).unwrap());
+    let hosts = numbers.map(|number| plug_offloading(&daemon, number).unwrap());
     for number in numbers {
-        await_state(&daemon, &format!("vm{number}"), "up");
+        await_state(&daemon, &format!("port vm{number}"), "up");
     }
     let [one, two, three, four] = &hosts;
     assert_reach(one, two);
@@ -87,12 +58,12 @@ fn an_interface_that_goes_costs_its_port_alone_until_it_is_back(workers: Workers
         let so_far = stream.received();
         eventually("the stream to flow", || stream.received() > so_far + MEGABYTE).unwrap();
         daemon.namespace().ip(goes).unwrap();
-        await_state(&daemon, "vm1", "waiting");
+        await_state(&daemon, "port vm1", "waiting");
         // One that was moved takes its other end along when it goes for good.
         let _ = elsewhere.ip("link del if1");
-        lay(&daemon, 1).unwrap();
+        lay_offloading(daemon.namespace(), 1).unwrap();
         one.replug(daemon.namespace()).unwrap();
-        await_state(&daemon, "vm1", "up");
+        await_state(&daemon, "port vm1", "up");
         assert_reach(one, two);
         assert_reach(two, one);
     }
@@ -100,10 +71,10 @@ fn an_interface_that_goes_costs_its_port_alone_until_it_is_back(workers: Workers
     let reopened = || daemon.hairpin("port show vm1").unwrap()["reopened"].clone();
     let before = reopened();
     daemon.namespace().ip("link set if1 down").unwrap();
-    await_state(&daemon, "vm1", "down");
+    await_state(&daemon, "port vm1", "down");
     daemon.namespace().ip("link set if1 name lan7").unwrap();
     daemon.namespace().ip("link set lan7 up").unwrap();
-    await_state(&daemon, "vm1", "up");
+    await_state(&daemon, "port vm1", "up");
     assert_eq!(reopened(), before);
     assert_reach(one, two);
     drop(stream);
@@ -114,19 +85,18 @@ fn an_interface_that_goes_costs_its_port_alone_until_it_is_back(workers: Workers
 /// A station whose link is a veth into a kernel bridge.
 fn siblings_reach_each_other_by_the_kernel_bridge_s_hairpin_only(workers: Workers) {
     let Some(_root) = root() else { return };
-    let link = "[[link]]\nname = \"up0\"\nrole = \"station\"\n\
-                device = { packet = { interface = \"if0\" } }\n";
-    let daemon = Daemon::start(workers, &(link.to_owned() + &ports(&[1, 2], "vepa"))).unwrap();
-    lay(&daemon, 0).unwrap();
+    let link = Kind::Packet.link("station", 0);
+    let daemon = Daemon::start(workers, &(link + &ports(&[1, 2], "vepa"))).unwrap();
+    lay_offloading(daemon.namespace(), 0).unwrap();
     let bridge = KernelBridge::new(Flooding::Unknown).unwrap();
-    bridge.attach(daemon.namespace(), "tap0").unwrap();
+    bridge.attach(daemon.namespace(), "far0").unwrap();
     let outside = bridge.host(9).unwrap();
-    let (one, two) = (plug(&daemon, 1).unwrap(), plug(&daemon, 2).unwrap());
-    await_state(&daemon, "vm1", "up");
-    await_state(&daemon, "vm2", "up");
+    let (one, two) = (plug_offloading(&daemon, 1).unwrap(), plug_offloading(&daemon, 2).unwrap());
+    await_state(&daemon, "port vm1", "up");
+    await_state(&daemon, "port vm2", "up");
     assert_reach(&one, &outside);
     assert_apart(&one, &two);
-    bridge.reflect("tap0", Reflection::On).unwrap();
+    bridge.reflect("far0", Reflection::On).unwrap();
     assert_reach(&one, &two);
     let listeners = [&one, &two, &outside];
     let bytes = frame(BROADCAST, one.mac_bytes(), "once each");
@@ -138,10 +108,9 @@ fn siblings_reach_each_other_by_the_kernel_bridge_s_hairpin_only(workers: Worker
 #[test]
 fn a_changed_mtu_is_followed() {
     let Some(_root) = root() else { return };
-    let link = "[[link]]\nname = \"up0\"\nrole = \"station\"\n\
-                device = { packet = { interface = \"if0\" } }\n";
-    let daemon = Daemon::start(Workers::One, link).unwrap();
-    lay(&daemon, 0).unwrap();
+    let link = Kind::Packet.link("station", 0);
+    let daemon = Daemon::start(Workers::One, &link).unwrap();
+    lay_offloading(daemon.namespace(), 0).unwrap();
     let mtu = || daemon.hairpin("link list").unwrap()["links"][0]["mtu"].as_u64();
     for wanted in [1500, 1400, 9000] {
         daemon.namespace().ip(&format!("link set if0 mtu {wanted}")).unwrap();
@@ -153,10 +122,10 @@ fn a_changed_mtu_is_followed() {
 fn the_host_s_own_interface_is_refused_unless_it_is_to_be_taken_over() {
     let Some(_root) = root() else { return };
     let daemon = Daemon::start(Workers::One, &local_link()).unwrap();
-    lay(&daemon, 1).unwrap();
-    daemon.namespace().ip("link set tap1 up").unwrap();
+    lay_offloading(daemon.namespace(), 1).unwrap();
+    daemon.namespace().ip("link set far1 up").unwrap();
     daemon.namespace().ip("addr add 192.0.2.1/24 dev if1").unwrap();
-    let wanted = local_link() + &packet_port(1, "veb");
+    let wanted = local_link() + &Kind::Packet.port(1, "veb");
     daemon.rewrite(&wanted).unwrap();
     daemon.reload().unwrap();
     let refused = "interface `if1` carries 192.0.2.1";

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use hairpin_dataplane::ledger::{DropReason, Side};
-use hairpin_tests::bed::{
-    Daemon, Family, Flow, Host, Result, Stream, Workers, eventually, mac_text, root,
-};
+use hairpin_tests::bed::{Daemon, Family, Flow, Host, Stream, Workers, eventually, root};
 use serde_json::Value;
 
 use crate::bystanders::Bystanders;
+use crate::netdev::{Kind, await_state, plug};
 use crate::site::{local_link, registered_port};
 
 const MEGABYTE: u64 = 1 << 20;
@@ -18,27 +17,6 @@ const MOVES: u64 = 20;
 const INTERVAL: Duration = Duration::from_micros(500);
 /// Frames of each flow that meet each round of moves, at least.
 const FRAMES_A_ROUND: u64 = 20;
-
-/// A port `vmN` on somebody else's `ifN`, by packet sockets or by AF_XDP.
-fn port(kind: &str, number: u8) -> String {
-    format!(
-        "[[port]]\nname = \"vm{number}\"\nchannel = \"up0\"\nmode = \"veb\"\n\
-         device = {{ {kind} = {{ interface = \"if{number}\" }} }}\nmac = \"{}\"\n",
-        mac_text(number)
-    )
-}
-
-/// Makes host N at the far end of a veth pair whose `ifN` is the daemon's.
-fn plug(daemon: &Daemon, number: u8) -> Result<Host> {
-    let (ours, theirs) = (format!("if{number}"), format!("far{number}"));
-    daemon.namespace().ip(&format!("link add {ours} type veth peer name {theirs}"))?;
-    daemon.namespace().ip(&format!("link set {ours} up"))?;
-    let host = Host::plug(daemon.namespace(), &theirs, number)?;
-    // AF_XDP tells nobody what is left to do on a frame.
-    let off = "tx off gso off tso off rxvlan off txvlan off";
-    host.namespace().run(&format!("ethtool -K {theirs} {off}"))?;
-    Ok(host)
-}
 
 /// A receive queue: `vmN:Q`, and the worker that serves it.
 fn queues(daemon: &Daemon, port: &str) -> Vec<(String, u64, Value)> {
@@ -76,16 +54,13 @@ fn queues_that_move_under_load_lose_nothing() {
     // vm5 to vm6; vm7 and vm8 are not concerned.
     let taps: String =
         [1, 4, 5, 6, 7, 8].iter().map(|&number| registered_port(number, "up0", "veb")).collect();
-    let ports = taps + &port("packet", 2) + &port("xdp", 3);
+    let ports = taps + &Kind::Packet.port(2, "veb") + &Kind::Xdp.port(3, "veb");
     let daemon = Daemon::start(Workers::Two, &(local_link() + &ports)).unwrap();
     let tap = |number| Host::plug(daemon.namespace(), &format!("tap{number}"), number).unwrap();
     let [one, four, five, six, seven, eight] = [1, 4, 5, 6, 7, 8].map(tap);
     let [two, three] = [2, 3].map(|number| plug(&daemon, number).unwrap());
-    for port in ["vm2", "vm3"] {
-        eventually(&format!("{port} up"), || {
-            daemon.hairpin(&format!("port show {port}")).unwrap()["state"] == "up"
-        })
-        .unwrap();
+    for port in ["port vm2", "port vm3"] {
+        await_state(&daemon, port, "up");
     }
     let bystanders = Bystanders::start(&seven, &eight).unwrap();
     let flows =

@@ -3,9 +3,10 @@
 use std::fs;
 
 use hairpin_tests::bed::{Daemon, Namespace, Workers, eventually, root};
+use serde_json::Value;
 
+use crate::netdev::{Kind, await_state, lay, plug, show};
 use crate::site::{assert_reach, local_link};
-use crate::xdp::{await_state, lay, plug, state, xdp_port};
 
 /// What is seen of a daemon at an interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,12 +46,16 @@ fn await_traces(daemon: &Daemon, interface: &str, wanted: Traces) {
 
 /// A daemon with two ports, and their hosts' ends of the cables.
 fn site() -> (Daemon, [hairpin_tests::bed::Host; 2]) {
-    let ports = xdp_port(1, "veb") + &xdp_port(2, "veb");
+    let ports = Kind::Xdp.port(1, "veb") + &Kind::Xdp.port(2, "veb");
     let daemon = Daemon::start(Workers::Two, &(local_link() + &ports)).unwrap();
     let hosts = [1, 2].map(|number| plug(&daemon, number).unwrap());
-    await_state(&daemon, "vm1", "up");
-    await_state(&daemon, "vm2", "up");
+    await_state(&daemon, "port vm1", "up");
+    await_state(&daemon, "port vm2", "up");
     (daemon, hosts)
+}
+
+fn states(daemon: &Daemon) -> [Value; 2] {
+    ["port vm1", "port vm2"].map(|port| show(daemon, port)["state"].take())
 }
 
 #[test]
@@ -65,7 +70,7 @@ fn a_stopped_daemon_leaves_interfaces_as_they_were() {
         assert!(!daemon.state_dir().join("interfaces.json").exists());
         daemon.start_again().unwrap();
         // At once: it is ready with the interface, not before.
-        assert_eq!([state(&daemon, "vm1"), state(&daemon, "vm2")], ["up", "up"]);
+        assert_eq!(states(&daemon), ["up", "up"]);
     }
 }
 
@@ -77,7 +82,7 @@ fn what_a_killed_daemon_leaves_is_put_back_by_the_next() {
         daemon.kill().unwrap();
         await_traces(&daemon, "if1", LEFT_BEHIND);
         daemon.start_again().unwrap();
-        assert_eq!([state(&daemon, "vm1"), state(&daemon, "vm2")], ["up", "up"], "{round}");
+        assert_eq!(states(&daemon), ["up", "up"], "{round}");
         assert_eq!(traces(&daemon, "if1"), IN_USE);
         assert_reach(&one, &two);
     }
@@ -89,7 +94,7 @@ fn what_a_killed_daemon_leaves_is_put_back_by_the_next() {
     daemon.start_again().unwrap();
     daemon.kill().unwrap();
     daemon.namespace().ip("link del if2").unwrap();
-    lay(&daemon, 2).unwrap();
+    lay(daemon.namespace(), 2).unwrap();
     daemon.namespace().run("ethtool -K if2 rxvlan off").unwrap();
     daemon.rewrite(&local_link()).unwrap();
     daemon.start_again().unwrap();
@@ -109,7 +114,7 @@ fn a_torn_record_is_said_once_and_put_aside() {
     fs::write(&record, &whole[..whole.len() / 2]).unwrap();
     daemon.start_again().unwrap();
     assert!(daemon.log().contains("torn or not ours"), "{}", daemon.log());
-    assert_eq!(state(&daemon, "vm1"), "up");
+    assert_eq!(states(&daemon), ["up", "up"]);
     let aside = daemon.state_dir().join("interfaces.torn");
     assert_eq!(fs::read_to_string(&aside).unwrap(), whole[..whole.len() / 2]);
     daemon.end().unwrap();
@@ -124,10 +129,10 @@ fn an_interface_that_was_away_gets_back_what_it_had_at_first() {
     let (mut daemon, _hosts) = site();
     let elsewhere = Namespace::new().unwrap();
     daemon.namespace().ip(&format!("link set if1 netns {}", elsewhere.name())).unwrap();
-    await_state(&daemon, "vm1", "waiting");
+    await_state(&daemon, "port vm1", "waiting");
     elsewhere.give("if1", daemon.namespace()).unwrap();
     daemon.namespace().ip("link set if1 up").unwrap();
-    await_state(&daemon, "vm1", "up");
+    await_state(&daemon, "port vm1", "up");
     assert_eq!(traces(&daemon, "if1"), IN_USE);
     daemon.end().unwrap();
     assert_eq!(traces(&daemon, "if1"), UNTOUCHED);

@@ -5,8 +5,8 @@ use std::net::UdpSocket;
 use hairpin_tests::bed::{Daemon, Family, Host, Workers, eventually, root};
 use serde_json::Value;
 
+use crate::netdev::{Kind, await_state, finish_frames, plug, plug_offloading};
 use crate::site::local_link;
-use crate::xdp::{await_state, finish_frames, lay, xdp_port};
 
 /// Sends datagrams that somebody has to have summed.
 fn chatter(from: &Host, to: &Host) {
@@ -33,15 +33,12 @@ fn samples(daemon: &Daemon, name: &str) -> u64 {
 #[test]
 fn a_peer_that_leaves_checksums_unfilled_is_said_until_it_is_mended() {
     let Some(_root) = root() else { return };
-    let ports = xdp_port(1, "veb") + &xdp_port(2, "veb");
+    let ports = Kind::Xdp.port(1, "veb") + &Kind::Xdp.port(2, "veb");
     let daemon = Daemon::start(Workers::One, &(local_link() + &ports)).unwrap();
-    let [one, two] = [1, 2].map(|number| {
-        lay(&daemon, number).unwrap();
-        Host::plug(daemon.namespace(), &format!("xdp{number}"), number).unwrap()
-    });
-    finish_frames(two.namespace(), 2).unwrap();
-    await_state(&daemon, "vm1", "up");
-    await_state(&daemon, "vm2", "up");
+    let one = plug_offloading(&daemon, 1).unwrap();
+    let two = plug(&daemon, 2).unwrap();
+    await_state(&daemon, "port vm1", "up");
+    await_state(&daemon, "port vm2", "up");
     chatter(&one, &two);
     chatter(&two, &one);
     let note = || port(&daemon, "vm1")["warnings"][0].as_str().unwrap_or_default().to_owned();
@@ -56,7 +53,7 @@ fn a_peer_that_leaves_checksums_unfilled_is_said_until_it_is_mended() {
         (0, &Value::Array(Vec::new()))
     );
 
-    finish_frames(one.namespace(), 1).unwrap();
+    finish_frames(one.namespace(), one.interface()).unwrap();
     eventually("the remedy", || {
         chatter(&one, &two);
         note().is_empty()

@@ -1,61 +1,17 @@
 //! Netdevs by AF_XDP, as links and as ports.
 
 use hairpin_tests::bed::{
-    Daemon, Family, Flooding, Host, KernelBridge, Namespace, Reflection, Result, Stream, Workers,
-    eventually, mac_text, root, transfer,
+    Daemon, Family, Flooding, Host, KernelBridge, Namespace, Reflection, Stream, Workers,
+    eventually, root, transfer,
 };
 
 use crate::bystanders::Bystanders;
 use crate::detection::{assert_duplicate_found, detect_duplicates};
 use crate::experiment::{BROADCAST, arrivals, frame};
+use crate::netdev::{Kind, await_state, lay, plug, show};
 use crate::site::{assert_apart, assert_reach, learning_port, local_link, registered_port};
 
 const MEGABYTE: u64 = 1 << 20;
-const LINK: &str = "[[link]]\nname = \"up0\"\nrole = \"station\"\n\
-                    device = { xdp = { interface = \"if0\" } }\n";
-
-/// A port `vmN` on `ifN` with host N's address registered.
-pub fn xdp_port(number: u8, mode: &str) -> String {
-    format!(
-        "[[port]]\nname = \"vm{number}\"\nchannel = \"up0\"\nmode = \"{mode}\"\n\
-         device = {{ xdp = {{ interface = \"if{number}\", mode = \"auto\" }} }}\nmac = \"{}\"\n",
-        mac_text(number)
-    )
-}
-
-/// Makes the veth pair whose end `ifN` is the daemon's.
-pub fn lay(daemon: &Daemon, number: u8) -> Result<()> {
-    let (ours, theirs) = (format!("if{number}"), format!("xdp{number}"));
-    daemon.namespace().ip(&format!("link add {ours} type veth peer name {theirs}"))?;
-    daemon.namespace().ip(&format!("link set {ours} up")).map(drop)
-}
-
-/// Has a stack finish its frames itself: AF_XDP at the other end tells nobody what is
-/// left to do.
-pub fn finish_frames(namespace: &Namespace, number: u8) -> Result<()> {
-    let off = "tx off gso off tso off rxvlan off txvlan off";
-    namespace.run(&format!("ethtool -K xdp{number} {off}")).map(drop)
-}
-
-/// Makes host N at the far end of a new pair.
-pub fn plug(daemon: &Daemon, number: u8) -> Result<Host> {
-    lay(daemon, number)?;
-    let host = Host::plug(daemon.namespace(), &format!("xdp{number}"), number)?;
-    finish_frames(host.namespace(), number)?;
-    Ok(host)
-}
-
-/// The state of a port.
-pub fn state(daemon: &Daemon, port: &str) -> String {
-    let port = daemon.hairpin(&format!("port show {port}")).unwrap();
-    port["state"].as_str().unwrap_or_default().to_owned()
-}
-
-#[track_caller]
-pub fn await_state(daemon: &Daemon, port: &str, wanted: &str) {
-    eventually(&format!("{port} {wanted}"), || state(daemon, port) == wanted).unwrap();
-}
-
 with_one_and_two_workers! {
     siblings_reach_each_other_by_the_kernel_bridge_s_hairpin_only
     an_interface_that_goes_costs_its_port_alone_until_it_is_back
@@ -65,17 +21,16 @@ with_one_and_two_workers! {
 fn siblings_reach_each_other_by_the_kernel_bridge_s_hairpin_only(workers: Workers) {
     let Some(_root) = root() else { return };
     let ports = registered_port(1, "up0", "vepa") + &learning_port(2, "up0", "vepa");
-    let daemon = Daemon::start(workers, &(LINK.to_owned() + &ports)).unwrap();
+    let daemon = Daemon::start(workers, &(Kind::Xdp.link("station", 0) + &ports)).unwrap();
     let [one, two] =
         [1, 2].map(|it| Host::plug(daemon.namespace(), &format!("tap{it}"), it).unwrap());
     let link = || daemon.hairpin("link show up0").unwrap();
     assert_eq!(link()["state"], "waiting");
     assert!(link()["device"]["xdp"]["granted"].is_null());
 
-    lay(&daemon, 0).unwrap();
+    lay(daemon.namespace(), 0).unwrap();
     let bridge = KernelBridge::new(Flooding::Unknown).unwrap();
-    bridge.attach(daemon.namespace(), "xdp0").unwrap();
-    finish_frames(bridge.namespace(), 0).unwrap();
+    bridge.attach(daemon.namespace(), "far0").unwrap();
     let outside = bridge.host(9).unwrap();
     eventually("the link up", || link()["state"] == "up").unwrap();
     let device = &link()["device"]["xdp"];
@@ -85,7 +40,7 @@ fn siblings_reach_each_other_by_the_kernel_bridge_s_hairpin_only(workers: Worker
     assert_reach(&one, &outside);
     assert_reach(&outside, &two);
     assert_apart(&one, &two);
-    bridge.reflect("xdp0", Reflection::On).unwrap();
+    bridge.reflect("far0", Reflection::On).unwrap();
     assert_reach(&one, &two);
     assert_reach(&two, &one);
     detect_duplicates(&[&one, &two]);
@@ -101,7 +56,7 @@ fn siblings_reach_each_other_by_the_kernel_bridge_s_hairpin_only(workers: Worker
     assert_eq!(link()["warnings"], serde_json::json!([]), "{}", link());
     // All of it went out and came back: nothing was switched locally.
     assert!(daemon.count("up0", "/tx_bytes").unwrap() > 64 * MEGABYTE);
-    bridge.reflect("xdp0", Reflection::Off).unwrap();
+    bridge.reflect("far0", Reflection::Off).unwrap();
     assert_apart(&two, &one);
     daemon.stop().unwrap();
 }
@@ -109,12 +64,12 @@ fn siblings_reach_each_other_by_the_kernel_bridge_s_hairpin_only(workers: Worker
 fn an_interface_that_goes_costs_its_port_alone_until_it_is_back(workers: Workers) {
     let Some(_root) = root() else { return };
     let numbers = [1, 2, 3, 4];
-    let ports: String = numbers.iter().map(|&number| xdp_port(number, "veb")).collect();
+    let ports: String = numbers.iter().map(|&number| Kind::Xdp.port(number, "veb")).collect();
     let mut daemon = Daemon::start(workers, &(local_link() + &ports)).unwrap();
-    assert_eq!(state(&daemon, "vm1"), "waiting");
+    assert_eq!(show(&daemon, "port vm1")["state"], "waiting");
     let hosts = numbers.map(|number| plug(&daemon, number).unwrap());
     for number in numbers {
-        await_state(&daemon, &format!("vm{number}"), "up");
+        await_state(&daemon, &format!("port vm{number}"), "up");
     }
     let [one, two, three, four] = &hosts;
     assert_reach(one, two);
@@ -125,32 +80,31 @@ fn an_interface_that_goes_costs_its_port_alone_until_it_is_back(workers: Workers
         let so_far = stream.received();
         eventually("the stream to flow", || stream.received() > so_far + MEGABYTE).unwrap();
         daemon.namespace().ip(goes).unwrap();
-        await_state(&daemon, "vm1", "waiting");
+        await_state(&daemon, "port vm1", "waiting");
         // One that was moved takes its other end along when it goes for good.
         let _ = elsewhere.ip("link del if1");
-        lay(&daemon, 1).unwrap();
+        lay(daemon.namespace(), 1).unwrap();
         one.replug(daemon.namespace()).unwrap();
-        finish_frames(one.namespace(), 1).unwrap();
-        await_state(&daemon, "vm1", "up");
+        await_state(&daemon, "port vm1", "up");
         assert_reach(one, two);
         assert_reach(two, one);
     }
     drop(stream);
     // One that was away comes back as it is.
     daemon.namespace().ip(&format!("link set if1 netns {}", elsewhere.name())).unwrap();
-    await_state(&daemon, "vm1", "waiting");
+    await_state(&daemon, "port vm1", "waiting");
     elsewhere.give("if1", daemon.namespace()).unwrap();
     daemon.namespace().ip("link set if1 up").unwrap();
-    await_state(&daemon, "vm1", "up");
+    await_state(&daemon, "port vm1", "up");
     assert_reach(one, two);
     // Down, by another name and up again is no loss at all.
     let reopened = || daemon.hairpin("port show vm1").unwrap()["reopened"].clone();
     let before = reopened();
     daemon.namespace().ip("link set if1 down").unwrap();
-    await_state(&daemon, "vm1", "down");
+    await_state(&daemon, "port vm1", "down");
     daemon.namespace().ip("link set if1 name lan7").unwrap();
     daemon.namespace().ip("link set lan7 up").unwrap();
-    await_state(&daemon, "vm1", "up");
+    await_state(&daemon, "port vm1", "up");
     assert_eq!(reopened(), before);
     assert_reach(one, two);
     bystanders.assert_unhurt();
@@ -159,7 +113,7 @@ fn an_interface_that_goes_costs_its_port_alone_until_it_is_back(workers: Workers
 
 /// Gives both ends of the pair `ifN` this MTU, theirs being in that namespace.
 fn set_mtu(daemon: &Daemon, theirs: &Namespace, number: u8, mtu: u32) {
-    theirs.ip(&format!("link set xdp{number} mtu {mtu}")).unwrap();
+    theirs.ip(&format!("link set far{number} mtu {mtu}")).unwrap();
     daemon.namespace().ip(&format!("link set if{number} mtu {mtu}")).unwrap();
 }
 
@@ -168,14 +122,13 @@ fn jumbo_frames_cross_ports_and_a_link_byte_for_byte() {
     let Some(_root) = root() else { return };
     let daemon = Daemon::start(
         Workers::Two,
-        &(LINK.to_owned() + &xdp_port(1, "veb") + &xdp_port(2, "vepa")),
+        &(Kind::Xdp.link("station", 0) + &Kind::Xdp.port(1, "veb") + &Kind::Xdp.port(2, "vepa")),
     )
     .unwrap();
-    lay(&daemon, 0).unwrap();
+    lay(daemon.namespace(), 0).unwrap();
     let bridge = KernelBridge::new(Flooding::Unknown).unwrap();
-    bridge.attach(daemon.namespace(), "xdp0").unwrap();
-    finish_frames(bridge.namespace(), 0).unwrap();
-    bridge.reflect("xdp0", Reflection::On).unwrap();
+    bridge.attach(daemon.namespace(), "far0").unwrap();
+    bridge.reflect("far0", Reflection::On).unwrap();
     let outside = bridge.host(9).unwrap();
     let [one, two] = [1, 2].map(|number| plug(&daemon, number).unwrap());
     bridge.set_mtu(9000).unwrap();
@@ -186,8 +139,8 @@ fn jumbo_frames_cross_ports_and_a_link_byte_for_byte() {
     }
     for port in ["vm1", "vm2"] {
         eventually("the MTU to be followed", || {
-            daemon.hairpin(&format!("port show {port}")).unwrap()["mtu"] == 9000
-                && state(&daemon, port) == "up"
+            let shown = show(&daemon, &format!("port {port}"));
+            shown["mtu"] == 9000 && shown["state"] == "up"
         })
         .unwrap();
     }
@@ -208,11 +161,11 @@ fn jumbo_frames_cross_ports_and_a_link_byte_for_byte() {
 fn an_mtu_that_grows_too_large_is_named_and_costs_its_port_alone() {
     let Some(_root) = root() else { return };
     let numbers = [1, 2, 3, 4];
-    let ports: String = numbers.iter().map(|&number| xdp_port(number, "veb")).collect();
+    let ports: String = numbers.iter().map(|&number| Kind::Xdp.port(number, "veb")).collect();
     let daemon = Daemon::start(Workers::One, &(local_link() + &ports)).unwrap();
     let hosts = numbers.map(|number| plug(&daemon, number).unwrap());
     for number in numbers {
-        await_state(&daemon, &format!("vm{number}"), "up");
+        await_state(&daemon, &format!("port vm{number}"), "up");
     }
     let [one, two, three, four] = &hosts;
     let bystanders = Bystanders::start(three, four).unwrap();
@@ -238,11 +191,11 @@ fn an_mtu_that_grows_too_large_is_named_and_costs_its_port_alone() {
 #[test]
 fn a_port_by_another_name_keeps_its_sockets() {
     let Some(_root) = root() else { return };
-    let ports = xdp_port(1, "veb") + &xdp_port(2, "veb");
+    let ports = Kind::Xdp.port(1, "veb") + &Kind::Xdp.port(2, "veb");
     let daemon = Daemon::start(Workers::Two, &(local_link() + &ports)).unwrap();
     let [one, two] = [1, 2].map(|number| plug(&daemon, number).unwrap());
-    await_state(&daemon, "vm1", "up");
-    await_state(&daemon, "vm2", "up");
+    await_state(&daemon, "port vm1", "up");
+    await_state(&daemon, "port vm2", "up");
     assert_reach(&one, &two);
     let mut names = ["vm1", "vm7"];
     for _ in 0..4 {
@@ -253,7 +206,7 @@ fn a_port_by_another_name_keeps_its_sockets() {
         daemon.reload().unwrap();
         eventually("the new name", || daemon.hairpin(&format!("port show {before}")).is_err())
             .unwrap();
-        await_state(&daemon, names[0], "up");
+        await_state(&daemon, &format!("port {}", names[0]), "up");
         assert_reach(&one, &two);
         assert_reach(&two, &one);
     }
@@ -264,10 +217,10 @@ fn a_port_by_another_name_keeps_its_sockets() {
 fn what_xdp_cannot_take_is_refused_with_the_remedy() {
     let Some(_root) = root() else { return };
     let daemon = Daemon::start(Workers::One, &local_link()).unwrap();
-    lay(&daemon, 1).unwrap();
-    daemon.namespace().ip("link set xdp1 up").unwrap();
+    lay(daemon.namespace(), 1).unwrap();
+    daemon.namespace().ip("link set far1 up").unwrap();
     daemon.namespace().ip("link set if1 mtu 9217").unwrap();
-    daemon.rewrite(&(local_link() + &xdp_port(1, "veb"))).unwrap();
+    daemon.rewrite(&(local_link() + &Kind::Xdp.port(1, "veb"))).unwrap();
     let refused = |wanted: &str| {
         daemon.reload().unwrap();
         eventually("the refusal", || daemon.log().contains(wanted)).unwrap();
