@@ -11,7 +11,8 @@ use crate::site::{assert_reach, local_link};
 fn refusal(namespace: &Namespace, wrapper: &str, configuration: &str) -> String {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("hairpin.toml");
-    let switch = format!("[switch]\napi = \"unix:{}/api.sock\"\n", directory.path().display());
+    let own = directory.path().display();
+    let switch = format!("[switch]\napi = \"unix:{own}/api.sock\"\nstate-dir = \"{own}/state\"\n");
     std::fs::write(&file, switch + configuration).unwrap();
     let (program, file) = (program().unwrap(), file.display());
     let line = format!("timeout 20 {wrapper} {} run --config {file}", program.display());
