@@ -71,7 +71,13 @@ pub fn lay(namespace: &Namespace, number: u8) -> Result<()> {
 /// The same as the kernel makes it: the peer's stack leaves checksums, cutting and tags to
 /// its netdev.
 pub fn lay_offloading(namespace: &Namespace, number: u8) -> Result<()> {
-    namespace.ip(&format!("link add if{number} type veth peer name far{number}"))?;
+    lay_with_queues(namespace, number, 1)
+}
+
+/// [`lay_offloading`] with so many queues at either end.
+pub fn lay_with_queues(namespace: &Namespace, number: u8, queues: u8) -> Result<()> {
+    let end = format!("numrxqueues {queues} numtxqueues {queues}");
+    namespace.ip(&format!("link add if{number} {end} type veth peer name far{number} {end}"))?;
     namespace.ip(&format!("link set if{number} up")).map(drop)
 }
 

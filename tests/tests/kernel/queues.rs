@@ -7,7 +7,7 @@ use hairpin_tests::bed::{Daemon, Family, Flow, Host, Stream, Workers, eventually
 use serde_json::Value;
 
 use crate::bystanders::Bystanders;
-use crate::netdev::{Kind, await_state, plug};
+use crate::netdev::{Kind, await_state, finish_frames, lay_with_queues, plug};
 use crate::site::{local_link, registered_port};
 
 const MEGABYTE: u64 = 1 << 20;
@@ -98,6 +98,93 @@ fn queues_that_move_under_load_lose_nothing() {
         eventually(&format!("{port}'s ledgers to balance"), || is_balanced(&daemon, port)).unwrap();
     }
     assert_eq!(dropped(), dropped_before, "before the queues of {movable:?}");
+    daemon.stop().unwrap();
+}
+
+/// So many flows at most until each of two queues has one: the kernel hashes them.
+const FLOWS_MAX: usize = 24;
+
+/// Frames that the two queues of a port have given so far.
+fn given(daemon: &Daemon, port: &str) -> [u64; 2] {
+    let queues = queues(daemon, port);
+    [0, 1].map(|index| {
+        let (_, _, queue) = queues.iter().find(|(_, _, it)| it["queue"] == index).unwrap();
+        queue["frames"].as_u64().unwrap()
+    })
+}
+
+/// How many of its two queues have given frames of a flow since then.
+fn used(daemon: &Daemon, port: &str, before: [u64; 2]) -> usize {
+    let pairs = given(daemon, port).into_iter().zip(before);
+    pairs.filter(|(now, before)| *now >= before + FRAMES_A_ROUND).count()
+}
+
+/// Starts flows to a host until both queues of the port that they enter by have frames of
+/// theirs.
+fn flows_by_both_queues(daemon: &Daemon, port: &str, from: &Host, to: &Host) -> Vec<Flow> {
+    let mut flows = Vec::new();
+    loop {
+        assert!(flows.len() < FLOWS_MAX, "{port}: {FLOWS_MAX} flows, and all by one queue");
+        let before = given(daemon, port);
+        flows.push(Flow::start(from, to, Family::Ipv4, INTERVAL).unwrap());
+        eventually("frames of a flow", || used(daemon, port, before) > 0).unwrap();
+        if used(daemon, port, before) == 2 {
+            return flows;
+        }
+    }
+}
+
+/// A netdev with two receive queues, at a port and at a link: its second queue goes to and
+/// fro between the workers while both have frames.
+#[test]
+fn one_of_two_queues_of_a_netdev_moves_to_and_fro_and_nothing_is_lost() {
+    let Some(_root) = root() else { return };
+    let configuration = Kind::Xdp.link("station", 0) + &Kind::Xdp.port(1, "vepa");
+    let daemon = Daemon::start(Workers::Two, &configuration).unwrap();
+    let [outside, one] = [(0, 9), (1, 1)].map(|(pair, host)| {
+        let far = format!("far{pair}");
+        lay_with_queues(daemon.namespace(), pair, 2).unwrap();
+        finish_frames(daemon.namespace(), &far).unwrap();
+        Host::plug(daemon.namespace(), &far, host).unwrap()
+    });
+    await_state(&daemon, "link up0", "up");
+    await_state(&daemon, "port vm1", "up");
+    let flows = [
+        flows_by_both_queues(&daemon, "vm1", &one, &outside),
+        flows_by_both_queues(&daemon, "up0", &outside, &one),
+    ];
+    let both = ["vm1", "up0"];
+    let dropped = || both.map(|port| daemon.count(port, "/device_drops").unwrap());
+    let dropped_before = dropped();
+    for round in 0..MOVES {
+        for port in both {
+            let second = format!("{port}:1");
+            let placed = queues(&daemon, port);
+            let (_, worker, _) = placed.iter().find(|(name, _, _)| *name == second).unwrap();
+            let to = 1 - worker;
+            let moved = daemon.hairpin(&format!("workers move {second} --to {to}")).unwrap();
+            assert_eq!((&moved["from"], &moved["to"]), (&(*worker).into(), &to.into()));
+            // Both go on, wherever they are.
+            let before = given(&daemon, port);
+            eventually(&format!("frames from both queues of {port}, round {round}"), || {
+                used(&daemon, port, before) == 2
+            })
+            .unwrap();
+        }
+    }
+    let loads = || both.map(|port| queues(&daemon, port).into_iter().map(|(_, _, it)| it));
+    eventually("a load of every queue", || {
+        loads().into_iter().flatten().all(|queue| queue["load"].as_f64().unwrap() > 0.0)
+    })
+    .unwrap();
+    for flow in flows.into_iter().flatten() {
+        let report = flow.stop().unwrap();
+        assert!(report.is_clean(), "{report:?}");
+    }
+    for port in both {
+        eventually(&format!("{port}'s ledgers to balance"), || is_balanced(&daemon, port)).unwrap();
+    }
+    assert_eq!(dropped(), dropped_before, "before the queues of {both:?}");
     daemon.stop().unwrap();
 }
 
