@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use hairpin_dataplane::sys::packet_socket::Direction;
 use hairpin_tests::bed::{
-    Daemon, Family, Frame, Host, Namespace, Recorder, Workers, eventually, mac_bytes, root,
-    send_frame, transfer,
+    Daemon, Family, Flooding, Frame, Host, KernelBridge, Namespace, Recorder, Workers, eventually,
+    mac_bytes, root, send_frame, transfer,
 };
 use serde_json::Value;
 
@@ -109,52 +109,122 @@ fn a_cable_without_room_for_tags_is_explained_and_with_room_takes_them() {
     daemon.stop().unwrap();
 }
 
-/// Two switches, AF_XDP at both ends of the cable: packets of 1500 bytes in VLAN 10 of an
+/// A link with an MTU, and its channel red.
+fn link(role: &str, number: u8, mtu: u16) -> String {
+    format!("{}mtu = {mtu}\n{RED}", Kind::Xdp.link(role, number))
+}
+
+/// A station whose ports 1 and 2 on red have these VLANs.
+fn stations(link: &str, vlan: &str) -> String {
+    let [one, two] = [learning_port(1, "red", "vepa"), learning_port(2, "red", "veb")];
+    [link, &one, vlan, &two, vlan].concat()
+}
+
+/// The bridge at the other end, with a port 7 of its own.
+fn bridge(link: &str, vlan: &str) -> String {
+    let bridge = "[[bridge]]\nname = \"br0\"\n\
+                  members = [ { channel = \"red\", reflective-relay = \"on\" } ]\n";
+    let port = "[[port]]\nname = \"vm7\"\nbridge = \"br0\"\n\
+                device = { tap = { interface = \"tap7\" } }\n";
+    [link, bridge, port, vlan].concat()
+}
+
+/// Waits for a link that has room for its tags.
+#[track_caller]
+fn await_room(daemon: &Daemon) {
+    await_state(daemon, "link up0", "up");
+    eventually("no warning", || warnings(daemon).is_empty()).unwrap();
+}
+
+/// Two switches, AF_XDP at both ends of the cable: packets of so many bytes in VLAN 10 of an
 /// S-channel.
-#[test]
-fn two_switches_exchange_packets_of_1500_bytes_in_a_vlan_of_a_channel() {
-    let Some(_root) = root() else { return };
-    let link = |role: &str, interface: &str| {
-        format!(
-            "[[link]]\nname = \"up0\"\nrole = \"{role}\"\nmtu = 1500\n\
-             device = {{ xdp = {{ interface = \"{interface}\" }} }}\n{RED}"
-        )
-    };
+#[track_caller]
+fn assert_packets_cross(bytes: u16) {
     let access = "vlan = { access = 10 }\n";
-    let station = link("station", "if0")
-        + &learning_port(1, "red", "vepa")
-        + access
-        + &learning_port(2, "red", "veb")
-        + access;
-    let bridge = link("bridge", "far0")
-        + "[[bridge]]\nname = \"br0\"\n\
-           members = [ { channel = \"red\", reflective-relay = \"on\" } ]\n\
-           [[port]]\nname = \"vm7\"\nbridge = \"br0\"\n\
-           device = { tap = { interface = \"tap7\" } }\n"
-        + access;
-    let station = Daemon::start(Workers::One, &station).unwrap();
-    let bridge = Daemon::start(Workers::One, &bridge).unwrap();
+    let far_link = link("bridge", 0, bytes).replace("if0", "far0");
+    let station =
+        Daemon::start(Workers::One, &stations(&link("station", 0, bytes), access)).unwrap();
+    let bridge = Daemon::start(Workers::One, &bridge(&far_link, access)).unwrap();
     lay(station.namespace(), 0).unwrap();
     station.namespace().give("far0", bridge.namespace()).unwrap();
     bridge.namespace().ip("link set far0 up").unwrap();
-    set_mtu(&station, bridge.namespace(), 1508);
+    set_mtu(&station, bridge.namespace(), u32::from(bytes) + 8);
     let [one, two] =
         [1, 2].map(|it| Host::plug(station.namespace(), &format!("tap{it}"), it).unwrap());
     let seven = Host::plug(bridge.namespace(), "tap7", 7).unwrap();
     for daemon in [&station, &bridge] {
-        await_state(daemon, "link up0", "up");
-        eventually("no warning", || warnings(daemon).is_empty()).unwrap();
+        await_room(daemon);
     }
     assert_reach(&one, &two);
     for (from, to) in [(&one, &seven), (&seven, &two), (&one, &two)] {
         for family in Family::ALL {
-            let echo = from.ping_packet_bytes(to, family, 1500).unwrap();
+            let echo = from.ping_packet_bytes(to, family, bytes).unwrap();
             assert!(echo.is_clean(), "{family} {} -> {}: {echo:?}", from.mac(), to.mac());
             transfer(from, to, family, 16 * MEGABYTE).unwrap();
         }
     }
     for daemon in [&station, &bridge] {
-        assert_eq!(daemon.count("up0", "/drops/mtu_exceeded").unwrap(), 0);
+        let count = |pointer: &str| daemon.count("up0", pointer).unwrap();
+        assert_eq!([count("/drops/mtu_exceeded"), count("/drops/giant")], [0, 0]);
+    }
+    // What was sent in one direction only was long: the other one acknowledged it.
+    let sent = |pointer: &str| station.count("up0", pointer).unwrap();
+    let mean = sent("/tx_bytes") / sent("/tx_frames");
+    assert!(mean > u64::from(bytes) / 3, "{mean} bytes a frame");
+    station.stop().unwrap();
+    bridge.stop().unwrap();
+}
+
+#[test]
+fn two_switches_exchange_packets_of_1500_bytes_in_a_vlan_of_a_channel() {
+    let Some(_root) = root() else { return };
+    assert_packets_cross(1500);
+}
+
+#[test]
+fn two_switches_exchange_packets_of_9000_bytes_in_a_vlan_of_a_channel() {
+    let Some(_root) = root() else { return };
+    assert_packets_cross(9000);
+}
+
+/// Two switches whose cable is watched in the middle, where a kernel bridge joins the far
+/// ends of their pairs: a packet socket sees nothing of AF_XDP on the pair itself.
+#[test]
+fn jumbo_frames_bear_both_tags_on_the_cable_and_arrive_whole() {
+    let Some(_root) = root() else { return };
+    let trunk = "vlan = { trunk = [10] }\n";
+    let station = Daemon::start(Workers::Two, &stations(&link("station", 0, 9000), trunk)).unwrap();
+    let bridge = Daemon::start(Workers::Two, &bridge(&link("bridge", 5, 9000), trunk)).unwrap();
+    let cable = KernelBridge::new(Flooding::Always).unwrap();
+    for (daemon, number) in [(&station, 0), (&bridge, 5)] {
+        lay(daemon.namespace(), number).unwrap();
+        cable.attach(daemon.namespace(), &format!("far{number}")).unwrap();
+        daemon.namespace().ip(&format!("link set if{number} mtu 9008")).unwrap();
+    }
+    cable.set_mtu(9008).unwrap();
+    let one = Host::plug(station.namespace(), "tap1", 1).unwrap();
+    let seven = Host::plug(bridge.namespace(), "tap7", FAR).unwrap();
+    for daemon in [&station, &bridge] {
+        await_room(daemon);
+    }
+    let start = |namespace: &Namespace, it: &str| Recorder::start(namespace, it).unwrap();
+    let on_cable = start(cable.namespace(), "far0");
+    let [at_one, at_seven] = [&one, &seven].map(|it| start(it.namespace(), it.interface()));
+    // Whole in one place of AF_XDP's memory; a byte beyond; in all three places.
+    for payload in [64, 3800, 3840, 7680, 8999, 9000] {
+        for (from, to, arrivals) in [(&one, &seven, &at_seven), (&seven, &one, &at_one)] {
+            let [from_number, to_number] = [from, to].map(|host| host.mac_bytes()[5]);
+            let with = |tags: &[u8]| frame(to_number, from_number, tags, payload);
+            send_frame(from.namespace(), from.interface(), &with(&C_TAG)).unwrap();
+            let contents = &with(&[])[12..];
+            let passes = |seen: &Frame| {
+                seen.bytes[6..12] == from.mac_bytes() && seen.bytes.ends_with(contents)
+            };
+            let seen = on_cable.find(&format!("{payload} bytes on the cable"), passes).unwrap();
+            assert_eq!(seen.bytes, with(&[S_TAG, C_TAG].concat()), "{payload} bytes");
+            let arrived = arrivals.find(&format!("{payload} bytes at a host"), passes).unwrap();
+            assert_eq!(arrived.bytes, with(&C_TAG), "{payload} bytes");
+        }
     }
     station.stop().unwrap();
     bridge.stop().unwrap();
