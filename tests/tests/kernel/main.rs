@@ -30,6 +30,7 @@ mod endurance;
 mod evb;
 mod events;
 mod experiment;
+mod generic;
 mod ledgers;
 mod live;
 mod macvlan;
