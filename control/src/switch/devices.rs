@@ -97,6 +97,8 @@ pub struct Source {
     pub mtu: Option<u32>,
     /// Why its netdev has a larger one, if it has, in a sentence with the remedy.
     pub mtu_problem: Option<String>,
+    /// Why frames of its netdev pass by us, if some do, in a sentence with the remedy.
+    queue_problem: Option<String>,
     /// The MTU that it was asked to have.
     asked_mtu: Option<u32>,
     /// Its line; up where there is none.
@@ -206,7 +208,8 @@ impl Source {
     ) -> Source {
         let line = share.as_ref().map(Share::line);
         let line = line.unwrap_or_else(|| line::Followed::new(Seen::UP, Instant::now()));
-        Source { config, mtu, mtu_problem: None, asked_mtu, line, share }
+        let (mtu_problem, queue_problem) = (None, None);
+        Source { config, mtu, mtu_problem, queue_problem, asked_mtu, line, share }
     }
 
     /// Takes note of the MTU that is wanted now; what is to be set, if that is
@@ -249,15 +252,24 @@ impl Source {
         }
     }
 
-    /// What is wrong with the frames that it brings, and the remedy.
+    /// Looks whether all receive queues that its netdev uses are ours: nobody tells of it.
+    pub fn count_queues(&mut self) {
+        self.queue_problem = match &self.share {
+            Some(Share::Xdp(xdp)) => xdp.queue_problem(),
+            Some(Share::Tap(_) | Share::Packet(_)) | None => None,
+        };
+    }
+
+    /// What is wrong with the frames that it brings, or does not, each in a sentence with the
+    /// remedy.
     #[must_use]
-    pub fn note(&self) -> Option<String> {
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.queue_problem.iter().cloned().collect();
         let (DeviceConfig::Xdp { interface, .. }, Some(Share::Xdp(xdp))) =
             (&self.config, &self.share)
         else {
-            return None;
+            return notes;
         };
-        let mut notes = Vec::new();
         if xdp.checksums().lately == xdp::Lately::Unfilled {
             notes.push(format!(
                 "interface `{interface}`: frames come from its peer with checksums that are not \
@@ -272,7 +284,7 @@ impl Source {
                  tags or whole frames are lost: use a packet device for it, or another driver"
             ));
         }
-        (!notes.is_empty()).then(|| notes.join("; "))
+        notes
     }
 
     /// The program that a netdev runs for it, by which it is known to be taken.
@@ -301,6 +313,8 @@ impl Source {
         if !share.is_concerned(&heard.news) && !self.line.is_due(now) {
             return Followed::Same;
         }
+        self.count_queues();
+        let Some(share) = &self.share else { return Followed::Same };
         // What cannot be asked stays as it was.
         let Ok(found) = share.describe() else { return Followed::Same };
         let before = (self.mtu, self.mtu_problem.take(), self.line.state());
@@ -444,8 +458,8 @@ pub struct Device {
     pub last_error: String,
     /// What it lost by itself.
     pub drops: DeviceDrops,
-    /// The note ([`Source::note`]) that was logged last.
-    pub noted: String,
+    /// The notes ([`Source::notes`]) that were logged last.
+    pub noted: Vec<String>,
 }
 
 /// What is being done about a device.

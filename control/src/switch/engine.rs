@@ -39,6 +39,8 @@ pub struct Engine {
     pub(super) netdevs: Option<Changes>,
     /// When it was last asked for them.
     pub(super) heard: Instant,
+    /// When receive queues of netdevs were last counted.
+    pub(super) counted: Instant,
     /// What was said of links whose device leaves no room.
     pub(super) cramped: BTreeMap<String, String>,
     caretaker: xdp::Caretaker,
@@ -79,6 +81,7 @@ impl Engine {
             cramped: BTreeMap::new(),
             caretaker,
             heard: Instant::now(),
+            counted: Instant::now(),
         })
     }
 
@@ -245,7 +248,7 @@ impl Engine {
             .map(|((receiver, worker), index)| Queue::new(worker, index, receiver, &ready.attached))
             .unzip();
         let (source, attached) = (ready.source, ready.attached);
-        let noted = String::new();
+        let noted = Vec::new();
         let device = Device { source, attached, queues, care, reopened, last_error, drops, noted };
         self.devices.insert(name, device);
         served.into_iter().for_each(|queue| self.hand_out(queue));
@@ -454,23 +457,10 @@ impl Engine {
         self.follow_netdevs(now);
         self.retry(now);
         self.measure(now);
+        self.look_at_queues(now);
         self.log_notes();
         for alarm in self.crew.watch(now) {
             self.raise(alarm);
-        }
-    }
-
-    /// Says what is wrong with the frames of devices, each thing once.
-    fn log_notes(&mut self) {
-        for (name, device) in &mut self.devices {
-            let note = device.source.note().unwrap_or_default();
-            if device.noted != note {
-                match note.is_empty() {
-                    true => tracing::info!(port = name, "the frames of its device are right again"),
-                    false => tracing::warn!(port = name, "{note}"),
-                }
-                device.noted = note;
-            }
         }
     }
 

@@ -12,6 +12,7 @@
 //! * [`follow`] — what the kernel tells of netdevs. [`line`] — when one counts as up.
 //! * [`devices`], [`workers`], [`queues`] — the only contact with `port` and `worker`.
 //!   [`meter`] — rates.
+//! * [`notes`] — what is wrong with the frames of devices, said once.
 //! * [`diff`] — what an apply changes. [`view`] — what there is. [`drops`] — what the
 //!   kernel lost. [`cable`] — whether links have room for their tags.
 //!
@@ -52,6 +53,7 @@ pub mod workers;
 mod change;
 mod follow;
 mod former;
+mod notes;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -130,7 +130,7 @@ impl Engine {
                 .and_then(|device| device.source.mtu_problem.clone())
                 .into_iter()
                 .chain(self.cramped.get(name).cloned())
-                .chain(device.and_then(|device| device.source.note()))
+                .chain(device.map(|device| device.source.notes()).unwrap_or_default())
                 .collect(),
             unfilled_checksums: device.map_or(0, |device| device.source.checksums().unfilled),
             granted: device

@@ -1,5 +1,5 @@
-//! What a netdev does to frames by itself (its "features", ethtool(8)), asked of and set on
-//! the very netdev that a [`Tie`] was made to.
+//! What a netdev does to frames by itself (its "features", ethtool(8)) and by how many
+//! queues, asked of and set on the very netdev that a [`Tie`] was made to.
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, netdevice};
 
-use super::tun::{InterfaceName, Interfaces, check};
+use super::tun::{Channels, InterfaceName, Interfaces, check};
 
 /// `linux/ethtool.h`.
 const ETHTOOL_GSTRINGS: u32 = 0x1b;
@@ -172,10 +172,21 @@ impl Tie {
         Ok(Table { names: names.iter().map(text).collect(), blocks: blocks.to_vec() })
     }
 
+    /// The queues that its driver uses.
+    ///
+    /// # Errors
+    /// `ENODEV`: it is gone. `EOPNOTSUPP`: its driver does not say.
+    pub fn channels(&self) -> io::Result<Channels> {
+        self.interfaces.channels(self.interface_name()?)
+    }
+
     fn ethtool(&self, words: &mut [u32]) -> io::Result<()> {
+        self.interfaces.ethtool(self.interface_name()?, words)
+    }
+
+    fn interface_name(&self) -> io::Result<InterfaceName> {
         let gone = || io::Error::from_raw_os_error(libc::ENODEV);
-        let name = InterfaceName::new(&self.name()?).ok_or_else(gone)?;
-        self.interfaces.ethtool(name, words)
+        InterfaceName::new(&self.name()?).ok_or_else(gone)
     }
 }
 

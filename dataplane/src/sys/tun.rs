@@ -273,6 +273,32 @@ pub enum Driver {
     Other,
 }
 
+/// Queues that a netdev's driver uses, as `ethtool -L` sets them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Channels {
+    /// Queues that only receive.
+    pub receive: u32,
+    /// Pairs of a queue that receives and one that sends.
+    pub combined: u32,
+}
+
+impl Channels {
+    /// Receive queues of either kind.
+    #[must_use]
+    pub fn receive_queues(self) -> u32 {
+        self.receive.saturating_add(self.combined)
+    }
+
+    /// The words of `ethtool -L` by which there would be so many receive queues.
+    #[must_use]
+    pub fn words(self, receive_queues: u32) -> String {
+        match self.combined {
+            0 => format!("rx {receive_queues}"),
+            _ => format!("combined {}", receive_queues.saturating_sub(self.receive)),
+        }
+    }
+}
+
 /// A socket by which interfaces are asked and set, in the network namespace it
 /// was opened in.
 #[derive(Debug)]
@@ -334,11 +360,20 @@ impl Interfaces {
     /// # Errors
     /// `ENODEV`: there is none of this name. `EOPNOTSUPP`: it does not say.
     pub fn attached_queues(&self, name: InterfaceName) -> io::Result<u32> {
+        Ok(self.channels(name)?.combined)
+    }
+
+    /// The queues that its driver uses (`ETHTOOL_GCHANNELS`).
+    ///
+    /// # Errors
+    /// `ENODEV`: there is none of this name. `EOPNOTSUPP`: it does not say.
+    pub fn channels(&self, name: InterfaceName) -> io::Result<Channels> {
         let mut channels = [0_u32; 9];
         channels[0] = ETHTOOL_GCHANNELS;
         self.ethtool(name, &mut channels)?;
-        let [.., combined] = channels;
-        Ok(combined)
+        // The most of each kind comes before what there is.
+        let [_, _, _, _, _, receive, _, _, combined] = channels;
+        Ok(Channels { receive, combined })
     }
 
     fn ask(&self, request: libc::c_ulong, mut about: Request) -> io::Result<Request> {

@@ -48,3 +48,4 @@ mod unfilled;
 mod veb;
 mod vepa;
 mod xdp;
+mod xdp_queues;

@@ -127,7 +127,8 @@ impl Caretaker {
         };
         // From here on it is put back, whatever fails.
         let number = self.lock().enter(former, &tie);
-        let mut custody = Custody { caretaker: self.clone(), number, still_on: Vec::new() };
+        let (caretaker, still_on) = (self.clone(), Vec::new());
+        let mut custody = Custody { caretaker, number, still_on, tie: Arc::clone(&tie) };
         tie.turn(&on, Switch::Off)?;
         let running = tie.running(&UNWANTED)?;
         custody.still_on = running.switchable.into_iter().chain(running.fixed).collect();
@@ -258,6 +259,8 @@ pub(super) struct Custody {
     number: u64,
     /// Which of [`UNWANTED`] it does all the same.
     pub(super) still_on: Vec<String>,
+    /// To the netdev itself.
+    pub(super) tie: Arc<Tie>,
 }
 
 impl Drop for Custody {

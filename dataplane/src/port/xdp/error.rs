@@ -101,6 +101,15 @@ pub(super) enum Against {
     SeveralPieces,
     /// The path with the MTU that the netdev has, as it takes frames in one piece only.
     Mtu,
+    /// The path with as many receive queues as it uses: this one is refused.
+    Queue {
+        /// Which.
+        number: u32,
+        /// How many there are.
+        used: u32,
+    },
+    /// The path with as few receive queues as it has.
+    FewQueues,
 }
 
 impl fmt::Display for Obstacle {
@@ -114,6 +123,18 @@ impl fmt::Display for Obstacle {
             Against::Mtu => write!(
                 f,
                 "no {path} with its mtu, as it cannot {step} for frames of several pieces: {error}"
+            ),
+            Against::Queue { number, used } => write!(
+                f,
+                "no {path}, as it cannot {step} to receive queue {number} of {used}: {error} (some \
+                 drivers want a transmit queue for each: see `ethtool -l`, and have as many of \
+                 both, or fewer receive queues, with `ethtool -L`)"
+            ),
+            Against::FewQueues => write!(
+                f,
+                "no {path}, as it cannot {step}: {error} (a veth needs a receive queue for each \
+                 transmit queue of its peer: have fewer of those, at the other end `ethtool -L \
+                 PEER tx 1`, or make the pair with more `numrxqueues`)"
             ),
         }
     }

@@ -280,6 +280,26 @@ impl Share {
         &self.0.custody.still_on
     }
 
+    /// What there is against the receive queues that it uses by now, in a sentence with the
+    /// remedy; nothing if all are ours, or its driver does not say. Takes a few system
+    /// calls.
+    #[must_use]
+    pub fn queue_problem(&self) -> Option<String> {
+        let used = self.0.custody.tie.channels().ok()?;
+        let bound = self.0.queues.len() as u32;
+        (used.receive_queues() > bound).then(|| {
+            format!(
+                "interface `{interface}`: it uses {} receive queues by now, of which {bound} are \
+                 ours: the frames of the others go to the host's own stack: set it back \
+                 (`ethtool -L {interface} {}`), or open it anew by two changes of the \
+                 configuration, the first without the device",
+                used.receive_queues(),
+                used.words(bound),
+                interface = self.0.interface,
+            )
+        })
+    }
+
     /// Whether it sends us frames whose checksums are not filled in, as far as samples
     /// show.
     #[must_use]

@@ -12,6 +12,7 @@ use crate::port::taking::{By, Wanted};
 use crate::sys::bpf::{Link, Program, SocketMap, XdpMode};
 use crate::sys::netdev::Description;
 use crate::sys::promiscuous::Promiscuous;
+use crate::sys::tun::{Channels, InterfaceName, Interfaces};
 use crate::sys::xdp::{Binding, Socket};
 
 /// The kernel lets go of a queue some time after its socket was closed, and tells nobody:
@@ -183,10 +184,19 @@ impl<'c> Opening<'c> {
                     Some(libc::EOPNOTSUPP | libc::EINVAL | libc::ERANGE) => {
                         Ok(Err(Obstacle { path, against: Against::Path, step, error }))
                     }
+                    Some(libc::ENOSPC) => {
+                        Ok(Err(Obstacle { path, against: Against::FewQueues, step, error }))
+                    }
                     _ => Err(self.refusal(step, error)),
                 }
             }
         }
+    }
+
+    /// How many receive queues its driver uses, if it says.
+    fn used_queues(&self) -> Option<u32> {
+        let channels = Interfaces::open().and_then(|asked| asked.channels(self.name));
+        channels.ok().map(Channels::receive_queues)
     }
 
     /// Has it leave frames as they are, if it does not yet.
@@ -212,6 +222,7 @@ impl<'c> Opening<'c> {
             DataPath::Copy | DataPath::Generic => Binding::Copy,
         };
         let mut queues = Vec::with_capacity(found.receive_queues as usize);
+        let used = self.used_queues();
         for number in 0..found.receive_queues {
             let queue = self.must("open an AF_XDP socket", Queue::open())?;
             let step = BIND;
@@ -219,7 +230,13 @@ impl<'c> Opening<'c> {
                 Ok(()) => queues.push(queue),
                 Err(error) => match error.raw_os_error() {
                     // A netdev may have been made with more queues than it uses.
-                    Some(libc::EINVAL) if number > 0 => break,
+                    Some(libc::EINVAL) if number > 0 => match used {
+                        Some(used) if number < used => {
+                            let against = Against::Queue { number, used };
+                            return Ok(Err(Obstacle { path, against, step, error }));
+                        }
+                        Some(_) | None => break,
+                    },
                     Some(libc::EBUSY) => {
                         let interface = self.interface();
                         return Err(XdpError::QueueTaken { interface, queue: number });

@@ -1,6 +1,7 @@
 //! A veth pair per test: `a0` is the port's, `b0` the guest's.
 
 mod jumbo;
+mod queues;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
