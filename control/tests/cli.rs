@@ -126,6 +126,24 @@ fn a_daemon_without_privilege_serves_what_needs_none() {
 }
 
 #[test]
+fn a_start_that_fails_leaves_no_socket_behind_and_takes_none_of_another_s() {
+    let place = Place::new();
+    let bad = port("vm1", "lo").replace("{ tap =", "{ packet =");
+    place.write(&format!("{LOCAL}{bad}"));
+    let output = place.daemon_command().output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("port vm1: device: "), "{}", stderr(&output));
+    assert!(!place.socket().exists());
+
+    place.write(LOCAL);
+    let daemon = Daemon::start(place.daemon_command());
+    let output = place.daemon_command().output().unwrap();
+    assert!(stderr(&output).contains("another program answers"), "{}", stderr(&output));
+    assert_eq!(place.json("show")["name"], "t");
+    assert_eq!(daemon.end(Signal::TERM), Some(0));
+}
+
+#[test]
 fn a_hangup_applies_the_file_anew_and_a_wrong_one_changes_nothing() {
     let place = Place::new();
     place.write(LOCAL);

@@ -67,18 +67,24 @@ pub enum ListenError {
 /// The API of a switch, served by a thread of its own until this is dropped.
 #[derive(Debug)]
 pub struct Api {
-    path: PathBuf,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
+    /// Last: it is there until nobody answers.
+    _file: SocketFile,
 }
 
 /// A socket that listens and is not served yet: taken before anything else is
-/// opened, so that a second daemon disturbs nothing.
+/// opened, so that a second daemon disturbs nothing. Dropped, as by a start that fails, it
+/// leaves nothing behind.
 #[derive(Debug)]
 pub struct Bound {
-    path: PathBuf,
+    file: SocketFile,
     listener: UnixListener,
 }
+
+/// The file of a socket that was made here; dropped, it is removed.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
 
 impl Bound {
     /// Listens at a path. A socket at which nobody answers is replaced.
@@ -92,10 +98,11 @@ impl Bound {
         }
         clear(path)?;
         let listener = UnixListener::bind(path).map_err(refused)?;
+        let file = SocketFile(path.to_owned());
         // Anybody may read; who may write is decided by the caller's credentials.
         fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
-        Ok(Bound { path: path.to_owned(), listener })
+        Ok(Bound { file, listener })
     }
 
     /// Serves a switch.
@@ -108,7 +115,7 @@ impl Bound {
             .enable_all()
             .build()
             .map_err(ListenError::Thread)?;
-        let Bound { path, listener } = self;
+        let Bound { file, listener } = self;
         let thread = std::thread::Builder::new()
             .name("api".to_owned())
             .spawn(move || {
@@ -119,7 +126,7 @@ impl Bound {
                 runtime.shutdown_background();
             })
             .map_err(ListenError::Thread)?;
-        Ok(Api { path, stop: Some(stop), thread: Some(thread) })
+        Ok(Api { stop: Some(stop), thread: Some(thread), _file: file })
     }
 }
 
@@ -172,8 +179,13 @@ impl Drop for Api {
             // Its panic, if it had one, was reported by the hook.
             let _ = thread.join();
         }
-        if let Err(error) = fs::remove_file(&self.path) {
-            tracing::warn!(path = ?self.path, %error, "the API's socket could not be removed");
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::warn!(path = ?self.0, %error, "the API's socket could not be removed");
         }
     }
 }
