@@ -2,7 +2,9 @@
 //!
 //! A link's MTU is of payload, tags come on top; a netdev's MTU is of payload, too, but the
 //! kernel has room for one tag beside it at most. So an S-channel whose ports send C-tags
-//! needs a netdev with a larger MTU than the link's, at both ends of the cable. Where it is
+//! needs a netdev with a larger MTU than the link's, at both ends of the cable: by what the
+//! kernel does not take beside it, which is more where the far end sends by packet sockets (if
+//! it is a switch of ours, it says so of its own link). Where it is
 //! missing, frames that are too long are dropped at the link as `mtu_exceeded`; here that
 //! is foreseen, and said.
 
@@ -85,12 +87,13 @@ fn shortfall(desired: &Desired, link: &Link, devices: &Devices) -> Option<String
     };
     let has = devices.get(&link.name)?.mtu?;
     let (tags, channel) = tags(desired, link)?;
-    let (payload, room) = (link_mtu(link, devices), has + tags.free_bytes(config)?);
-    if payload + tags.bytes() <= room {
+    // What is left of the tags has to find room within the MTU.
+    let (payload, taken) = (link_mtu(link, devices), tags.bytes() - tags.free_bytes(config)?);
+    let (name, wanted) = (&link.name, payload + taken);
+    if wanted <= has {
         return None;
     }
-    let (name, wanted) = (&link.name, payload + tags.bytes());
-    let fitting = room.saturating_sub(tags.bytes());
+    let fitting = has.saturating_sub(taken);
     let raise = match link.mtu {
         _ if wanted > most(config) => String::new(),
         Some(_) => format!("raise the interface's {}, or ", both_ends(interface, wanted)),
@@ -217,12 +220,27 @@ mod tests {
             "link up0: frames of channel red with 1500 bytes of payload and an S- and a C-tag are \
              too long for interface `eth1`, whose mtu is 1500, and are dropped as \
              `mtu_exceeded`: give link up0 `mtu = 1500` of its own and raise the interface's at \
-             both ends of the cable (`ip link set eth1 mtu 1508`), or set `mtu = 1496` for the \
+             both ends of the cable (`ip link set eth1 mtu 1504`), or set `mtu = 1496` for the \
              link and its hosts"
         );
         let said = said(packet_device(), Some(1500), 1400, "up0").unwrap();
         assert!(said.contains("a C-tag are too long for interface `eth1`, whose mtu is 1400"));
-        assert!(said.contains("ip link set eth1 mtu 1504") && said.contains("`mtu = 1400`"));
+        assert!(said.contains("ip link set eth1 mtu 1500") && said.contains("`mtu = 1400`"));
+    }
+
+    #[test]
+    fn the_mtu_that_is_asked_for_is_enough_and_no_more() {
+        for (device, channel) in [xdp_device(), packet_device()]
+            .into_iter()
+            .flat_map(|device| ["red", "up0"].map(|channel| (device.clone(), channel)))
+        {
+            let said = |has| said(device.clone(), Some(1500), has, channel);
+            let sentence = said(1400).unwrap();
+            let (_, behind) = sentence.split_once("ip link set eth1 mtu ").unwrap();
+            let asked: u32 = behind.split('`').next().unwrap().parse().unwrap();
+            assert_eq!(said(asked), None, "{sentence}");
+            assert!(said(asked - 1).is_some(), "{sentence}");
+        }
     }
 
     #[test]
