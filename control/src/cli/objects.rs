@@ -134,14 +134,15 @@ fn links(links: &[v1::Link]) -> String {
         vec![
             link.name.clone(),
             words::role(link.role()).to_owned(),
-            words::state(link.state()).to_owned(),
+            words::marked_state(link.state(), &link.warnings),
             words::device(link.device.as_ref()),
             link.mtu.to_string(),
             words::joined(&link.channels),
         ]
     };
     let titles = ["NAME", "ROLE", "STATE", "DEVICE", "#MTU", "CHANNELS"];
-    table(&titles, links.iter().map(row))
+    let legend = words::legend("link", links.iter().map(|link| &link.warnings[..]));
+    table(&titles, links.iter().map(row)) + &legend
 }
 
 /// `hairpin channel`.

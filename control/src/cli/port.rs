@@ -96,7 +96,7 @@ pub fn ports(ports: &[v1::Port]) -> String {
     let row = |port: &v1::Port| {
         vec![
             port.name.clone(),
-            words::state(port.state()).to_owned(),
+            words::marked_state(port.state(), &port.warnings),
             words::mode(port).unwrap_or("-").to_owned(),
             words::home(port).to_owned(),
             words::device(port.device.as_ref()),
@@ -104,7 +104,8 @@ pub fn ports(ports: &[v1::Port]) -> String {
         ]
     };
     let titles = ["NAME", "STATE", "MODE", "CHANNEL", "DEVICE", "VLAN"];
-    table(&titles, ports.iter().map(row))
+    let legend = words::legend("port", ports.iter().map(|port| &port.warnings[..]));
+    table(&titles, ports.iter().map(row)) + &legend
 }
 
 fn one(port: &v1::Port) -> String {

@@ -35,6 +35,22 @@ pub fn state(state: v1::State) -> &'static str {
     }
 }
 
+/// What it is, marked if there are warnings; [`legend`] says what the mark means.
+#[must_use]
+pub fn marked_state(state: v1::State, warnings: &[String]) -> String {
+    let mark = if warnings.is_empty() { "" } else { " !" };
+    self::state(state).to_owned() + mark
+}
+
+/// A line below a list of ports or links some of which are marked; empty if none is.
+#[must_use]
+pub fn legend<'w>(kind: &str, mut warnings: impl Iterator<Item = &'w [String]>) -> String {
+    match warnings.any(|warnings| !warnings.is_empty()) {
+        true => format!("! there are warnings: `hairpin {kind} show NAME` says which\n"),
+        false => String::new(),
+    }
+}
+
 /// Which end of a link we are.
 #[must_use]
 pub fn role(role: v1::LinkRole) -> &'static str {
@@ -174,6 +190,25 @@ pub fn joined(names: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_marks_those_that_have_warnings_and_says_so_below() {
+        let port = |name: &str, warnings: &[&str]| v1::Port {
+            name: name.to_owned(),
+            state: v1::State::Up.into(),
+            warnings: warnings.iter().map(|&it| it.to_owned()).collect(),
+            ..v1::Port::default()
+        };
+        let legend = "! there are warnings: `hairpin port show NAME` says which";
+        let all = [port("vm1", &[]), port("vm2", &["one", "two"])];
+        let text = crate::cli::port::ports(&all);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].starts_with("vm1") && !lines[1].contains('!'), "{text}");
+        assert!(lines[2].starts_with("vm2  up !"), "{text}");
+        assert_eq!(lines[3..], [legend], "{text}");
+        let text = crate::cli::port::ports(&all[..1]);
+        assert_eq!(text.lines().count(), 2, "{text}");
+    }
 
     #[test]
     fn vlans_read_as_they_are_written() {
