@@ -88,13 +88,13 @@ pub enum TakingError {
     },
     /// It is a port of something else.
     #[error(
-        "interface `{interface}` is a port of another, of index {master}: take it out (`ip link set {interface} nomaster`)"
+        "interface `{interface}` is a port of {master}: take it out (`ip link set {interface} nomaster`)"
     )]
     Enslaved {
         /// As configured.
         interface: String,
-        /// The index of the bridge, bond or other interface whose it is.
-        master: u32,
+        /// The bridge, bond or other interface whose it is, as [`netdev::title`] has it.
+        master: String,
     },
     /// It is the host's own.
     #[error(
@@ -177,7 +177,7 @@ impl Wanted<'_> {
         if found.line == Line::Down {
             return Err(TakingError::Down { interface: interface() });
         }
-        if let Some(master) = found.master {
+        if let Some(master) = found.master.map(netdev::title) {
             return Err(TakingError::Enslaved { interface: interface(), master });
         }
         self.ask_host()?;
@@ -292,7 +292,9 @@ mod tests {
             ip("addr flush dev a0");
             ip("link add br0 type bridge");
             ip("link set a0 master br0");
-            assert!(matches!(refused("a0"), TakingError::Enslaved { .. }));
+            let error = refused("a0");
+            assert!(matches!(&error, TakingError::Enslaved { .. }), "{error}");
+            assert!(error.to_string().contains("is a port of `br0`: take it out"), "{error}");
             assert!(!refused("a0").may_pass());
             ip("tuntap add t0 mode tun");
             // ARPHRD_NONE.

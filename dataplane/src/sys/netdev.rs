@@ -12,7 +12,7 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use super::programs::ProgramId;
-use super::tun::InterfaceName;
+use super::tun::{InterfaceName, Interfaces};
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
@@ -113,6 +113,14 @@ pub fn describe(name: InterfaceName) -> io::Result<Description> {
 /// `ENODEV`: there is none of this index.
 pub fn describe_index(index: u32) -> io::Result<Description> {
     ask(&request(index, &[]))
+}
+
+/// How to speak of the netdev of this index in the calling thread's network namespace: by
+/// its name, if it has one there.
+#[must_use]
+pub fn title(index: u32) -> String {
+    let interfaces = Interfaces::open().and_then(|socket| socket.name(index));
+    interfaces.map_or_else(|_| format!("the interface of index {index}"), |it| format!("`{it}`"))
 }
 
 fn ask(request: &[u8]) -> io::Result<Description> {
@@ -402,6 +410,8 @@ mod tests {
             let a0 = describe(name("a0")).unwrap();
             let br0 = describe(name("br0")).unwrap();
             assert_eq!((a0.line, a0.master), (Line::NoCarrier, Some(br0.index)));
+            assert_eq!(title(br0.index), "`br0`");
+            assert_eq!(title(1 << 20), "the interface of index 1048576");
             ip("link set b0 up");
             let up = describe(name("a0")).unwrap();
             assert_eq!(up.line, Line::Up);

@@ -314,6 +314,14 @@ impl Interfaces {
         Ok(Interfaces(rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, None)?))
     }
 
+    /// The name of the interface of that index.
+    ///
+    /// # Errors
+    /// `ENODEV`: there is none.
+    pub fn name(&self, index: u32) -> io::Result<String> {
+        Ok(rustix::net::netdevice::index_to_name(&self.0, index)?)
+    }
+
     /// The interface's MTU in bytes.
     ///
     /// # Errors
