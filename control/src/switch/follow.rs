@@ -16,14 +16,16 @@ impl Engine {
     pub(super) fn follow_netdevs(&mut self, now: Instant) {
         let Some(netdevs) = &self.netdevs else { return };
         let heard = Heard { news: netdevs.take(), since: std::mem::replace(&mut self.heard, now) };
-        self.note_gone(&heard);
+        self.follow(&heard, now);
+    }
+
+    fn follow(&mut self, heard: &Heard, now: Instant) {
+        self.note_gone(heard);
         let mut followed = Followed::Same;
         for (name, device) in &mut self.devices {
             if device.attached.condition() == Condition::Lost {
-                if !heard.news.is_empty() {
-                    device.hope(now);
-                }
-            } else if device.follow(name, &heard, now) == Followed::Another {
+                device.hope(heard, now);
+            } else if device.follow(name, heard, now) == Followed::Another {
                 followed = Followed::Another;
             }
         }
@@ -47,11 +49,14 @@ impl Engine {
 }
 
 impl Device {
-    /// A netdev that is waited for may be there: it is tried at once, unless it comes and
-    /// goes.
-    fn hope(&mut self, now: Instant) {
-        let awaited = match self.source.config {
-            DeviceConfig::Packet { .. } | DeviceConfig::Xdp { .. } => true,
+    /// A netdev that is waited for may be there, if something was told of its name: it is
+    /// tried at once, unless it comes and goes. Others wait on: each try takes time under
+    /// the engine's lock.
+    fn hope(&mut self, heard: &Heard, now: Instant) {
+        let awaited = match &self.source.config {
+            DeviceConfig::Packet { interface, .. } | DeviceConfig::Xdp { interface, .. } => {
+                heard.news.concerns_name(interface)
+            }
             DeviceConfig::Tap { .. } | DeviceConfig::Memory(_) => false,
         };
         if awaited && matches!(self.care, Care::Retry { .. }) {
@@ -87,5 +92,68 @@ impl Device {
             }
         }
         followed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use hairpin_dataplane::port::{HostsOwn, xdp};
+    use hairpin_dataplane::snapshot::Mode;
+    use hairpin_dataplane::sys::netdev::News;
+
+    use super::*;
+    use crate::config::{Config, Desired, LinkConfig, LinkRole, PortConfig, SwitchConfig};
+    use crate::switch::devices::Endpoints;
+
+    /// A switch whose ports wait for interfaces that nobody will make.
+    fn waiting(interfaces: &[&str]) -> Engine {
+        let port = |interface: &&str| {
+            let (name, hosts_own) = ((*interface).to_owned(), HostsOwn::Refuse);
+            let device = DeviceConfig::Packet { interface: name, hosts_own };
+            PortConfig::station(&format!("vm-{interface}"), "up0", Mode::Veb, device)
+        };
+        let config = Config {
+            switch: SwitchConfig { workers: vec![0], ..SwitchConfig::default() },
+            links: vec![LinkConfig::new("up0", LinkRole::Station, None)],
+            ports: interfaces.iter().map(port).collect(),
+            ..Config::default()
+        };
+        let desired = Desired::try_from(config).unwrap();
+        let embedder = Box::new(Endpoints::default());
+        let caretaker = xdp::Caretaker::default();
+        let mut engine = Engine::new(desired.switch(), embedder, caretaker).unwrap();
+        engine.apply(desired).unwrap();
+        engine
+    }
+
+    /// `RTM_NEWLINK` of that name.
+    fn news(interface: &str) -> News {
+        let mut message = vec![0; 32];
+        message[20..24].copy_from_slice(&7_u32.to_ne_bytes());
+        let length = 4 + interface.len() + 1;
+        message.extend((length as u16).to_ne_bytes());
+        message.extend(3_u16.to_ne_bytes());
+        message.extend(interface.as_bytes());
+        message.push(0);
+        let mut news = News::default();
+        news.add(&message);
+        news
+    }
+
+    #[test]
+    fn only_the_device_that_was_told_of_is_tried_at_once() {
+        let mut engine = waiting(&["nobody-1", "nobody-2"]);
+        let now = Instant::now() + Duration::from_secs(1);
+        for device in engine.devices.values_mut() {
+            device.care = Care::None.later(now).later(now);
+            assert!(!device.care.is_due(now));
+        }
+        engine.follow(&Heard { news: news("nobody-2"), since: now }, now);
+        let due = engine.devices.iter().filter(|(_, device)| device.care.is_due(now));
+        let due: Vec<&str> = due.map(|(name, _)| name.as_str()).collect();
+        assert_eq!(due, ["vm-nobody-2"]);
+        engine.stop();
     }
 }

@@ -1,7 +1,7 @@
 //! What the kernel says of netdevs besides [`super::tun::Interfaces`]: what one is, whom
 //! it belongs to, its addresses, and when any of them changes (rtnetlink(7)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -253,6 +253,8 @@ impl Changes {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct News {
     told: BTreeMap<u32, Told>,
+    /// Of what was told, by the names that they had at the time.
+    names: BTreeSet<Box<[u8]>>,
     extent: Extent,
 }
 
@@ -290,14 +292,21 @@ impl News {
         self.told.contains_key(&index) || self.extent == Extent::Anything
     }
 
+    /// Whether something may have changed of a netdev of this name: it has come or gone, or
+    /// anything else of it is another. What was renamed is known by its new name.
+    #[must_use]
+    pub fn concerns_name(&self, name: &str) -> bool {
+        self.names.contains(name.as_bytes()) || self.extent == Extent::Anything
+    }
+
     /// What was told of the netdev of this index.
     #[must_use]
     pub fn told(&self, index: u32) -> Option<Told> {
         self.told.get(&index).copied()
     }
 
-    /// Takes note of a message: `RTM_NEWLINK` or `RTM_DELLINK`.
-    fn add(&mut self, message: &[u8]) {
+    /// Takes note of a message: `RTM_NEWLINK` or `RTM_DELLINK`, which may be cut off.
+    pub fn add(&mut self, message: &[u8]) {
         let word = |at| word_at(message, HEADER_BYTES + at);
         let (Some(index), Some(flags)) = (word(4), word(8)) else { return };
         let line = Line::of(flags);
@@ -306,6 +315,11 @@ impl News {
             told.falls += 1;
         }
         told.last = line;
+        let attributes = message.get(HEADER_BYTES + INFO_BYTES..).unwrap_or_default();
+        let name = attributes_of(attributes).find(|&(kind, _)| kind == IFLA_IFNAME);
+        // A zero ends it.
+        let name = name.and_then(|(_, value)| value.split(|&byte| byte == 0).next());
+        self.names.extend(name.map(Box::from));
     }
 }
 
@@ -402,6 +416,8 @@ mod tests {
             let a0 = describe(name("a0")).unwrap();
             let news = changes.take();
             assert!(news.concerns(a0.index) && !news.concerns(a0.index + 7), "{news:?}");
+            let named = |name| news.concerns_name(name);
+            assert!(named("a0") && named("b0") && !named("a") && !named("a00"), "{news:?}");
             assert!(changes.take().is_empty());
             assert_eq!((a0.line, a0.mtu, a0.master), (Line::Down, 1400, None));
             assert_eq!((a0.receive_queues, a0.address), (3, [2, 0, 0, 0, 0, 0xa]));
@@ -419,6 +435,13 @@ mod tests {
             ip("link set b0 up");
             let again = Description { carrier_losses: up.carrier_losses + 1, ..up };
             assert_eq!(describe(name("a0")).unwrap(), again);
+            let _ = changes.take();
+            ip("link set b0 down");
+            ip("link set b0 name b7");
+            assert!(changes.take().concerns_name("b7"));
+            ip("link del a0");
+            let news = changes.take();
+            assert!(news.concerns_name("a0") && !news.concerns_name("b0"), "{news:?}");
         });
     }
 
@@ -450,7 +473,8 @@ mod tests {
             std::fs::write(&file, batch).unwrap();
             ip(&format!("-batch {}", file.display()));
             std::fs::remove_file(file).unwrap();
-            assert!(changes.take().concerns(u32::MAX));
+            let news = changes.take();
+            assert!(news.concerns(u32::MAX) && news.concerns_name("any"));
             assert!(changes.take().is_empty());
         });
     }
