@@ -27,6 +27,20 @@ pub enum By {
     Xdp,
 }
 
+impl By {
+    /// The privileges that it takes.
+    #[must_use]
+    pub fn needs(self) -> &'static str {
+        match self {
+            By::Packet => "CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF",
+            By::Xdp => {
+                "CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF, and with CAP_IPC_LOCK or a limit of 10 \
+                 MiB of locked memory a receive queue (`ulimit -l`, LimitMEMLOCK= of a service)"
+            }
+        }
+    }
+}
+
 impl fmt::Display for By {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -128,7 +142,8 @@ pub enum TakingError {
     },
     /// A privilege is missing.
     #[error(
-        "{by} `{interface}`: not permitted to {step}: run with CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF"
+        "{by} `{interface}`: not permitted to {step}: run with {needs}",
+        needs = by.needs()
     )]
     NotPermitted {
         /// By what it was to be taken.

@@ -45,7 +45,7 @@ pub enum XdpError {
     },
     /// A queue's memory is more than this process may lock.
     #[error(
-        "xdp `{interface}`: its frames' memory, {mebibytes} MiB a receive queue, may not be locked: run with CAP_IPC_LOCK, raise the limit (`ulimit -l`, LimitMEMLOCK= of a service), or have fewer queues (`ethtool -L {interface} combined 1`)"
+        "xdp `{interface}`: its frames' memory, {mebibytes} MiB a receive queue, may not be locked: run with CAP_IPC_LOCK, raise the limit (`ulimit -l`, LimitMEMLOCK= of a service), or have fewer queues (`ethtool -L {interface} combined 1`); besides, it takes CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF"
     )]
     MemoryNotLocked {
         /// As configured.

@@ -369,6 +369,7 @@ fn memory_that_may_not_be_locked_is_named_with_the_limit() {
         let error = open(&config(Mode::Auto)).unwrap_err();
         setrlimit(Resource::Memlock, before).unwrap();
         assert!(matches!(&error, XdpError::MemoryNotLocked { mebibytes: 10, .. }), "{error}");
+        assert!(error.to_string().contains("CAP_BPF"), "{error}");
     });
 }
 
