@@ -3,8 +3,10 @@
 //!
 //! * [`leaf`] — values: names, addresses, VLANs, durations.
 //! * [`fields`] — tables: known keys, unknown keys, missing keys.
+//! * [`device`] — the device of a link or port.
 //! * [`objects`] — links, channels, ports, bridges.
 
+pub mod device;
 pub mod fields;
 pub mod leaf;
 pub mod objects;

@@ -1,17 +1,17 @@
 //! The objects of a configuration, each from its table.
 
-use hairpin_dataplane::port::{HostsOwn, xdp};
 use hairpin_dataplane::snapshot::{Admin, ReflectiveRelay};
 use hairpin_dataplane::wire::Mac;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Reading;
+use super::device::device;
 use super::fields::Fields;
 use super::leaf::{self, Reflection, Wrong};
 use crate::config::{
-    At, BridgeConfig, ChannelConfig, DeviceConfig, FdbConfig, LEARN_LIMIT, LinkConfig,
-    MemberConfig, NamedBy, PortConfig, REFLECTED_GROUP_RATE, SwitchConfig, VlanConfig,
+    At, BridgeConfig, ChannelConfig, FdbConfig, LEARN_LIMIT, LinkConfig, MemberConfig, NamedBy,
+    PortConfig, REFLECTED_GROUP_RATE, SwitchConfig, VlanConfig,
 };
 
 /// `[switch]`.
@@ -170,103 +170,6 @@ fn vlan(reading: &mut Reading, port: &Fields<'_, '_>) -> VlanConfig {
         members: trunk.value,
         native: native.map(|native| native.value),
     })
-}
-
-/// `device`: a table with one key, the kind.
-fn device(reading: &mut Reading, fields: &Fields<'_, '_>) -> Option<At<DeviceConfig>> {
-    const FORM: &str = "write { tap = { interface = \"tap1\" } }";
-    let value = fields.get("device")?;
-    let line = reading.line(&value.span());
-    let Some(table) = value.get_ref().as_table() else {
-        fields.refuse(reading, "device", "it is not a table", FORM);
-        return None;
-    };
-    let mut kinds = table.iter();
-    let (Some((kind, settings)), None) = (kinds.next(), kinds.next()) else {
-        fields.refuse(reading, "device", "it does not name exactly one kind", FORM);
-        return None;
-    };
-    match (kind.get_ref().as_ref(), settings.get_ref().as_table()) {
-        ("tap", Some(table)) => tap(reading, fields, table, line).map(|value| At { value, line }),
-        ("packet", Some(table)) => {
-            packet(reading, fields, table, line).map(|value| At { value, line })
-        }
-        ("xdp", Some(table)) => {
-            af_xdp(reading, fields, table, line).map(|value| At { value, line })
-        }
-        (kind @ ("tap" | "packet" | "xdp"), None) => {
-            fields.refuse(reading, "device", &format!("{kind} is not a table"), FORM);
-            None
-        }
-        (kind, _) => {
-            refuse_kind(reading, fields, kind);
-            None
-        }
-    }
-}
-
-fn refuse_kind(reading: &mut Reading, fields: &Fields<'_, '_>, kind: &str) {
-    let problem = match kind {
-        "vhost-user" => format!("{kind} is not supported by this version"),
-        "memory" => "memory devices are for programs that embed the switch".to_owned(),
-        _ => format!("{kind:?} is not a kind of device"),
-    };
-    let remedy = "supported now: { tap = { interface = \"tap1\" } }, { packet = { interface = \"vnet3\" } } and { xdp = { interface = \"eth1\" } }";
-    fields.refuse(reading, "device", &problem, remedy);
-}
-
-fn tap(
-    reading: &mut Reading,
-    owner: &Fields<'_, '_>,
-    table: &DeTable<'_>,
-    line: Option<u32>,
-) -> Option<DeviceConfig> {
-    let fields = Fields::new(&format!("{}: device tap", owner.object()), table, line);
-    fields.refuse_unknown(reading, &["interface"]);
-    let interface = fields.required(reading, "interface", leaf::interface, "\"tap1\"");
-    let read = fields.unless_refused(interface);
-    if read.is_none() {
-        // What is wrong was said of the inner table; the owner is unreadable with it.
-        owner.note_refusal();
-    }
-    read.map(|interface| DeviceConfig::Tap { interface: interface.value })
-}
-
-fn packet(
-    reading: &mut Reading,
-    owner: &Fields<'_, '_>,
-    table: &DeTable<'_>,
-    line: Option<u32>,
-) -> Option<DeviceConfig> {
-    let fields = Fields::new(&format!("{}: device packet", owner.object()), table, line);
-    fields.refuse_unknown(reading, &["interface", "take-over"]);
-    let interface = fields.required(reading, "interface", leaf::interface, "\"vnet3\"");
-    let hosts_own =
-        value_or(fields.optional(reading, "take-over", leaf::take_over), HostsOwn::Refuse);
-    let read = fields.unless_refused(interface);
-    if read.is_none() {
-        owner.note_refusal();
-    }
-    read.map(|interface| DeviceConfig::Packet { interface: interface.value, hosts_own })
-}
-
-fn af_xdp(
-    reading: &mut Reading,
-    owner: &Fields<'_, '_>,
-    table: &DeTable<'_>,
-    line: Option<u32>,
-) -> Option<DeviceConfig> {
-    let fields = Fields::new(&format!("{}: device xdp", owner.object()), table, line);
-    fields.refuse_unknown(reading, &["interface", "mode", "take-over"]);
-    let interface = fields.required(reading, "interface", leaf::interface, "\"eth1\"");
-    let mode = value_or(fields.optional(reading, "mode", leaf::xdp_mode), xdp::Mode::Auto);
-    let hosts_own =
-        value_or(fields.optional(reading, "take-over", leaf::take_over), HostsOwn::Refuse);
-    let read = fields.unless_refused(interface);
-    if read.is_none() {
-        owner.note_refusal();
-    }
-    read.map(|interface| DeviceConfig::Xdp { interface: interface.value, mode, hosts_own })
 }
 
 /// `[[bridge]]`.
