@@ -7,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::ptr::NonNull;
+use std::sync::{Mutex, PoisonError};
 
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
@@ -104,7 +105,7 @@ impl Line {
 /// # Errors
 /// `ENODEV`: there is none of this name.
 pub fn describe(name: InterfaceName) -> io::Result<Description> {
-    ask(&request(0, name.bytes()))
+    Directory::open()?.ask(&request(0, name.bytes()))
 }
 
 /// The same by its index, whatever its name is now.
@@ -112,7 +113,7 @@ pub fn describe(name: InterfaceName) -> io::Result<Description> {
 /// # Errors
 /// `ENODEV`: there is none of this index.
 pub fn describe_index(index: u32) -> io::Result<Description> {
-    ask(&request(index, &[]))
+    Directory::open()?.describe_index(index)
 }
 
 /// How to speak of the netdev of this index in the calling thread's network namespace: by
@@ -123,17 +124,42 @@ pub fn title(index: u32) -> String {
     interfaces.map_or_else(|_| format!("the interface of index {index}"), |it| format!("`{it}`"))
 }
 
-fn ask(request: &[u8]) -> io::Result<Description> {
-    let socket = rustix::net::socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    rustix::net::send(&socket, request, SendFlags::empty())?;
-    let mut answer = vec![0; ANSWER_BYTES];
-    let (length, _) = rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())?;
-    understand(&answer[..length])
+/// The netdevs of the network namespace in which it was opened, whichever namespace the
+/// thread is in that asks: elsewhere the same index may be another netdev's.
+#[derive(Debug)]
+pub struct Directory(Mutex<OwnedFd>);
+
+impl Directory {
+    /// That of the calling thread's network namespace: one descriptor, as long as it lives.
+    ///
+    /// # Errors
+    /// Those of socket(2).
+    pub fn open() -> io::Result<Directory> {
+        let flags = SocketFlags::CLOEXEC;
+        let socket =
+            rustix::net::socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+        Ok(Directory(Mutex::new(socket)))
+    }
+
+    /// The netdev of this index, whatever its name is now.
+    ///
+    /// # Errors
+    /// `ENODEV`: there is none.
+    pub fn describe_index(&self, index: u32) -> io::Result<Description> {
+        self.ask(&request(index, &[]))
+    }
+
+    fn ask(&self, request: &[u8]) -> io::Result<Description> {
+        // One question at a time: answers come in the order of the questions. The kernel
+        // has answered by the time that the question is sent.
+        let socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rustix::net::send(&*socket, request, SendFlags::empty())?;
+        let mut answer = vec![0; ANSWER_BYTES];
+        let (length, _) = rustix::io::retry_on_intr(|| {
+            rustix::net::recv(&*socket, &mut answer[..], RecvFlags::empty())
+        })?;
+        understand(&answer[..length])
+    }
 }
 
 /// `RTM_GETLINK` by index, or by name if that is 0.
@@ -400,7 +426,7 @@ fn address(entry: &libc::ifaddrs) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::netns::{in_own_network, ip};
+    use crate::sys::netns::{in_further_network, in_own_network, ip};
 
     #[test]
     fn a_netdev_is_described_and_its_changes_are_heard_of() {
@@ -442,6 +468,25 @@ mod tests {
             ip("link del a0");
             let news = changes.take();
             assert!(news.concerns_name("a0") && !news.concerns_name("b0"), "{news:?}");
+        });
+    }
+
+    #[test]
+    fn a_directory_tells_of_its_own_namespace_wherever_it_is_asked() {
+        in_own_network(|| {
+            ip("link add a0 index 100 mtu 1400 type veth peer name b0");
+            let here = Directory::open().unwrap();
+            let a0 = describe_index(100).unwrap();
+            in_further_network(move || {
+                assert_eq!(here.describe_index(100).unwrap(), a0);
+                ip("link add c0 index 100 mtu 1300 type veth peer name d0");
+                ip("link add e0 index 101 type veth peer name f0");
+                assert_eq!(here.describe_index(100).unwrap(), a0);
+                let missing = here.describe_index(101).unwrap_err();
+                assert_eq!(missing.raw_os_error(), Some(libc::ENODEV));
+                // What was refused is not taken for the next answer.
+                assert_eq!(here.describe_index(100).unwrap(), a0);
+            });
         });
     }
 

@@ -35,7 +35,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::{HostsOwn, Opened, Receiver, Transmitter};
-use crate::sys::netdev::{self, Description};
+use crate::sys::netdev::Description;
 use crate::sys::programs::ProgramId;
 use crate::sys::xdp::FRAME_BYTES;
 pub use crate::sys::xdp::Pieces;
@@ -254,12 +254,13 @@ impl Share {
         self.0.index
     }
 
-    /// The netdev as it is now, whatever its name is.
+    /// The netdev as it is now, whatever its name is, and whatever network namespace the
+    /// calling thread is in.
     ///
     /// # Errors
-    /// `ENODEV`: it is gone.
+    /// `ENODEV`: it is gone from the namespace in which it was opened.
     pub fn describe(&self) -> io::Result<Description> {
-        netdev::describe_index(self.0.index)
+        self.0.describe()
     }
 
     /// What is made of its MTU in bytes; its transmitters hold to it from now on.
@@ -308,12 +309,12 @@ impl Share {
     }
 
     /// Frames that the kernel has dropped since it was opened: before our rings, and behind
-    /// them, as when the other end of a veth has a smaller MTU.
+    /// them, as when the other end of a veth has a smaller MTU. The same from every network
+    /// namespace.
     #[must_use]
     pub fn lost(&self) -> u64 {
         let received: u64 = self.0.queues.iter().map(|queue| queue.lost()).sum();
-        let found = netdev::describe_index(self.0.index);
-        let sent = found.map_or(0, |found| found.transmit_dropped);
+        let sent = self.describe().map_or(0, |found| found.transmit_dropped);
         received + sent.saturating_sub(self.0.transmit_dropped)
     }
 }

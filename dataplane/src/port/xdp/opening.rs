@@ -10,7 +10,7 @@ use super::queue::{Netdev, Parts, Queue};
 use super::{Config, DataPath, Granted, Pieces, QUEUE_BYTES, XdpDevice, XdpError, mtu_max};
 use crate::port::taking::{By, Wanted};
 use crate::sys::bpf::{Link, Program, SocketMap, XdpMode};
-use crate::sys::netdev::Description;
+use crate::sys::netdev::{Description, Directory};
 use crate::sys::promiscuous::Promiscuous;
 use crate::sys::tun::{Channels, InterfaceName, Interfaces};
 use crate::sys::xdp::{Binding, Socket};
@@ -48,12 +48,14 @@ pub(super) fn open_by(
 ) -> Result<XdpDevice, XdpError> {
     let mut opening = Opening::new(config, caretaker, bind);
     let found = opening.describe()?;
+    let directory = opening.must("ask for it from anywhere", Directory::open())?;
     let promiscuous = opening.must("have it receive all frames", Promiscuous::on(found.index))?;
     let mut obstacles = Vec::new();
     for &path in config.mode.paths() {
         if let Some((pieces, (link, queues))) = opening.by_path(&found, path, &mut obstacles)? {
             let granted = Granted { path, pieces, reason: reasons(&obstacles) };
-            let parts = Parts { link, promiscuous, queues, custody: opening.custody(&found)? };
+            let custody = opening.custody(&found)?;
+            let parts = Parts { link, promiscuous, queues, custody, directory };
             let netdev = Netdev::new(&config.interface, &found, granted, parts);
             return Ok(XdpDevice::new(netdev, found.mtu));
         }

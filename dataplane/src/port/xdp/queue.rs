@@ -3,6 +3,7 @@
 //! Each half of a queue has a lock of its own. It is contended only in the breath in
 //! which a device passes from one owner to another, and held for a batch at most.
 
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,7 +17,7 @@ use super::{Granted, RECEIVE_FRAMES, TRANSMIT_FRAMES, mtu_max};
 use crate::port::Rung;
 use crate::sys::bpf::Link;
 use crate::sys::memory::{Memory, RegionHint};
-use crate::sys::netdev::Description;
+use crate::sys::netdev::{Description, Directory};
 use crate::sys::programs::ProgramId;
 use crate::sys::promiscuous::Promiscuous;
 use crate::sys::xdp::{
@@ -38,6 +39,8 @@ pub(super) struct Netdev {
     /// By number of the receive queue.
     pub(super) queues: Vec<Queue>,
     pub(super) index: u32,
+    /// Where its index is its own: who asks for it may be in another network namespace.
+    directory: Directory,
     /// As configured.
     pub(super) interface: String,
     pub(super) granted: Granted,
@@ -55,6 +58,7 @@ pub(super) struct Parts {
     pub(super) promiscuous: Promiscuous,
     pub(super) queues: Vec<Queue>,
     pub(super) custody: Custody,
+    pub(super) directory: Directory,
 }
 
 impl Netdev {
@@ -64,12 +68,13 @@ impl Netdev {
         granted: Granted,
         parts: Parts,
     ) -> Netdev {
-        let Parts { link, promiscuous, queues, custody } = parts;
+        let Parts { link, promiscuous, queues, custody, directory } = parts;
         let netdev = Netdev {
             link: Mutex::new(Some(link)),
             _promiscuous: promiscuous,
             queues,
             index: found.index,
+            directory,
             interface: interface.to_owned(),
             granted,
             transmit_dropped: found.transmit_dropped,
@@ -79,6 +84,14 @@ impl Netdev {
         };
         netdev.follow(found.mtu);
         netdev
+    }
+
+    /// It as it is now, whatever its name is, and wherever the calling thread is.
+    ///
+    /// # Errors
+    /// `ENODEV`: it is gone from the network namespace in which it was opened.
+    pub(super) fn describe(&self) -> io::Result<Description> {
+        self.directory.describe_index(self.index)
     }
 
     /// Takes note of the MTU in bytes that it has by now; says what we make use of.
@@ -116,7 +129,7 @@ pub(super) struct Queue {
 
 impl Queue {
     /// Opens a socket, all receive frames in its fill ring; bound to nothing yet.
-    pub(super) fn open() -> std::io::Result<Queue> {
+    pub(super) fn open() -> io::Result<Queue> {
         let umem = Umem::new(RECEIVE_FRAMES + TRANSMIT_FRAMES)?;
         let (socket, Rings { fill, received, transmit, completed }) = Socket::open(&umem, SIZES)?;
         let mut receiving = Receiving::new(fill, received);

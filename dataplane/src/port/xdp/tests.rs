@@ -14,7 +14,7 @@ use crate::ledger::DropReason;
 use crate::port::taking::TakingError;
 use crate::port::testing::{depart, ethernet, frames};
 use crate::port::{Arena, Received};
-use crate::sys::netns::{in_own_network_alone, ip};
+use crate::sys::netns::{in_further_network, in_own_network_alone, ip};
 use crate::sys::packet_socket::{Direction, Format, PacketSocket};
 use crate::wire::offload::Offload;
 
@@ -220,6 +220,28 @@ fn a_flood_costs_frames_that_are_counted_and_nothing_else() {
         assert!(count >= RECEIVE_FRAMES as usize - 64, "{count}");
         device.receivers[0].release(&mut batch);
         assert_crosses(&mut device, &guest, &[60]);
+    });
+}
+
+#[test]
+fn what_a_netdev_loses_is_told_the_same_in_every_network_namespace() {
+    in_own_network_alone(|| {
+        ip("link add a0 index 100 type veth peer name b0 mtu 1000");
+        ip("link set a0 up");
+        ip("link set b0 up");
+        let mut device = open(&config(Mode::Auto)).unwrap();
+        // The other end takes none of its length; what is given back says so at last.
+        let long = ethernet(0xb, 0xa, 1400);
+        transmit(&mut device, &[long.clone(), long]);
+        let share = device.share();
+        assert_eq!(share.lost(), 2);
+        let described = share.describe().unwrap();
+        in_further_network(move || {
+            assert_eq!(share.lost(), 2, "without a netdev of that index");
+            ip("link add c0 index 100 type veth peer name d0");
+            assert_eq!(share.lost(), 2, "with another of that index");
+            assert_eq!(share.describe().unwrap(), described);
+        });
     });
 }
 
