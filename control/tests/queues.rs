@@ -155,6 +155,13 @@ fn a_worker_that_is_stuck_gives_its_queues_up_as_soon_as_it_breathes() {
     send((1, &mut ends[0]), 2, 0..1);
     reported.recv_timeout(PATIENCE).unwrap();
 
+    // Nobody has seen yet that it is stuck: it is sent a queue, and does not take it.
+    let error = switch.move_queue("vm4", None, 0).unwrap_err().to_string();
+    let not_taken =
+        "vm4:0: worker 1 has not given it up for a second, or worker 0 has not taken it";
+    assert!(error.starts_with(not_taken), "{error}");
+    assert_eq!(queue(&switch, "vm4"), (0, QueueState::Moving));
+
     send((3, &mut ends[2]), 2, 0..100);
     let error = switch.move_queue("vm3", None, 1).unwrap_err();
     let pending = |port: &str| format!("{port}:0: worker 0 has not given it up for a second");
@@ -183,6 +190,9 @@ fn a_worker_that_is_stuck_gives_its_queues_up_as_soon_as_it_breathes() {
     go.send(()).unwrap();
     assert_arrive(&mut ends[1], 0..200);
     assert!(matches!(queue(&switch, "vm3"), (1, QueueState::Hot | QueueState::Armed)));
+    eventually("the queue that was to come", || {
+        matches!(queue(&switch, "vm4"), (0, QueueState::Hot | QueueState::Armed))
+    });
     eventually("the end of the port that went", || {
         ends[4].send(&[0; 60], Offload::NONE) == Err(SendError::Detached)
     });

@@ -44,6 +44,8 @@ pub struct Engine {
     /// What was said of links whose device leaves no room.
     pub(super) cramped: BTreeMap<String, String>,
     caretaker: xdp::Caretaker,
+    /// How many reports of workers were asked for so far: the number of the last.
+    pub(super) reports: u64,
 }
 
 /// A change that is ready: nothing can go wrong with it any more.
@@ -82,6 +84,7 @@ impl Engine {
             caretaker,
             heard: Instant::now(),
             counted: Instant::now(),
+            reports: 0,
         })
     }
 
@@ -393,6 +396,7 @@ impl Engine {
     pub fn handle(&mut self, event: Event) {
         match event {
             Event::Dismissed(queue) => self.hand_out(queue),
+            Event::Reported(number) => self.note_arrival(number),
             Event::Refused { queue, cause } => self.keep(queue, cause),
             Event::DismissedAll(_) => {}
             Event::Lost(device) => self.note_lost(device),

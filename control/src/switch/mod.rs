@@ -298,10 +298,10 @@ impl Switch {
         let Ordered { moved, arrival, holder } = self.engine().move_queue(name, queue, worker)?;
         // Not under the lock: what is waited for takes it.
         let arrived = arrival.map_or(Ok(()), |arrival| arrival.recv_timeout(queues::PATIENCE));
-        let (port, queue) = (name.to_owned(), moved.queue);
+        let (port, queue, to) = (name.to_owned(), moved.queue, moved.to);
         match arrived {
             Ok(()) => Ok(moved),
-            Err(RecvTimeoutError::Timeout) => Err(MoveError::Pending { port, queue, holder }),
+            Err(RecvTimeoutError::Timeout) => Err(MoveError::Pending { port, queue, holder, to }),
             Err(RecvTimeoutError::Disconnected) => Err(MoveError::Overtaken { port, queue }),
         }
     }

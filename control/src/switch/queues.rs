@@ -7,11 +7,15 @@
 //!
 //! ```text
 //!            move, release                  Dismissed
-//! Served ───────────────────▶ Underway ──────────────────▶ Served, by the worker that
-//!    ▲                            │                        is wanted by then
-//!    │         release            │ Refused
-//!    └───────────── Kept ◀────────┘ (the port is quarantined)
+//! Served ───────────────────▶ Underway ──────────────────▶ Handed, to the worker that
+//!  ▲  ▲                           │                          │    is wanted by then
+//!  │  │        release            │ Refused                  │
+//!  │  └──────────── Kept ◀────────┴──────────────────────────┤
+//!  │                (the port is quarantined)                │ Reported: it has it
+//!  └─────────────────────────────────────────────────────────┘
 //! ```
+//!
+//! Where nobody waits to hear of it, a queue that is handed out counts as served.
 //!
 //! Where its device is closed, opened again or handed over meanwhile, it comes back to
 //! a device that is none any more, and is closed.
@@ -58,8 +62,27 @@ enum Place {
         /// Those who wait until it has arrived; dropped, they hear that it will not.
         waiting: Vec<Sender<()>>,
     },
+    /// Sent to its worker, which is to say that it has it.
+    Handed {
+        /// The number of the report in which it says so.
+        report: u64,
+        /// Those who wait for that; dropped, they hear that it has not.
+        waiting: Vec<Sender<()>>,
+    },
     /// Here: its worker could not take it.
     Kept(Box<ReceiveQueue>),
+}
+
+impl Place {
+    /// Those who wait until it has arrived, to be told by somebody else.
+    fn give_up_waiting(&mut self) -> Vec<Sender<()>> {
+        match self {
+            Place::Underway { waiting, .. } | Place::Handed { waiting, .. } => {
+                std::mem::take(waiting)
+            }
+            Place::Served | Place::Kept(_) => Vec::new(),
+        }
+    }
 }
 
 impl Queue {
@@ -89,7 +112,8 @@ pub enum QueueState {
     Parked,
     /// Its device is lost or quarantined.
     Dormant,
-    /// On its way to its worker: another has not given it back yet.
+    /// On its way to its worker: another has not given it back yet, or it has not taken it
+    /// yet.
     Moving,
 }
 
@@ -184,21 +208,23 @@ pub enum MoveError {
     },
     /// It is still to come.
     #[error(
-        "{port}:{queue}: worker {holder} has not given it up for a second; it moves as soon as that \
-         worker ends its breath, see `hairpin workers`"
+        "{port}:{queue}: worker {holder} has not given it up for a second, or worker {to} has not \
+         taken it; it moves as soon as they end their breaths, see `hairpin workers`"
     )]
     Pending {
         /// The port or link.
         port: String,
         /// Its queue.
         queue: u16,
-        /// The worker that has it.
+        /// The worker that had it when that was asked for.
         holder: usize,
+        /// The worker that is to have it.
+        to: usize,
     },
     /// Something else came first.
     #[error(
-        "{port}:{queue}: its device went or was opened again, or it was moved elsewhere, before it \
-         had arrived; see `hairpin workers`"
+        "{port}:{queue}: its device went or was opened again, it was moved elsewhere, or its worker \
+         could not take it, before it had arrived; see `hairpin workers`"
     )]
     Overtaken {
         /// The port or link.
@@ -256,18 +282,22 @@ impl Engine {
         let queue = device.queues.get_mut(usize::from(index)).ok_or_else(none)?;
         let from = queue.worker;
         let moved = Moved { queue: index, from, to };
-        if let Place::Served = queue.place {
-            if from == to {
-                return Ok(Ordered { moved, arrival: None, holder: from });
-            }
+        if matches!(queue.place, Place::Served) && from == to {
+            return Ok(Ordered { moved, arrival: None, holder: from });
+        }
+        if matches!(queue.place, Place::Served | Place::Handed { .. }) && from != to {
             if self.crew.dismiss_queue(from, device.attached.id, index).is_err() {
                 let health = Health::Ended;
                 return Err(MoveError::NotBreathing { worker: from, health });
             }
             queue.place = Place::Underway { holder: from, waiting: Vec::new() };
         }
-        let Place::Underway { holder, waiting } = &mut queue.place else {
-            return Err(MoveError::Quarantined { port: port() });
+        let (holder, waiting) = match &mut queue.place {
+            Place::Underway { holder, waiting } => (*holder, waiting),
+            Place::Handed { waiting, .. } => (from, waiting),
+            Place::Served | Place::Kept(_) => {
+                return Err(MoveError::Quarantined { port: port() });
+            }
         };
         if from != to {
             // Those who wait for another worker wait in vain from now on.
@@ -276,7 +306,7 @@ impl Engine {
         }
         let (arrived, arrival) = bounded(1);
         waiting.push(arrived);
-        Ok(Ordered { moved, arrival: Some(arrival), holder: *holder })
+        Ok(Ordered { moved, arrival: Some(arrival), holder })
     }
 
     /// Whether a worker can take a queue.
@@ -305,18 +335,17 @@ impl Engine {
         self.crew.dismiss(device.attached.id, &device.placement());
         let mut kept = Vec::new();
         for queue in &mut device.queues {
-            let underway = Place::Underway { holder: queue.worker, waiting: Vec::new() };
-            match &queue.place {
-                Place::Served => queue.place = underway,
-                Place::Underway { .. } => {}
-                Place::Kept(_) => kept.push(std::mem::replace(&mut queue.place, underway)),
+            if let Place::Underway { .. } = queue.place {
+                continue;
+            }
+            let waiting = queue.place.give_up_waiting();
+            let underway = Place::Underway { holder: queue.worker, waiting };
+            match std::mem::replace(&mut queue.place, underway) {
+                Place::Kept(queue) => kept.push(queue),
+                Place::Served | Place::Handed { .. } | Place::Underway { .. } => {}
             }
         }
-        for place in kept {
-            if let Place::Kept(queue) = place {
-                self.hand_out(queue);
-            }
-        }
+        kept.into_iter().for_each(|queue| self.hand_out(queue));
         Ok(Release::Released)
     }
 
@@ -325,20 +354,38 @@ impl Engine {
     /// the device's file.
     pub(super) fn hand_out(&mut self, queue: Box<ReceiveQueue>) {
         let Some(known) = self.queue_mut(&queue) else { return };
-        let waiting = match std::mem::replace(&mut known.place, Place::Served) {
-            Place::Underway { waiting, .. } => waiting,
-            Place::Served | Place::Kept(_) => Vec::new(),
-        };
-        let worker = known.worker;
-        match self.crew.adopt(worker, queue) {
-            Ok(()) => {
-                for waiting in waiting {
-                    // Who waits no longer need not hear it.
-                    let _ = waiting.send(());
-                }
-            }
-            Err(queue) => self.keep(queue, "its thread has ended"),
+        let (device, index, worker) = (queue.device, queue.index, known.worker);
+        let waiting = known.place.give_up_waiting();
+        known.place = Place::Served;
+        if let Err(queue) = self.crew.adopt(worker, queue) {
+            return self.keep(queue, "its thread has ended");
         }
+        if waiting.is_empty() {
+            return;
+        }
+        self.reports += 1;
+        let report = self.reports;
+        // Those who wait hear in vain of a thread that has ended since.
+        if self.crew.ask_report(worker, report).is_ok()
+            && let Some((_, device)) = self.device_mut(device)
+            && let Some(known) = device.queues.get_mut(usize::from(index))
+        {
+            known.place = Place::Handed { report, waiting };
+        }
+    }
+
+    /// A worker has done what it was told before this report was asked for: it has the
+    /// queue that was handed to it, and those who wait for that hear it.
+    pub(super) fn note_arrival(&mut self, number: u64) {
+        let mut queues = self.devices.values_mut().flat_map(|device| &mut device.queues);
+        let is_meant = |queue: &&mut Queue| matches!(queue.place, Place::Handed { report, .. } if report == number);
+        // Nobody's, if it was moved on, kept or closed meanwhile.
+        let Some(queue) = queues.find(is_meant) else { return };
+        for waiting in queue.place.give_up_waiting() {
+            // Who waits no longer need not hear it.
+            let _ = waiting.send(());
+        }
+        queue.place = Place::Served;
     }
 
     /// Keeps a queue that its worker could not take: the port is quarantined until it is
@@ -416,7 +463,7 @@ impl Queue {
             index,
             worker: self.worker,
             state: match (&self.place, self.load.watched()) {
-                (Place::Underway { .. }, _) => QueueState::Moving,
+                (Place::Underway { .. } | Place::Handed { .. }, _) => QueueState::Moving,
                 (Place::Kept(_), _) | (Place::Served, Watched::Dormant) => QueueState::Dormant,
                 (Place::Served, Watched::Hot) => QueueState::Hot,
                 (Place::Served, Watched::Armed) => QueueState::Armed,

@@ -182,6 +182,16 @@ impl Crew {
         }
     }
 
+    /// Has a worker say ([`Event::Reported`], with this number) when it has done all that it
+    /// was told before.
+    ///
+    /// # Errors
+    /// There is no such worker, or its thread has ended.
+    pub fn ask_report(&mut self, worker: usize, number: u64) -> Result<(), Gone> {
+        let member = self.members.get(worker).ok_or(Gone)?;
+        member.commands.send(Command::Report(number)).map_err(|_| Gone)
+    }
+
     /// Takes a device's queues from the workers that serve it.
     pub fn dismiss(&mut self, device: DeviceId, placement: &[usize]) {
         for member in placement.iter().filter_map(|&worker| self.members.get(worker)) {

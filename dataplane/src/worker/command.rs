@@ -42,6 +42,9 @@ pub enum Command {
         /// Which of its queues.
         index: u16,
     },
+    /// Say so ([`Event::Reported`], with this number) when all that was commanded before is
+    /// done.
+    Report(u64),
     /// Give everything back and end.
     Stop,
 }
@@ -53,6 +56,8 @@ pub enum Event {
     Dismissed(Box<ReceiveQueue>),
     /// The worker gave back all queues of this device.
     DismissedAll(DeviceId),
+    /// All that was commanded before the report of this number was asked for is done.
+    Reported(u64),
     /// A queue that was to be adopted and could not be; it is served by nobody.
     Refused {
         /// The queue.

@@ -407,6 +407,10 @@ impl Worker {
                 Command::DismissQueue { device, index } => {
                     self.dismiss(|queue| queue.device == device && queue.index == index);
                 }
+                Command::Report(number) => {
+                    self.outbox.push_back(Event::Reported(number));
+                    self.send_events();
+                }
                 Command::Stop => {
                     self.dismiss_all();
                     return Flow::Stop;

@@ -89,6 +89,16 @@ impl Site {
         self.engine.handle(Event::Dismissed(queue));
     }
 
+    /// Has control hear that a worker has what was handed to it.
+    fn hear_arrival(&mut self) {
+        let events = self.engine.crew.events();
+        loop {
+            if let event @ Event::Reported(_) = events.recv_timeout(LONG).unwrap() {
+                return self.engine.handle(event);
+            }
+        }
+    }
+
     /// A frame of vm1's, with its number.
     fn send(&mut self, number: u8) -> Result<(), SendError> {
         let mut frame = [&mac(2).octets()[..], &mac(1).octets(), &[0x88, 0xb5, number]].concat();
@@ -126,6 +136,9 @@ fn what_comes_while_a_queue_travels_waits_in_it() {
     (2..10).for_each(|number| site.send(number).unwrap());
     assert_eq!(arrival.try_recv(), Err(TryRecvError::Empty));
     site.engine.handle(Event::Dismissed(queue));
+    assert_eq!(arrival.try_recv(), Err(TryRecvError::Empty), "its worker has not said so");
+    assert_eq!(site.places(), [(1, true), (1, false)]);
+    site.hear_arrival();
     assert_eq!(arrival.try_recv(), Ok(()));
     assert_eq!((2..10).map(|_| site.receive()).collect::<Vec<_>>(), (2..10).collect::<Vec<_>>());
     assert_eq!(site.places(), [(1, false), (1, false)]);
@@ -143,12 +156,51 @@ fn of_two_moves_the_later_one_holds() {
     let also = site.move_to(0);
     assert_eq!(first.try_recv(), Err(TryRecvError::Disconnected));
     site.engine.handle(Event::Dismissed(queue));
-    assert_eq!((second.try_recv(), also.try_recv()), (Ok(()), Ok(())));
+    // Handed over already, and waited for once more.
+    let last = site.move_to(0);
+    site.hear_arrival();
+    let heard = [second, also, last].map(|arrival| arrival.try_recv());
+    assert_eq!(heard, [Ok(()), Ok(()), Ok(())]);
     assert_eq!(site.places()[0], (0, false));
     site.send(1).unwrap();
     assert_eq!(site.receive(), 1);
     // There is nothing to wait for where it is.
     assert!(site.engine.move_queue("vm1", Some(0), 0).unwrap().arrival.is_none());
+}
+
+#[test]
+fn a_queue_that_is_moved_on_before_its_worker_said_a_word_arrives_at_the_last_one() {
+    let mut site = Site::start();
+    let first = site.move_to(1);
+    site.hear();
+    let second = site.move_to(0);
+    assert_eq!(first.try_recv(), Err(TryRecvError::Disconnected));
+    // The word of the worker that had it in between is nobody's any more.
+    site.hear_arrival();
+    assert_eq!(second.try_recv(), Err(TryRecvError::Empty));
+    site.hear();
+    assert_eq!((second.try_recv(), site.places()[0]), (Err(TryRecvError::Empty), (0, true)));
+    site.hear_arrival();
+    assert_eq!((second.try_recv(), site.places()[0]), (Ok(()), (0, false)));
+    site.send(1).unwrap();
+    assert_eq!(site.receive(), 1);
+}
+
+#[test]
+fn a_release_while_a_queue_is_handed_over_has_it_arrive_all_the_same() {
+    let mut site = Site::start();
+    let arrival = site.move_to(1);
+    site.hear();
+    let attached = Arc::clone(&site.engine.devices["vm1"].attached);
+    attached.set_condition(Condition::Quarantined);
+    assert_eq!(site.engine.release("vm1").unwrap(), Release::Released);
+    site.hear_arrival();
+    assert_eq!(arrival.try_recv(), Err(TryRecvError::Empty));
+    site.hear();
+    site.hear_arrival();
+    assert_eq!((arrival.try_recv(), site.places()[0]), (Ok(()), (1, false)));
+    site.send(1).unwrap();
+    assert_eq!(site.receive(), 1);
 }
 
 #[test]
@@ -190,6 +242,7 @@ fn a_release_leaves_a_travelling_queue_on_its_way() {
     assert_eq!(site.engine.release("vm1").unwrap(), Release::Released);
     assert_eq!(site.places()[0], (1, true));
     site.engine.handle(Event::Dismissed(queue));
+    site.hear_arrival();
     assert_eq!(arrival.try_recv(), Ok(()));
     site.send(1).unwrap();
     assert_eq!(site.receive(), 1);
@@ -203,6 +256,7 @@ fn a_released_queue_can_be_moved_on_its_way_back() {
     assert_eq!(site.engine.release("vm1").unwrap(), Release::Released);
     let arrival = site.move_to(1);
     site.hear();
+    site.hear_arrival();
     assert_eq!(arrival.try_recv(), Ok(()));
     assert_eq!(site.places()[0], (1, false));
     site.send(1).unwrap();
@@ -305,5 +359,7 @@ fn what_cannot_be_moved_is_refused_with_the_remedy() {
     assert_eq!(queue.index, 0);
     engine.handle(Event::Dismissed(queue));
     assert_eq!(engine.devices["vm1"].placement(), [1, 1]);
+    let event = engine.crew.events().recv_timeout(LONG).unwrap();
+    assert!(matches!(event, Event::Reported(_)), "the other one stays: {event:?}");
     assert!(engine.crew.events().is_empty(), "the other one stays");
 }
