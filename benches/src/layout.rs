@@ -56,8 +56,3 @@ pub const LAYOUTS: [Layout; 6] = [
         receive_path: "packed ring vectorized",
     },
 ];
-
-/// The layout called `name`.
-pub fn by_name(name: &str) -> Option<Layout> {
-    LAYOUTS.into_iter().find(|layout| layout.name == name)
-}

@@ -20,10 +20,15 @@
 //! `tcp` (see `src/bin/tcp.rs`) compares switches by the TCP that passes between two kernel stacks:
 //! all of it is in [`tcp`]. `xdp` (see `src/bin/xdp.rs`) compares them by the frames that they move
 //! between two veth pairs: that is in [`xdp`]. [`cpu`] is the CPU time of both.
+//!
+//! All three read their options by [`command_line`], begin and end by [`program`], and show what
+//! they found by [`figures`].
 
 pub mod callgrind;
+pub mod command_line;
 pub mod cpu;
 pub mod error;
+pub mod figures;
 pub mod gauge;
 pub mod hugepages;
 pub mod interrupt;
@@ -33,6 +38,7 @@ pub mod measure;
 pub mod options;
 pub mod pair;
 pub mod process;
+pub mod program;
 pub mod report;
 pub mod statistics;
 pub mod tcp;

@@ -1,7 +1,8 @@
 //! The command line of `step0`.
 
+use crate::command_line::{self, Given};
 use crate::error::{Context, Result, RigError};
-use crate::layout::{self, LAYOUTS, Layout};
+use crate::layout::{LAYOUTS, Layout};
 use crate::pair::{Side, WireKind};
 use crate::testpmd::Traffic;
 use std::path::PathBuf;
@@ -76,29 +77,58 @@ pub const NULL: &str = "null";
 impl Options {
     /// Reads the command line; `None` asks for help.
     pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Self>> {
-        let mut options = Self::default();
-        let (mut base, mut wire, mut null) = (WireKind::Dpdk, None, None);
-        let mut only: Option<String> = None;
-        let mut arguments = arguments.into_iter().peekable();
-        while let Some(option) = arguments.next() {
-            if option == "--help" || option == "-h" {
-                return Ok(None);
+        command_line::parse::<Wanted>(arguments)?.map(Wanted::sides).transpose()
+    }
+}
+
+/// What the command line asks for; sides are known once all of it was read.
+struct Wanted {
+    options: Options,
+    base: WireKind,
+    wire: Option<WireKind>,
+    null: Option<WireKind>,
+    only: Option<String>,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        let options = Options::default();
+        Self { options, base: WireKind::Dpdk, wire: None, null: None, only: None }
+    }
+}
+
+impl command_line::Options for Wanted {
+    fn set(&mut self, given: &mut Given<'_>) -> Result<()> {
+        let options = &mut self.options;
+        match given.option() {
+            "--layouts" => {
+                options.layouts = given.named("layout", &LAYOUTS, |layout| layout.name)?;
             }
-            if option == "--null" {
-                let given = arguments.next_if(|next| !next.starts_with("--"));
-                null = Some(given.map_or_else(|| sibling(&["--null"]), |c| WireKind::parse(&c))?);
-                continue;
+            "--sizes" => options.sizes = given.list(size)?,
+            "--windows" => options.windows = given.number()? as usize,
+            "--rounds" => options.rounds = given.number()? as usize,
+            "--window-ms" => options.length = given.milliseconds()?,
+            "--wire" => self.wire = Some(WireKind::parse(&given.value()?)?),
+            "--base" => self.base = WireKind::parse(&given.value()?)?,
+            "--null" => {
+                let command = given.optional_value();
+                let wire = command.map_or_else(|| sibling(&["--null"]), |it| WireKind::parse(&it));
+                self.null = Some(wire?);
             }
-            let value = arguments
-                .next()
-                .ok_or_else(|| RigError::new(format!("{option} needs a value (see --help)")))?;
-            match option.as_str() {
-                "--wire" => wire = Some(WireKind::parse(&value)?),
-                "--base" => base = WireKind::parse(&value)?,
-                "--only" => only = Some(value),
-                _ => options.set(&option, &value)?,
-            }
+            "--only" => self.only = Some(given.value()?),
+            "--engine" => options.traffic.engine = engine(given.value()?)?,
+            "--bursts" => options.traffic.bursts = given.number()?.into(),
+            "--json" => options.json = Some(given.value()?.into()),
+            _ => return given.refuse(),
         }
+        Ok(())
+    }
+}
+
+impl Wanted {
+    /// The options with the sides that are to be measured.
+    fn sides(self) -> Result<Options> {
+        let Self { mut options, base, wire, null, only } = self;
         let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
         if wanted(BASE) {
             options.sides.push(Side { name: BASE, wire: base });
@@ -113,30 +143,7 @@ impl Options {
         if options.sides.is_empty() {
             return Err(RigError::new("--only takes dpdk, ours, or (with --null) null"));
         }
-        Ok(Some(options))
-    }
-
-    fn set(&mut self, option: &str, value: &str) -> Result<()> {
-        let number = || match value.parse::<u32>() {
-            Ok(number) if number > 0 => Ok(number),
-            _ => Err(RigError::new(format!("{option} takes a number above 0, not {value:?}"))),
-        };
-        match option {
-            "--layouts" => {
-                let find = |name| layout::by_name(name).ok_or_else(|| unknown_layout(name));
-                self.layouts = value.split(',').map(find).collect::<Result<_>>()?;
-            }
-            "--sizes" => self.sizes = value.split(',').map(size).collect::<Result<_>>()?,
-            "--windows" => self.windows = number()? as usize,
-            "--rounds" => self.rounds = number()? as usize,
-            "--window-ms" => self.length = Duration::from_millis(number()?.into()),
-            "--engine" if ["mac", "io"].contains(&value) => self.traffic.engine = value.into(),
-            "--engine" => return Err(RigError::new("--engine takes mac or io")),
-            "--bursts" => self.traffic.bursts = number()?.into(),
-            "--json" => self.json = Some(value.into()),
-            _ => return Err(RigError::new(format!("unknown option {option} (see --help)"))),
-        }
-        Ok(())
+        Ok(options)
     }
 }
 
@@ -162,9 +169,11 @@ fn size(text: &str) -> Result<u32> {
     }
 }
 
-fn unknown_layout(name: &str) -> RigError {
-    let known = LAYOUTS.map(|layout| layout.name).join(", ");
-    RigError::new(format!("unknown layout {name:?}: there are {known}"))
+fn engine(name: String) -> Result<String> {
+    match ["mac", "io"].contains(&name.as_str()) {
+        true => Ok(name),
+        false => Err(RigError::new("--engine takes mac or io")),
+    }
 }
 
 /// The `wire` that was built along with this program.

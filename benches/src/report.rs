@@ -1,12 +1,13 @@
 //! The table on standard output, and the raw windows as lines of JSON.
 
 use crate::error::{Context, Result};
+use crate::figures::{self, NONE, PLACEMENTS};
 use crate::gauge::Placement;
 use crate::layout::Layout;
 use crate::measure::{Outcome, Plan, Window};
 use crate::options::{BASE, NULL, OURS};
 use crate::pair::{Pair, WireKind};
-use crate::statistics::{Round, Spread, median, ratio};
+use crate::statistics::{Round, median, ratio};
 use serde_json::{Value, json};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -19,8 +20,7 @@ pub const HEADER: &str = "\
 
 /// The table's rows for one layout and length: one per label seen.
 pub fn rows(layout: &Layout, bytes: u32, outcome: &Outcome) -> Vec<String> {
-    let labels = [Placement::Near, Placement::Far, Placement::Mixed];
-    let rows = labels.into_iter().filter_map(|label| {
+    let rows = PLACEMENTS.into_iter().filter_map(|label| {
         let windows: Vec<&Window> =
             outcome.windows.iter().filter(|window| window.placement() == label).collect();
         (!windows.is_empty()).then(|| row(layout, bytes, label, &windows))
@@ -47,13 +47,12 @@ fn row(layout: &Layout, bytes: u32, label: Placement, windows: &[&Window]) -> St
         median(&gauges).unwrap_or_default(),
         base.len(),
         ours.len(),
-        spread(&base),
-        spread(&ours),
-        compared
-            .map_or("–".into(), |r| format!("**{:.3}** [{:.3}, {:.3}]", r.value, r.low, r.high)),
+        figures::spread(&rates(&base), 2),
+        figures::spread(&rates(&ours), 2),
+        figures::interval(compared, 3),
         effort(&base),
         effort(&ours),
-        spread(&null),
+        figures::spread(&rates(&null), 2),
     )
 }
 
@@ -70,13 +69,6 @@ fn rates(windows: &[&Window]) -> Vec<f64> {
     windows.iter().map(|window| window.mpps).collect()
 }
 
-/// Median and quartiles.
-fn spread(windows: &[&Window]) -> String {
-    Spread::of(&rates(windows)).map_or("–".into(), |spread| {
-        format!("{:.2} ({:.2}–{:.2})", spread.median, spread.low, spread.high)
-    })
-}
-
 /// The generator's cycles per frame, how busy it was, and the Mpps at which it would be
 /// busy always.
 fn effort(windows: &[&Window]) -> String {
@@ -91,7 +83,7 @@ fn effort(windows: &[&Window]) -> String {
         (Some(cycles), Some(busy), Some(limit)) => {
             format!("{cycles:.0}, {:.0} %, ≤ {limit:.1}", busy * 100.0)
         }
-        _ => "–".into(),
+        _ => NONE.into(),
     }
 }
 

@@ -18,6 +18,7 @@ use hairpin::config::{Config, Desired, DeviceConfig, LinkConfig, LinkRole, PortC
 use hairpin::switch::Switch;
 use hairpin_bench::error::{Context, Result, RigError};
 use hairpin_bench::load::{own_cpu_time, own_sleeps};
+use hairpin_bench::program::end;
 use hairpin_bench::statistics::{Random, Tail};
 use hairpin_dataplane::port::memory::{self, Endpoint};
 use hairpin_dataplane::snapshot::Mode;
@@ -48,13 +49,7 @@ fn main() -> ExitCode {
         [TAPS, outside] => silent_taps(outside),
         _ => Err(RigError::new("takes no arguments")),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("idle: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    end("idle", outcome)
 }
 
 fn run() -> Result<()> {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use hairpin_bench::callgrind::{Program, Scope, per_frame};
 use hairpin_bench::error::{Context, Result, RigError};
+use hairpin_bench::program::end;
 
 /// A program, what of it counts, and how the table calls that.
 struct Counted {
@@ -74,13 +75,7 @@ const COUNTED: [Counted; 5] = [
 ];
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("instructions: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    end("instructions", run())
 }
 
 fn run() -> Result<()> {

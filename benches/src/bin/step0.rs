@@ -6,39 +6,21 @@ use hairpin_bench::layout::Layout;
 use hairpin_bench::measure::{Outcome, Plan, measure};
 use hairpin_bench::options::{HELP, Options};
 use hairpin_bench::pair::{Pair, Side, WireKind};
+use hairpin_bench::program::{self, Program};
 use hairpin_bench::report::{self, Raw};
-use hairpin_bench::{interrupt, testpmd};
+use hairpin_bench::testpmd;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            print!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => return fail(&error),
-    };
-    match run(&options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
-    }
-}
-
-fn fail(error: &RigError) -> ExitCode {
-    eprintln!("step0: {error}");
-    ExitCode::FAILURE
+    Program { name: "step0", help: HELP }.main(Options::parse, |options| run(&options))
 }
 
 fn run(options: &Options) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(RigError::new("run this as root: huge pages and priorities need it"));
-    }
+    program::begin_as_root("huge pages and priorities")?;
     if std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() < 2) {
         return Err(RigError::new("this needs two CPUs: one for the generator, one for the wire"));
     }
     testpmd::check_installed()?;
-    interrupt::install()?;
     let mut raw = Raw::open(options.json.as_deref())?;
     let directory = RunDirectory::create(pages(options))?;
     println!("{}", report::HEADER);

@@ -2,35 +2,18 @@
 
 use std::process::ExitCode;
 
-use hairpin_bench::error::{Context, Result, RigError};
-use hairpin_bench::interrupt;
+use hairpin_bench::error::Result;
+use hairpin_bench::program::{self, Program};
 use hairpin_bench::tcp::contestant::Contestant;
 use hairpin_bench::tcp::options::{HELP, Options};
 use hairpin_bench::tcp::{report, slice};
 
 fn main() -> ExitCode {
-    let said = match Options::parse(std::env::args().skip(1)) {
-        Ok(None) => {
-            print!("{HELP}");
-            Ok(())
-        }
-        Ok(Some(options)) => run(&options),
-        Err(error) => Err(error),
-    };
-    match said {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("tcp: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    Program { name: "tcp", help: HELP }.main(Options::parse, |options| run(&options))
 }
 
 fn run(options: &Options) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(RigError::new("run this as root: network namespaces need it"));
-    }
-    interrupt::install()?;
+    program::begin_as_root("network namespaces")?;
     let mut contestants = Vec::new();
     for &kind in &options.kinds {
         contestants.push(Contestant::start(kind, options.hairpin.as_deref())?);
@@ -51,9 +34,5 @@ fn run(options: &Options) -> Result<()> {
         }
     }
     println!("{}", report::table(options, &samples));
-    if let Some(path) = &options.json {
-        let text = format!("{:#}\n", report::json(options, &samples));
-        std::fs::write(path, text).context(format_args!("writing {}", path.display()))?;
-    }
-    Ok(())
+    program::write_json(options.json.as_deref(), &report::json(options, &samples))
 }

@@ -11,36 +11,19 @@
 
 use std::process::ExitCode;
 
-use hairpin_bench::error::{Context, Result, RigError};
-use hairpin_bench::interrupt;
+use hairpin_bench::error::Result;
+use hairpin_bench::program::{self, Program};
 use hairpin_bench::xdp::contestant::{Contestant, Kind};
 use hairpin_bench::xdp::options::{HELP, Options};
 use hairpin_bench::xdp::slice::{Sample, Traffic};
 use hairpin_bench::xdp::{report, slice};
 
 fn main() -> ExitCode {
-    let said = match Options::parse(std::env::args().skip(1)) {
-        Ok(None) => {
-            print!("{HELP}");
-            Ok(())
-        }
-        Ok(Some(options)) => run(options),
-        Err(error) => Err(error),
-    };
-    match said {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("xdp: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    Program { name: "xdp", help: HELP }.main(Options::parse, run)
 }
 
 fn run(mut options: Options) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        return Err(RigError::new("run this as root: network namespaces and AF_XDP need it"));
-    }
-    interrupt::install()?;
+    program::begin_as_root("network namespaces and AF_XDP")?;
     options.kinds.retain(|&kind| is_there(kind));
     let mut contestants = Vec::new();
     for &kind in &options.kinds {
@@ -51,11 +34,7 @@ fn run(mut options: Options) -> Result<()> {
         samples.extend(take_round(&mut contestants, &options, round)?);
     }
     println!("{}", report::table(&options, &samples));
-    if let Some(path) = &options.json {
-        let text = format!("{:#}\n", report::json(&options, &samples));
-        std::fs::write(path, text).context(format_args!("writing {}", path.display()))?;
-    }
-    Ok(())
+    program::write_json(options.json.as_deref(), &report::json(&options, &samples))
 }
 
 /// Says which contestant is skipped, and why.

@@ -7,6 +7,7 @@ use hairpin_tests::bed::Family;
 
 use super::contestant::Kind;
 use super::slice::{Placement, Plan};
+use crate::command_line::{self, Given};
 use crate::error::{Result, RigError};
 
 /// What `--help` prints.
@@ -60,54 +61,24 @@ impl Options {
     /// # Errors
     /// With what would be right.
     pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Options>> {
-        let mut options = Options::default();
-        let mut arguments = arguments.into_iter();
-        while let Some(option) = arguments.next() {
-            if option == "--help" || option == "-h" {
-                return Ok(None);
-            }
-            let value = arguments
-                .next()
-                .ok_or_else(|| RigError::new(format!("{option} needs a value (see --help)")))?;
-            options.set(&option, &value)?;
-        }
-        Ok(Some(options))
+        command_line::parse(arguments)
     }
+}
 
-    fn set(&mut self, option: &str, value: &str) -> Result<()> {
-        match option {
-            "--only" => self.kinds = value.split(',').map(kind).collect::<Result<_>>()?,
-            "--rounds" => self.rounds = number(option, value)?,
-            "--slice-ms" => {
-                self.plan.length = Duration::from_millis(number(option, value)? as u64);
-            }
-            "--family" => self.plan.family = family(value)?,
-            "--placement" => self.plan.placement = placement(value)?,
-            "--hairpin" => self.hairpin = Some(value.into()),
-            "--json" => self.json = Some(value.into()),
-            _ => return Err(RigError::new(format!("unknown option {option} (see --help)"))),
+impl command_line::Options for Options {
+    fn set(&mut self, given: &mut Given<'_>) -> Result<()> {
+        match given.option() {
+            "--only" => self.kinds = given.named("contestant", &Kind::ALL, Kind::name)?,
+            "--rounds" => self.rounds = given.number()? as usize,
+            "--slice-ms" => self.plan.length = given.milliseconds()?,
+            "--family" => self.plan.family = family(&given.value()?)?,
+            "--placement" => self.plan.placement = placement(&given.value()?)?,
+            "--hairpin" => self.hairpin = Some(given.value()?.into()),
+            "--json" => self.json = Some(given.value()?.into()),
+            _ => return given.refuse(),
         }
         Ok(())
     }
-}
-
-/// The value of an option that takes a number above 0.
-///
-/// # Errors
-/// If it is none.
-pub(crate) fn number(option: &str, value: &str) -> Result<usize> {
-    match value.parse() {
-        Ok(number) if number > 0 => Ok(number),
-        _ => Err(RigError::new(format!("{option} takes a number above 0, not {value:?}"))),
-    }
-}
-
-fn kind(name: &str) -> Result<Kind> {
-    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-    found.ok_or_else(|| {
-        let known = Kind::ALL.map(Kind::name).join(", ");
-        RigError::new(format!("unknown contestant {name:?}: there are {known}"))
-    })
 }
 
 fn family(value: &str) -> Result<Family> {

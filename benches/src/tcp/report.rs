@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::contestant::Kind;
 use super::options::Options;
 use super::slice::{Placement, Sample};
-use crate::statistics::{Ratio, Round, Spread, median, ratio};
+use crate::figures::{interval, ratio_json, spread, turns_json};
+use crate::statistics::{Ratio, Round, ratio};
 
 /// The Markdown table: medians with quartiles in brackets, and the rates of Hairpin's TAPs
 /// and of its packet ports by each contestant's with their 95 % intervals.
@@ -29,18 +30,12 @@ fn row(kind: Kind, samples: &[Sample]) -> String {
         "| {} | {} | {} | {} | {} | {} | {} |",
         kind.title(),
         rates.len(),
-        spread(&rates),
-        spread(&machine),
-        spread(&switch),
-        interval(against(Kind::Hairpin, kind, samples)),
-        interval(against(Kind::HairpinPacket, kind, samples)),
+        spread(&rates, 2),
+        spread(&machine, 2),
+        spread(&switch, 2),
+        interval(against(Kind::Hairpin, kind, samples), 2),
+        interval(against(Kind::HairpinPacket, kind, samples), 2),
     )
-}
-
-fn interval(ratio: Option<Ratio>) -> String {
-    ratio.map_or("–".into(), |ratio| {
-        format!("**{:.2}** [{:.2}, {:.2}]", ratio.value, ratio.low, ratio.high)
-    })
 }
 
 /// The rate of one of Hairpin's by this contestant's.
@@ -60,12 +55,6 @@ fn against(ours: Kind, kind: Kind, samples: &[Sample]) -> Option<Ratio> {
 
 fn column(samples: &[Sample], kind: Kind, of: impl Fn(&Sample) -> Option<f64>) -> Vec<f64> {
     samples.iter().filter(|sample| sample.kind == kind).filter_map(of).collect()
-}
-
-fn spread(values: &[f64]) -> String {
-    Spread::of(values).map_or("–".into(), |spread| {
-        format!("{:.2} ({:.2}–{:.2})", spread.median, spread.low, spread.high)
-    })
 }
 
 /// Everything, for programs.
@@ -92,18 +81,12 @@ fn contestant(kind: Kind, samples: &[Sample]) -> Value {
     let switch = column(samples, kind, |sample| sample.switch_seconds_per_gigabyte);
     json!({
         "name": kind.name(),
-        "gigabits_per_second": { "median": median(&rates), "turns": rates },
-        "machine_seconds_per_gigabyte": { "median": median(&machine), "turns": machine },
-        "switch_seconds_per_gigabyte": { "median": median(&switch), "turns": switch },
+        "gigabits_per_second": turns_json(&rates),
+        "machine_seconds_per_gigabyte": turns_json(&machine),
+        "switch_seconds_per_gigabyte": turns_json(&switch),
         "hairpin_ratio": ratio_json(against(Kind::Hairpin, kind, samples)),
         "hairpin_packet_ratio": ratio_json(against(Kind::HairpinPacket, kind, samples)),
     })
-}
-
-fn ratio_json(ratio: Option<Ratio>) -> Value {
-    let values =
-        |ratio: Ratio| json!({ "low": ratio.low, "value": ratio.value, "high": ratio.high });
-    ratio.map_or(Value::Null, values)
 }
 
 #[cfg(test)]

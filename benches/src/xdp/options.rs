@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::contestant::Kind;
 use super::datagram::{BYTES_MAX, BYTES_MIN};
 use super::generator::Load;
+use crate::command_line::{self, Given};
 use crate::error::{Result, RigError};
-use crate::tcp::options::number;
 
 /// What `--help` prints.
 pub const HELP: &str = "\
@@ -78,41 +78,24 @@ impl Options {
     /// # Errors
     /// With what would be right.
     pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Options>> {
-        let mut options = Options::default();
-        let mut arguments = arguments.into_iter();
-        while let Some(option) = arguments.next() {
-            if option == "--help" || option == "-h" {
-                return Ok(None);
-            }
-            let value = arguments
-                .next()
-                .ok_or_else(|| RigError::new(format!("{option} needs a value (see --help)")))?;
-            options.set(&option, &value)?;
-        }
-        Ok(Some(options))
-    }
-
-    fn set(&mut self, option: &str, value: &str) -> Result<()> {
-        match option {
-            "--only" => self.kinds = value.split(',').map(kind).collect::<Result<_>>()?,
-            "--sizes" => self.sizes = value.split(',').map(size).collect::<Result<_>>()?,
-            "--loads" => self.loads = value.split(',').map(load).collect::<Result<_>>()?,
-            "--rounds" => self.rounds = number(option, value)?,
-            "--slice-ms" => self.length = Duration::from_millis(number(option, value)? as u64),
-            "--hairpin" => self.hairpin = Some(value.into()),
-            "--json" => self.json = Some(value.into()),
-            _ => return Err(RigError::new(format!("unknown option {option} (see --help)"))),
-        }
-        Ok(())
+        command_line::parse(arguments)
     }
 }
 
-fn kind(name: &str) -> Result<Kind> {
-    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-    found.ok_or_else(|| {
-        let known = Kind::ALL.map(Kind::name).join(", ");
-        RigError::new(format!("unknown contestant {name:?}: there are {known}"))
-    })
+impl command_line::Options for Options {
+    fn set(&mut self, given: &mut Given<'_>) -> Result<()> {
+        match given.option() {
+            "--only" => self.kinds = given.named("contestant", &Kind::ALL, Kind::name)?,
+            "--sizes" => self.sizes = given.list(size)?,
+            "--loads" => self.loads = given.list(load)?,
+            "--rounds" => self.rounds = given.number()? as usize,
+            "--slice-ms" => self.length = given.milliseconds()?,
+            "--hairpin" => self.hairpin = Some(given.value()?.into()),
+            "--json" => self.json = Some(given.value()?.into()),
+            _ => return given.refuse(),
+        }
+        Ok(())
+    }
 }
 
 fn size(text: &str) -> Result<usize> {

@@ -6,15 +6,14 @@ use super::contestant::Kind;
 use super::generator::Load;
 use super::options::Options;
 use super::slice::{Rates, Sample, Traffic};
+use crate::figures::{PLACEMENTS, interval, ratio_json, spread, turns_json};
 use crate::gauge::Placement;
-use crate::statistics::{Ratio, Round, Spread, median, ratio};
+use crate::statistics::{Ratio, Round, median, ratio};
 
 const HEADER: &str = "\
 | bytes | load | CPUs | forwarder | turns | arrived, 1000 frames/s | lost | CPU ns per frame, machine \
 | Hairpin : this, frames/s [95 %] | Hairpin : this, CPU per frame [95 %] |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";
-
-const PLACEMENTS: [Placement; 3] = [Placement::Near, Placement::Far, Placement::Mixed];
 
 /// Turns that are compared with each other.
 #[derive(Clone, Copy)]
@@ -50,8 +49,8 @@ fn classes(options: &Options) -> Vec<Class> {
 fn row(class: Class, kind: Kind, samples: &[Sample]) -> Option<String> {
     let rates = of(class, kind, samples);
     let column = |value: fn(&Rates) -> f64| rates.iter().map(value).collect::<Vec<f64>>();
-    let frames = Spread::of(&column(|rates| rates.frames_per_second / 1e3))?;
-    let cpu = Spread::of(&column(|rates| rates.cpu_seconds_per_frame * 1e9))?;
+    let frames = column(|rates| rates.frames_per_second / 1e3);
+    let cpu = column(|rates| rates.cpu_seconds_per_frame * 1e9);
     let lost = median(&column(|rates| rates.lost))?;
     let against = |value| against(class, kind, samples, value);
     Some(format!(
@@ -61,11 +60,11 @@ fn row(class: Class, kind: Kind, samples: &[Sample]) -> Option<String> {
         class.placement,
         kind.title(),
         rates.len(),
-        spread(frames),
+        spread(&frames, 0),
         lost * 100.0,
-        spread(cpu),
-        interval(against(|rates| rates.frames_per_second)),
-        interval(against(|rates| rates.cpu_seconds_per_frame)),
+        spread(&cpu, 0),
+        interval(against(|rates| rates.frames_per_second), 2),
+        interval(against(|rates| rates.cpu_seconds_per_frame), 2),
     ))
 }
 
@@ -74,16 +73,6 @@ fn load(load: Load) -> String {
         Load::Full => "full".to_owned(),
         Load::Frames(rate) => format!("{rate}/s"),
     }
-}
-
-fn spread(Spread { low, median, high }: Spread) -> String {
-    format!("{median:.0} ({low:.0}–{high:.0})")
-}
-
-fn interval(ratio: Option<Ratio>) -> String {
-    ratio.map_or("–".into(), |ratio| {
-        format!("**{:.2}** [{:.2}, {:.2}]", ratio.value, ratio.low, ratio.high)
-    })
 }
 
 fn of(class: Class, kind: Kind, samples: &[Sample]) -> Vec<Rates> {
@@ -133,22 +122,20 @@ pub fn json(options: &Options, samples: &[Sample]) -> Value {
 
 fn result(class: Class, kind: Kind, samples: &[Sample]) -> Option<Value> {
     let rates = of(class, kind, samples);
-    let column = |value: fn(&Rates) -> f64| -> Option<Value> {
-        let turns: Vec<f64> = rates.iter().map(value).collect();
-        Some(json!({ "median": median(&turns)?, "turns": turns }))
-    };
-    let ratio = |value| {
-        against(class, kind, samples, value)
-            .map(|ratio| json!({ "low": ratio.low, "value": ratio.value, "high": ratio.high }))
-    };
+    if rates.is_empty() {
+        return None;
+    }
+    let column =
+        |value: fn(&Rates) -> f64| turns_json(&rates.iter().map(value).collect::<Vec<f64>>());
+    let ratio = |value| ratio_json(against(class, kind, samples, value));
     Some(json!({
         "name": kind.name(),
         "bytes": class.traffic.bytes,
         "load": load(class.traffic.load),
         "placement": class.placement.to_string(),
-        "frames_per_second": column(|rates| rates.frames_per_second)?,
-        "lost": column(|rates| rates.lost)?,
-        "cpu_seconds_per_frame": column(|rates| rates.cpu_seconds_per_frame)?,
+        "frames_per_second": column(|rates| rates.frames_per_second),
+        "lost": column(|rates| rates.lost),
+        "cpu_seconds_per_frame": column(|rates| rates.cpu_seconds_per_frame),
         "hairpin_frames_ratio": ratio(|rates| rates.frames_per_second),
         "hairpin_cpu_ratio": ratio(|rates| rates.cpu_seconds_per_frame),
     }))
