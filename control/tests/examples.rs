@@ -1,0 +1,127 @@
+//! The examples: each is right, and together they show every key that there is.
+
+// Helpers of tests are tests: a failure there is the message.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use hairpin::config;
+use toml::de::{DeTable, DeValue};
+
+/// A key that nothing knows, in every kind of table: whoever refuses it names those that it
+/// knows. Kinds of device are told apart by the tables in which they stand.
+const EVERY_TABLE: &str = r#"
+nothing = 1
+[switch]
+nothing = 1
+fdb = { nothing = 1 }
+[[link]]
+name = "up0"
+nothing = 1
+device = { tap = { nothing = 1 } }
+[[link]]
+name = "up1"
+device = { packet = { nothing = 1 } }
+[[link]]
+name = "up2"
+device = { xdp = { nothing = 1 } }
+[[channel]]
+nothing = 1
+[[bridge]]
+nothing = 1
+members = [{ nothing = 1 }]
+[[port]]
+nothing = 1
+vlan = { nothing = 1 }
+"#;
+/// The tables in it, in the order in which they are refused, as paths of keys.
+const TABLES: [&str; 12] = [
+    "",
+    "switch",
+    "switch.fdb",
+    "link",
+    "link.device.tap",
+    "link.device.packet",
+    "link.device.xdp",
+    "channel",
+    "port",
+    "port.vlan",
+    "bridge",
+    "bridge.members",
+];
+
+fn examples() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let examples: Vec<PathBuf> =
+        files.filter(|path| path.extension().is_some_and(|it| it == "toml")).collect();
+    assert!(examples.len() >= 3, "{examples:?}");
+    examples
+}
+
+/// Every key that the configuration knows, by its path. A device is a link's as well as a
+/// port's: its keys are counted as `device.…`.
+fn known() -> BTreeSet<String> {
+    let refusals = config::parse(EVERY_TABLE).unwrap_err().to_string();
+    let lists: Vec<&str> =
+        refusals.lines().filter_map(|line| Some(line.split_once("known keys are ")?.1)).collect();
+    assert_eq!(lists.len(), TABLES.len(), "{refusals}");
+    let keys = TABLES
+        .into_iter()
+        .zip(lists)
+        .flat_map(|(table, list)| list.split(", ").map(move |key| path(table, key)));
+    keys.collect()
+}
+
+/// A key's path.
+fn path(table: &str, key: &str) -> String {
+    let path = format!("{table}.{key}");
+    let path = path.trim_start_matches('.');
+    let device = path.find("device.").map(|at| &path[at..]);
+    device.unwrap_or(path).to_owned()
+}
+
+/// Adds the paths of all keys of a table, and of the tables in it.
+fn collect(table: &DeTable<'_>, at: &str, found: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        let path = path(at, key.get_ref());
+        collect_value(value.get_ref(), &path, found);
+        found.insert(path);
+    }
+}
+
+fn collect_value(value: &DeValue<'_>, at: &str, found: &mut BTreeSet<String>) {
+    match value {
+        DeValue::Table(table) => collect(table, at, found),
+        DeValue::Array(items) => items.iter().for_each(|it| collect_value(it.get_ref(), at, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_example_is_right() {
+    for example in examples() {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hairpin"));
+        let output = command.arg("check").arg(&example).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{}: {said}", example.display());
+        assert_eq!(config::load(&example).unwrap().switch().name, "host1", "{example:?}");
+    }
+}
+
+#[test]
+fn every_key_is_in_an_example() {
+    let mut shown = BTreeSet::new();
+    for example in examples() {
+        let text = fs::read_to_string(&example).unwrap();
+        collect(DeTable::parse(&text).unwrap().get_ref(), "", &mut shown);
+    }
+    let known = known();
+    let keys = ["switch.fdb.ageing", "device.xdp.mode", "bridge.members.reflected-group-rate"];
+    assert!(keys.iter().all(|&key| known.contains(key)), "{known:#?}");
+    let missing: Vec<&String> = known.difference(&shown).collect();
+    assert!(missing.is_empty(), "in no example: {missing:?}");
+}
