@@ -208,15 +208,13 @@ impl Entry {
     }
 
     fn restore(&self) -> io::Result<Restored> {
-        let found = match &self.tie {
-            Some(tie) if tie.index().is_some() => Restored::Done,
-            Some(_) => Restored::Gone,
-            None => return self.restore_inherited(),
-        };
-        if let (Restored::Done, Some(tie)) = (found, &self.tie) {
-            self.turn_on(tie)?;
+        let Some(tie) = &self.tie else { return self.restore_inherited() };
+        let turned = tie.index().map(|_| self.turn_on(tie));
+        // It may go at any moment, also between the question and the deed.
+        match (turned, tie.index()) {
+            (None, _) | (Some(Err(_)), None) => Ok(Restored::Gone),
+            (Some(turned), _) => turned.map(|()| Restored::Done),
         }
-        Ok(found)
     }
 
     /// Of an earlier process: there is nothing but its description to know it by.
