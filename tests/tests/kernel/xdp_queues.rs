@@ -3,8 +3,8 @@
 use hairpin_tests::bed::{Daemon, Host, Workers, eventually, root};
 use serde_json::json;
 
+use crate::netdev::{Kind, await_state, finish_frames};
 use crate::site::{assert_reach, local_link};
-use crate::xdp::{await_state, finish_frames, xdp_port};
 
 /// Has `ifN` use so many receive queues.
 fn use_queues(daemon: &Daemon, number: u8, queues: u8) {
@@ -16,17 +16,18 @@ fn queues_that_are_added_later_are_said_until_they_are_set_back_or_bound() {
     let Some(_root) = root() else { return };
     let daemon = Daemon::start(Workers::One, &local_link()).unwrap();
     let hosts = [1, 2].map(|number| {
-        let (ours, theirs) = (format!("if{number}"), format!("xdp{number}"));
+        let (ours, theirs) = (format!("if{number}"), format!("far{number}"));
         let add = format!("link add {ours} numrxqueues 2 type veth peer name {theirs}");
         daemon.namespace().ip(&add).unwrap();
         use_queues(&daemon, number, 1);
         daemon.namespace().ip(&format!("link set {ours} up")).unwrap();
         let host = Host::plug(daemon.namespace(), &theirs, number).unwrap();
-        finish_frames(host.namespace(), number).unwrap();
+        finish_frames(host.namespace(), &theirs).unwrap();
         host
     });
-    let with_both = local_link() + &xdp_port(1, "veb") + &xdp_port(2, "veb");
-    let without_one = local_link() + &xdp_port(2, "veb");
+    let port = |number| Kind::Xdp.port(number, "veb");
+    let with_both = local_link() + &port(1) + &port(2);
+    let without_one = local_link() + &port(2);
     let apply = |text: &str| {
         daemon.rewrite(text).unwrap();
         let applied = || daemon.log().matches("the configuration was applied").count();
@@ -36,7 +37,7 @@ fn queues_that_are_added_later_are_said_until_they_are_set_back_or_bound() {
     };
     let warnings = || daemon.hairpin("port show vm1").unwrap()["warnings"].clone();
     apply(&with_both);
-    await_state(&daemon, "vm1", "up");
+    await_state(&daemon, "port vm1", "up");
     assert_eq!(warnings(), json!([]));
 
     use_queues(&daemon, 1, 2);
@@ -53,7 +54,7 @@ fn queues_that_are_added_later_are_said_until_they_are_set_back_or_bound() {
     eventually("the warning again", || warnings()[0].is_string()).unwrap();
     apply(&without_one);
     apply(&with_both);
-    await_state(&daemon, "vm1", "up");
+    await_state(&daemon, "port vm1", "up");
     assert_eq!(warnings(), json!([]));
     let log = daemon.log();
     assert!(log.contains("queues=2"), "{log}");

@@ -197,7 +197,8 @@ impl<'c> Opening<'c> {
 
     /// How many receive queues its driver uses, if it says.
     fn used_queues(&self) -> Option<u32> {
-        let channels = Interfaces::open().and_then(|asked| asked.channels(self.name));
+        let name = InterfaceName::new(self.wanted.interface)?;
+        let channels = Interfaces::open().and_then(|asked| asked.channels(name));
         channels.ok().map(Channels::receive_queues)
     }
 

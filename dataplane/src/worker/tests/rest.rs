@@ -31,7 +31,8 @@ fn fall_silent(wiring: &mut Wiring) {
     assert!(are_armed(&wiring.worker), "a silent queue is still polled");
 }
 
-/// The queues that the worker gave back.
+/// The queues that the worker gave back, boxed as they travel.
+#[allow(clippy::vec_box, reason = "they go back in the box in which they came")]
 fn dismissed(wiring: &Wiring) -> Vec<Box<ReceiveQueue>> {
     let queue = |event| match event {
         Event::Dismissed(queue) => Some(queue),
