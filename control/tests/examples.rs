@@ -37,7 +37,7 @@ members = [{ nothing = 1 }]
 nothing = 1
 vlan = { nothing = 1 }
 "#;
-/// The tables in it, in the order in which they are refused, as paths of keys.
+/// The tables in it, line by line, which is how they are refused, as paths of keys.
 const TABLES: [&str; 12] = [
     "",
     "switch",
@@ -47,10 +47,10 @@ const TABLES: [&str; 12] = [
     "link.device.packet",
     "link.device.xdp",
     "channel",
-    "port",
-    "port.vlan",
     "bridge",
     "bridge.members",
+    "port",
+    "port.vlan",
 ];
 
 fn examples() -> Vec<PathBuf> {
