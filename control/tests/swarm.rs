@@ -434,7 +434,8 @@ fn changes_to_some_ports_and_moves_of_all_cost_nothing() {
     }
     stop_moving.store(true, Ordering::Release);
     let moves = mover.join().unwrap();
-    assert!(moves as usize > CHANGES, "{moves} moves only");
+    // Each waits until both workers have told of it, and they have frames to move.
+    assert!(moves as usize > CHANGES / 8, "{moves} moves only");
     swarm.steady.values().chain(swarm.unsteady.values()).for_each(Guest::stop_sending);
     let Swarm { switch, flows, steady, unsteady } = swarm;
     eventually("balanced ledgers", || is_settled(&switch.totals(), &flows));

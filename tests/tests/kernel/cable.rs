@@ -93,7 +93,7 @@ fn a_cable_without_room_for_tags_is_explained_and_with_room_takes_them() {
     // With room, both ways, every byte in its place.
     // With what was asked for; the far end's packet socket sends no S-tag beyond its MTU.
     set_mtu(&daemon, &far, 1504);
-    far.ip("link set xdp0 mtu 1508").unwrap();
+    far.ip("link set far0 mtu 1508").unwrap();
     eventually("no warning", || warnings(&daemon).is_empty()).unwrap();
     send(1500);
     let sent = recorder.find("1500 bytes of payload", is(&on_cable(1500))).unwrap();
