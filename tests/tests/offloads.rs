@@ -359,18 +359,22 @@ fn judge(draft: &Draft, header: Header, length: usize) -> Judgement {
     if !header.needs_checksum() || start < network || start + offset + 2 > length {
         return Judgement::Invalid;
     }
-    let matches = match (header.gso_type & 0x7f, draft.packet.transport, draft.packet.network) {
-        (0, ..) => return Judgement::Unsummed,
-        (1, Transport::Tcp, Network::Ipv4) | (4, Transport::Tcp, Network::Ipv6 { .. }) => true,
-        (kind, transport, _) => kind == 5 && transport == Transport::Udp,
+    let (network_matches, asked) = match (header.gso_type & 0x7f, draft.packet.network) {
+        (0, _) => return Judgement::Unsummed,
+        (1, found) => (found == Network::Ipv4, Transport::Tcp),
+        (4, found) => (found != Network::Ipv4, Transport::Tcp),
+        _ => (true, Transport::Udp),
     };
     let size = usize::from(header.gso_size);
-    if !matches || size == 0 || offset != draft.packet.transport.checksum_offset() {
+    if !network_matches || size == 0 || offset != asked.checksum_offset() {
         return Judgement::Invalid;
     }
     // Headers behind what the switch looks at are believed as far as they lie there.
     if transport + draft.packet.transport.bytes() > PRIVATE_BYTES {
         return Judgement::Open;
+    }
+    if asked != draft.packet.transport {
+        return Judgement::Invalid;
     }
     let headers = transport + draft.packet.transport.bytes();
     let segments = draft.packet.payload.div_ceil(size);

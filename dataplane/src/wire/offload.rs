@@ -345,6 +345,9 @@ fn check_rest(
         Headers::Visible(layout) => layout.payload..=layout.payload,
         Headers::Deep => start + cut.transport.bytes_min()..=start + cut.transport.bytes_max(),
     };
+    if *headers.start() > length {
+        return Err(OffloadError::Truncated { length, end: *headers.start() });
+    }
     // What is refused is refused whatever the headers beyond our sight hold.
     cut.segments(length.saturating_sub(*headers.end()))?;
     let payload = length.saturating_sub(*headers.end()).min(usize::from(cut.size));
@@ -508,7 +511,12 @@ mod tests {
             ..Specimen::tcp(payload, size)
         };
         let specimen = deep(3000, 1300);
-        assert_eq!(judge(&specimen, &specimen.offload()), Ok(()));
+        let (frame, offload) = (specimen.frame(), specimen.offload());
+        assert_eq!(judge(&specimen, &offload), Ok(()));
+        // 14 + 40 + 96 bytes, and the 20 of a TCP header.
+        let error = OffloadError::Truncated { length: 169, end: 170 };
+        assert_eq!(check(&frame[..128], 169, MTU, offload), Err(error));
+        assert_eq!(check(&frame[..128], 170, MTU, offload), Ok(()));
         let large = deep(3000, 1345);
         let error = OffloadError::SegmentTooLarge { length: 1501, mtu: 1500 };
         assert_eq!(judge(&large, &large.offload()), Err(error));
