@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use rustix::mm::{MapFlags, ProtFlags};
 
+use super::sigbus::{self, Watch};
 use super::{copy, prefetch};
 
 /// A range of this process's address space, unmapped on drop.
@@ -25,6 +26,7 @@ use super::{copy, prefetch};
 pub struct Mapping {
     base: NonNull<u8>,
     length: usize,
+    watch: Option<Watch>,
 }
 
 // SAFETY: a mapping is an address range; it is only copied from and to by value,
@@ -74,7 +76,24 @@ impl Mapping {
 
     fn adopt(base: *mut core::ffi::c_void, length: usize) -> io::Result<Mapping> {
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Mapping { base, length })
+        Ok(Mapping { base, length, watch: None })
+    }
+
+    /// Has it survive that its file is cut short by somebody else: anonymous memory is
+    /// then in its place, and it [is poisoned](Mapping::is_poisoned).
+    ///
+    /// # Errors
+    /// Those of sigaction(2); `QuotaExceeded` if [`WATCHED_MAX`](super::sigbus::WATCHED_MAX)
+    /// are watched.
+    pub fn watched(mut self) -> io::Result<Mapping> {
+        self.watch = Some(sigbus::watch(self.base, self.length)?);
+        Ok(self)
+    }
+
+    /// Whether its file was cut short: its bytes are none of its owner's any more.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.watch.as_ref().is_some_and(Watch::is_poisoned)
     }
 
     /// The mapping's size in bytes.
@@ -91,22 +110,24 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
+        // First: the address may be another's as soon as it is unmapped.
+        self.watch = None;
         // SAFETY: base and length came from mmap, and every Place and Spans that
         // points here borrows or shares this mapping, so none is left.
         let _ = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.length) };
     }
 }
 
-/// A mapping and the address at which the peer sees it.
-#[derive(Debug)]
+/// A mapping and the address at which the peer sees it. A clone shares the mapping.
+#[derive(Clone, Debug)]
 pub struct Region {
     start: u64,
     length: usize,
     base: NonNull<u8>,
-    mapping: Mapping,
+    mapping: Arc<Mapping>,
 }
 
-// SAFETY: `base` points into `mapping`, which is Send and owned here.
+// SAFETY: `base` points into `mapping`, which is Send and Sync, and kept here.
 unsafe impl Send for Region {}
 // SAFETY: as for Send: `base` is only an address within `mapping`.
 unsafe impl Sync for Region {}
@@ -125,10 +146,21 @@ impl Region {
     #[must_use]
     pub fn within(start: u64, mapping: Mapping, offset: usize) -> Option<Region> {
         let length = mapping.length.checked_sub(offset)?;
+        Region::part(start, mapping, offset, length)
+    }
+
+    /// As [`Region::within`], `length` bytes long: huge pages are mapped to the end of
+    /// the last one. Nothing if that is more than the mapping has.
+    #[must_use]
+    pub fn part(start: u64, mapping: Mapping, offset: usize, length: usize) -> Option<Region> {
+        let room = mapping.length.checked_sub(offset)?;
         start.checked_add(length as u64)?;
+        if length > room {
+            return None;
+        }
         // SAFETY: the offset was just found to lie within the mapping.
         let base = unsafe { mapping.base.add(offset) };
-        Some(Region { start, length, base, mapping })
+        Some(Region { start, length, base, mapping: Arc::new(mapping) })
     }
 
     /// The mapping's size in bytes, the part before the region included.
@@ -156,6 +188,12 @@ impl Memory {
     #[must_use]
     pub fn new(regions: Vec<Region>) -> Memory {
         Memory { regions: regions.into_boxed_slice() }
+    }
+
+    /// Whether the file of a region that is watched was cut short.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.regions.iter().any(|region| region.mapping.is_poisoned())
     }
 
     /// One zeroed private region at address 0: a receive arena, a test's RAM.
@@ -356,6 +394,33 @@ impl Spans {
         self.memory.as_ref()?.place(hint, address, length)
     }
 
+    /// The first 12 bytes of a segment, read once, as two little-endian words; zeros
+    /// where there is no segment of as many.
+    #[inline(always)]
+    #[must_use]
+    #[allow(clippy::cast_ptr_alignment)]
+    pub fn first_words(&self, index: usize) -> [u64; 2] {
+        let Some(span) = self.spans[..self.count].get(index) else { return [0; 2] };
+        if span.length < 12 {
+            return [0; 2];
+        }
+        let at = span.at.as_ptr();
+        // SAFETY: the segment lies in the pinned memory and has the 12 bytes that the two
+        // words read.
+        let (front, back) = unsafe {
+            (at.cast::<u64>().read_unaligned(), at.add(8).cast::<u32>().read_unaligned())
+        };
+        [u64::from_le(front), u64::from(u32::from_le(back))]
+    }
+
+    /// Brings the first bytes of the segment added last near, to be read soon: a hint.
+    #[inline(always)]
+    pub fn prefetch_last(&self) {
+        if let Some(span) = self.count.checked_sub(1).and_then(|last| self.spans.get(last)) {
+            prefetch::to_read(span.at.as_ptr());
+        }
+    }
+
     /// Adds a segment, and brings its bytes `ahead..ahead + 128`, which are what a batch
     /// copies of a frame, near.
     ///
@@ -501,6 +566,8 @@ impl<'b> Body<'b> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
 
     #[test]
@@ -543,6 +610,44 @@ mod tests {
         let mut all = [0; 15];
         target.read(&mut all);
         assert_eq!(&all, b"0123456789abcde");
+    }
+
+    #[test]
+    fn memory_that_is_cut_short_is_replaced_and_costs_no_life() {
+        let file = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&file, 16 * 4096).unwrap();
+        let map = || Mapping::shared(file.as_fd(), 0, 16 * 4096).unwrap().watched().unwrap();
+        let region = |start| Region::new(start, map()).unwrap();
+        let memory = Memory::new(vec![region(0), region(1 << 20)]);
+        let other = Memory::new(vec![region(0)]);
+        let mut hint = RegionHint::default();
+        let mut place = |address| memory.place(&mut hint, address, 8).unwrap();
+        place(15 * 4096).write(b"guest's.");
+        assert!(!memory.is_poisoned() && !other.is_poisoned());
+        rustix::fs::ftruncate(&file, 4096).unwrap();
+        let mut bytes = [1; 8];
+        assert_eq!(place(15 * 4096).read(&mut bytes), 8);
+        assert_eq!(bytes, [0; 8]);
+        assert!(memory.is_poisoned());
+        assert!(!other.is_poisoned(), "it was not touched, nor was it replaced");
+        place(0).write(b"ours now");
+        assert!(place(1 << 20).read(&mut bytes) == 8 && bytes == [0; 8]);
+        // Both ways in which it is touched.
+        let target = other.place(&mut RegionHint::default(), 8 * 4096, 8).unwrap();
+        assert_eq!(target.copy_from(place(0)), 8);
+        assert!(other.is_poisoned());
+    }
+
+    #[test]
+    fn a_part_of_a_mapping_ends_where_it_was_said() {
+        let part = |offset, length| {
+            Region::part(0x1000, Mapping::anonymous(8192).unwrap(), offset, length)
+        };
+        assert!(part(4096, 4097).is_none() && part(8193, 0).is_none());
+        let memory = Memory::new(vec![part(4096, 100).unwrap()]);
+        let mut hint = RegionHint::default();
+        assert!(memory.place(&mut hint, 0x1000, 100).is_some());
+        assert!(memory.place(&mut hint, 0x1000, 101).is_none());
     }
 
     #[test]
