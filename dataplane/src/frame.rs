@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::ledger::DropReason;
 use crate::sys::memory::{Body, Memory, Piece, RegionHint, SpanError, Spans};
-use crate::wire::offload::Offload;
+use crate::wire::offload::{Offload, OffloadError};
+use crate::wire::virtio_net;
 
 /// Frames in a batch, and so per port and breath.
 pub const BATCH_FRAMES: usize = 64;
@@ -26,10 +27,42 @@ const BATCH_SEGMENTS: usize = FRAME_SEGMENTS + 4 * BATCH_FRAMES;
 
 const _: () = assert!(BATCH_BYTES >= FRAME_BYTES_MAX);
 
+/// What lies before a frame in its first piece or pieces.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Prefix {
+    /// Nothing.
+    None,
+    /// A virtio-net header that says nothing, whatever it holds: it is not looked at,
+    /// and its cache line stays where it is.
+    Ignored,
+    /// A virtio-net header of a driver's.
+    VirtioNet,
+}
+
+impl Prefix {
+    /// Its size in bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn length(self) -> u16 {
+        match self {
+            Prefix::None => 0,
+            Prefix::Ignored | Prefix::VirtioNet => virtio_net::HEADER_BYTES as u16,
+        }
+    }
+}
+
 /// The private copy of a frame's first bytes.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Header([u8; HEADER_BYTES]);
+
+/// Whether what lies before a frame is still to be read.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Unread {
+    #[default]
+    Nothing,
+    VirtioNet,
+}
 
 /// What a batch knows of a frame besides its bytes.
 #[derive(Clone, Copy, Default)]
@@ -39,6 +72,7 @@ struct Shape {
     header_length: u16,
     /// Bytes before the frame in its first span: a device's own header.
     prefix: u16,
+    unread: Unread,
     first_span: u16,
     span_count: u16,
     offload: Offload,
@@ -132,7 +166,7 @@ impl Batch {
     /// # Panics
     /// If [`Batch::room`] was not asked and there is none.
     pub fn push(&mut self, hint: &mut RegionHint, pieces: &[Piece], offload: Offload) {
-        self.stage(hint, pieces, 0);
+        self.stage(hint, pieces, Prefix::None);
         if self.settled < self.count {
             self.shapes[self.settled].offload = offload;
         }
@@ -141,20 +175,24 @@ impl Batch {
 
     /// The first half of [`Batch::push`]: notes the pieces and starts to bring their
     /// first bytes near. Nothing is copied before [`Batch::settle`], which must follow
-    /// before any frame is looked at. The first `prefix` bytes are the device's, not the
-    /// frame's; a frame without as many is rejected ([`DropReason::Runt`]).
+    /// before any frame is looked at. The first bytes are the prefix, not the frame; a
+    /// frame without as many is rejected ([`DropReason::Runt`]), as is one whose prefix
+    /// says what nobody negotiated ([`DropReason::OffloadInvalid`]).
     ///
     /// # Panics
     /// If [`Batch::room`] was not asked and there is none.
     #[inline(always)]
-    pub fn stage(&mut self, hint: &mut RegionHint, pieces: &[Piece], prefix: u16) {
+    pub fn stage(&mut self, hint: &mut RegionHint, pieces: &[Piece], prefix: Prefix) {
         if let &[piece] = pieces {
             return self.stage_piece(hint, piece, prefix);
         }
         self.assert_room();
         let first_span = self.spans.count();
         match self.push_pieces(hint, pieces, prefix) {
-            Ok(length) => self.note(first_span, length, 0),
+            Ok((length, offload)) => {
+                self.note(first_span, length, Prefix::None);
+                self.shapes[self.count - 1].offload = offload;
+            }
             Err(reason) => {
                 self.spans.truncate(first_span);
                 self.reject(reason);
@@ -167,7 +205,7 @@ impl Batch {
     /// # Panics
     /// If [`Batch::room`] was not asked and there is none.
     #[inline(always)]
-    pub fn stage_piece(&mut self, hint: &mut RegionHint, piece: Piece, prefix: u16) {
+    pub fn stage_piece(&mut self, hint: &mut RegionHint, piece: Piece, prefix: Prefix) {
         self.assert_room();
         let first_span = self.spans.count();
         match self.push_piece(hint, piece, prefix) {
@@ -183,11 +221,15 @@ impl Batch {
 
     /// Notes a frame that lies in the spans from `first_span` on.
     #[inline(always)]
-    fn note(&mut self, first_span: usize, length: u32, prefix: u16) {
+    fn note(&mut self, first_span: usize, length: u32, prefix: Prefix) {
         self.shapes[self.count] = Shape {
             length,
             header_length: 0,
-            prefix,
+            prefix: prefix.length(),
+            unread: match prefix {
+                Prefix::VirtioNet => Unread::VirtioNet,
+                Prefix::None | Prefix::Ignored => Unread::Nothing,
+            },
             first_span: first_span as u16,
             span_count: (self.spans.count() - first_span) as u16,
             offload: Offload::NONE,
@@ -196,17 +238,46 @@ impl Batch {
         self.bytes += length as usize;
     }
 
-    /// Copies the first bytes of the staged frames, in order.
+    /// Reads what lies before the staged frames and copies their first bytes, in order.
     #[inline(always)]
     pub fn settle(&mut self) {
-        for index in self.settled..self.count {
-            let shape = &mut self.shapes[index];
+        let mut index = self.settled;
+        while index < self.count {
+            let shape = &self.shapes[index];
             let (first, count) = (usize::from(shape.first_span), usize::from(shape.span_count));
+            if shape.unread == Unread::VirtioNet {
+                let [front, back] = self.spans.first_words(first);
+                if front | back != 0 && self.read_prefix(index, front, back).is_err() {
+                    continue;
+                }
+            }
+            let shape = &mut self.shapes[index];
             let body = self.spans.body_from(first, count, u32::from(shape.prefix), shape.length);
             let wanted = (shape.length as usize).min(HEADER_BYTES);
             shape.header_length = body.read(&mut self.headers[index].0[..wanted]) as u16;
+            index += 1;
         }
         self.settled = self.count;
+    }
+
+    /// Notes what the virtio-net header of a staged frame says, given its words as they
+    /// were read; one that says what it must not takes its frame out of the batch.
+    #[cold]
+    fn read_prefix(&mut self, index: usize, front: u64, back: u64) -> Result<(), OffloadError> {
+        let mut header = [0; virtio_net::HEADER_BYTES];
+        header[..8].copy_from_slice(&front.to_le_bytes());
+        header[8..].copy_from_slice(&(back as u32).to_le_bytes());
+        match virtio_net::decode_from_driver(&header) {
+            Ok(offload) => self.shapes[index].offload = offload,
+            Err(error) => {
+                self.bytes -= self.shapes[index].length as usize;
+                self.shapes.copy_within(index + 1..self.count, index);
+                self.count -= 1;
+                self.reject(DropReason::OffloadInvalid);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Notes a frame that was received but cannot be viewed.
@@ -214,6 +285,20 @@ impl Batch {
         if self.rejected.len() < self.rejected.capacity() {
             self.rejected.push(reason);
         }
+    }
+
+    /// Notes all frames of the batch as received for nothing.
+    pub fn reject_all(&mut self, reason: DropReason) {
+        let count = std::mem::take(&mut self.count);
+        (self.settled, self.bytes) = (0, 0);
+        (0..count).for_each(|_| self.reject(reason));
+    }
+
+    /// Whether neither a frame nor one that cannot be viewed is in the batch.
+    #[inline]
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count + self.rejected.len() == 0
     }
 
     /// The frames that were received but cannot be viewed.
@@ -228,34 +313,51 @@ impl Batch {
         &mut self,
         hint: &mut RegionHint,
         piece: Piece,
-        prefix: u16,
+        prefix: Prefix,
     ) -> Result<u32, DropReason> {
-        let length = piece.1.checked_sub(u32::from(prefix)).ok_or(DropReason::Runt)?;
-        self.spans.push(hint, piece, prefix).map_err(DropReason::from)?;
+        let length = piece.1.checked_sub(u32::from(prefix.length())).ok_or(DropReason::Runt)?;
+        self.spans.push(hint, piece, prefix.length()).map_err(DropReason::from)?;
+        if prefix == Prefix::VirtioNet {
+            // It often ends the line before the frame's first.
+            self.spans.prefetch_last();
+        }
         Ok(length)
     }
 
-    /// Adds the pieces of a frame behind its prefix; says the frame's length.
+    /// Adds the pieces of a frame behind its prefix; says the frame's length, and what
+    /// its sender left to do.
     #[cold]
     fn push_pieces(
         &mut self,
         hint: &mut RegionHint,
         pieces: &[Piece],
-        prefix: u16,
-    ) -> Result<u32, DropReason> {
+        prefix: Prefix,
+    ) -> Result<(u32, Offload), DropReason> {
         if pieces.len() > FRAME_SEGMENTS {
             return Err(DropReason::TooManySegments);
         }
-        let mut skip = u32::from(prefix);
+        let mut header = [0; virtio_net::HEADER_BYTES];
+        let mut missing = &mut header[..usize::from(prefix.length())];
         let mut length = 0_u32;
         for &(address, size) in pieces {
-            let skipped = skip.min(size);
-            skip -= skipped;
+            let skipped = size.min(missing.len() as u32);
+            if skipped > 0 {
+                let (part, rest) = missing.split_at_mut(skipped as usize);
+                missing = rest;
+                if prefix == Prefix::VirtioNet {
+                    let place = self.spans.place(hint, address, skipped);
+                    place.ok_or(DropReason::BadAddress)?.read(part);
+                }
+            }
             length = length.checked_add(size - skipped).ok_or(DropReason::Giant)?;
             let address = address.checked_add(u64::from(skipped)).ok_or(DropReason::BadAddress)?;
             self.spans.push(hint, (address, size - skipped), 0).map_err(DropReason::from)?;
         }
-        if skip > 0 { Err(DropReason::Runt) } else { Ok(length) }
+        if !missing.is_empty() {
+            return Err(DropReason::Runt);
+        }
+        let offload = virtio_net::decode_from_driver(&header);
+        Ok((length, offload.map_err(|_| DropReason::OffloadInvalid)?))
     }
 
     /// The number of frames.
@@ -361,9 +463,10 @@ mod tests {
             let mut hint = RegionHint::default();
             let mut batch = Batch::new();
             batch.begin(&memory);
-            (0..BATCH_FRAMES).for_each(|_| batch.stage(&mut hint, &[(0, 60)], 0));
+            (0..BATCH_FRAMES).for_each(|_| batch.stage(&mut hint, &[(0, 60)], Prefix::None));
             assert_eq!(batch.room(), Room::Full);
-            let overfill = std::panic::AssertUnwindSafe(|| batch.stage(&mut hint, pieces, 0));
+            let overfill =
+                std::panic::AssertUnwindSafe(|| batch.stage(&mut hint, pieces, Prefix::None));
             std::panic::catch_unwind(overfill).unwrap_err();
         }
     }
@@ -412,7 +515,7 @@ mod tests {
         let memory = memory();
         let mut batch = Batch::new();
         let mut hint = RegionHint::default();
-        for prefix in [0, 12] {
+        for prefix in [Prefix::None, Prefix::Ignored] {
             for pieces in [
                 &[(100, 76)][..],
                 &[(100, 12), (500, 60)],
@@ -428,7 +531,7 @@ mod tests {
                 for index in 0..2 {
                     let view = batch.view(index);
                     assert_eq!(view.header.len(), view.length().min(HEADER_BYTES));
-                    assert_eq!(bytes(view), expected(pieces, usize::from(prefix)));
+                    assert_eq!(bytes(view), expected(pieces, usize::from(prefix.length())));
                 }
             }
         }
@@ -440,11 +543,11 @@ mod tests {
         let mut batch = Batch::new();
         let mut hint = RegionHint::default();
         batch.begin(&memory);
-        batch.stage(&mut hint, &[(0, 11)], 12);
-        batch.stage(&mut hint, &[(0, 11), (0, 0)], 12);
-        batch.stage(&mut hint, &[(BYTES as u64 - 10, 60)], 12);
-        batch.stage(&mut hint, &[(0, 60), (u64::MAX, 60)], 12);
-        batch.stage(&mut hint, &[(0, 1); FRAME_SEGMENTS + 1], 12);
+        batch.stage(&mut hint, &[(0, 11)], Prefix::Ignored);
+        batch.stage(&mut hint, &[(0, 11), (0, 0)], Prefix::Ignored);
+        batch.stage(&mut hint, &[(BYTES as u64 - 10, 60)], Prefix::Ignored);
+        batch.stage(&mut hint, &[(0, 60), (u64::MAX, 60)], Prefix::Ignored);
+        batch.stage(&mut hint, &[(0, 1); FRAME_SEGMENTS + 1], Prefix::Ignored);
         batch.push(&mut hint, &[(0, 60)], Offload::NONE);
         let runt = [DropReason::Runt; 2];
         let address = [DropReason::BadAddress; 2];

@@ -4,7 +4,7 @@ use super::site::Site;
 use super::worker::{Counts, Port};
 use hairpin_dataplane::port::vhost_user::queue::{QueueReceiver, QueueTransmitter, RingKind};
 use hairpin_dataplane::sys::memory::{Mapping, Memory, Region};
-use hairpin_dataplane::sys::virtqueue::{Layout, Merge, Order, Position, Terms};
+use hairpin_dataplane::sys::virtqueue::{Indirect, Layout, Merge, Order, Position, Terms, Wishes};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -127,6 +127,8 @@ impl Device {
             position: Position { available: queue.base, used: queue.base },
             order: if on(IN_ORDER) { Order::InOrder } else { Order::Any },
             merge: if on(MRG_RXBUF) { Merge::Mergeable } else { Merge::Single },
+            indirect: Indirect::Refused,
+            wishes: Wishes::Flags,
         })
     }
 

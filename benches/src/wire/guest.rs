@@ -8,7 +8,7 @@ use hairpin_dataplane::sys::virtqueue::driver::{
     Access, Buffer, Driver, PackedDriver, Returned, SplitDriver,
 };
 use hairpin_dataplane::sys::virtqueue::{
-    Layout, LayoutError, Merge, Order, PREFIX_BYTES, Position, Terms,
+    Indirect, Layout, LayoutError, Merge, Order, PREFIX_BYTES, Position, Terms, Wishes,
 };
 use std::fmt;
 use std::io;
@@ -209,5 +209,7 @@ fn terms(memory: &Arc<Memory>, rings: Rings, base: u64) -> Terms {
         position: Position { available: start, used: start },
         order: rings.order,
         merge: rings.merge,
+        indirect: Indirect::Refused,
+        wishes: Wishes::Flags,
     }
 }

@@ -63,6 +63,21 @@ pub fn decode_legacy(header: &[u8; HEADER_BYTES_LEGACY]) -> Result<Offload, Offl
     Ok(Offload { checksum, segmentation: segmentation(b, word(e, f))? })
 }
 
+/// As [`decode`], for what a driver sent: its word for a checksum counts for nothing
+/// (5.1.6.2.2), and where nothing is said nothing is left to do.
+///
+/// # Errors
+/// As for [`decode`].
+#[inline]
+pub fn decode_from_driver(header: &[u8; HEADER_BYTES]) -> Result<Offload, OffloadError> {
+    let offload = decode(header)?;
+    let checksum = match offload.checksum {
+        Checksum::Valid => Checksum::Unknown,
+        checksum => checksum,
+    };
+    Ok(Offload { checksum, ..offload })
+}
+
 fn segmentation(gso_type: u8, size: u16) -> Result<Segmentation, OffloadError> {
     const TCPV4_ECN: u8 = GSO_TCPV4 | GSO_ECN;
     const TCPV6_ECN: u8 = GSO_TCPV6 | GSO_ECN;
@@ -163,6 +178,14 @@ mod tests {
         assert_eq!(decode_legacy(&[0, 0, 9, 9, 9, 9, 9, 9, 9, 9]), Ok(Offload::NONE));
         let valid = Offload { checksum: Checksum::Valid, ..Offload::NONE };
         assert_eq!(decode_legacy(&[2 | 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]), Ok(valid));
+    }
+
+    #[test]
+    fn a_driver_s_word_for_a_checksum_counts_for_nothing() {
+        let valid = [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(decode_from_driver(&valid), Ok(Offload::NONE));
+        let partial = [3, 0, 0, 0, 0, 0, 34, 0, 16, 0, 0, 0];
+        assert_eq!(decode_from_driver(&partial), decode(&partial));
     }
 
     #[test]

@@ -4,14 +4,16 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::frame::{BATCH_FRAMES, Batch, Room};
+use crate::frame::{BATCH_FRAMES, Batch, Prefix, Room};
 use crate::ledger::DropReason;
 use crate::port::{Departure, Received};
 use crate::sys::memory::{Memory, RegionHint};
 use crate::sys::virtqueue::{
-    Chain, ChainFault, Doorbell, LayoutError, Moment, PREFIX_BYTES, Piece, Position, Refusal, Sink,
-    Source, Terms, Visit, packed, split,
+    Chain, ChainFault, Doorbell, LayoutError, Moment, NetHeader, Piece, Position, Refusal,
+    RingFault, Sink, Source, Terms, Visit, packed, split,
 };
+use crate::wire::offload::{Checksum, Offload, Support};
+use crate::wire::virtio_net;
 
 /// How a device's rings are laid out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +22,16 @@ pub enum RingKind {
     Split,
     /// One ring (`VIRTIO_F_RING_PACKED`).
     Packed,
+}
+
+/// Whether the virtio-net headers that a driver sends may say anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NetHeaders {
+    /// They may: each is read.
+    Read,
+    /// No offload was negotiated, so they are zeros (5.1.6.2.1): none is looked at, which
+    /// spares a cache line a frame where the driver lays it on one of its own.
+    Ignored,
 }
 
 #[derive(Debug)]
@@ -49,10 +61,13 @@ pub struct QueueReceiver {
     queue: FromDriver,
     memory: Arc<Memory>,
     hint: RegionHint,
+    headers: NetHeaders,
+    fault: Option<RingFault>,
 }
 
 impl QueueReceiver {
-    /// Opens the queue.
+    /// Opens the queue, tells the driver that it need not kick, and reads virtio-net
+    /// headers.
     ///
     /// # Errors
     /// [`LayoutError`].
@@ -62,19 +77,72 @@ impl QueueReceiver {
             RingKind::Packed => FromDriver::Packed(packed::Source::open(terms)?),
         };
         let memory = Arc::clone(&terms.memory);
-        Ok(QueueReceiver { queue, memory, hint: RegionHint::default() })
+        let (hint, headers) = (RegionHint::default(), NetHeaders::Read);
+        Ok(QueueReceiver { queue, memory, hint, headers, fault: None })
+    }
+
+    /// Sets whether the frames' virtio-net headers are read.
+    pub fn set_headers(&mut self, headers: NetHeaders) {
+        self.headers = headers;
     }
 
     /// Fills the batch (begun here) with views of the frames that wait. They stay the
-    /// driver's until [`QueueReceiver::release`].
+    /// driver's until [`QueueReceiver::release`]. A ring that the driver broke gives what
+    /// was found before, and afterwards is [`Received::Failing`] and not touched any more:
+    /// [`QueueReceiver::fault`].
     #[inline]
     pub fn receive(&mut self, batch: &mut Batch) -> Received {
         batch.begin(&self.memory);
-        let hint = &mut self.hint;
-        let received =
-            each_ring!(FromDriver, &mut self.queue, source => stage(source, hint, batch));
+        if self.fault.is_some() {
+            return Received::Failing;
+        }
+        let QueueReceiver { queue, hint, headers, .. } = self;
+        let staging = Staging { hint, headers: *headers, batch: &mut *batch };
+        let taken = each_ring!(FromDriver, queue, source => source.take(BATCH_FRAMES, staging));
         batch.settle();
-        received
+        match taken {
+            Err(fault) => self.fail(fault, batch),
+            Ok(_) if batch.room() == Room::Full => Received::More,
+            Ok(_) => Received::Drained,
+        }
+    }
+
+    /// Notes that the ring is broken; says so when there is nothing else to say.
+    #[cold]
+    fn fail(&mut self, fault: RingFault, batch: &Batch) -> Received {
+        self.fault = Some(fault);
+        match batch.count() + batch.rejected().len() {
+            0 => Received::Failing,
+            _ => Received::More,
+        }
+    }
+
+    /// How the driver broke the ring, if it did.
+    #[must_use]
+    pub fn fault(&self) -> Option<RingFault> {
+        self.fault
+    }
+
+    /// Whether [`QueueReceiver::receive`] would find something, be it a fault: a look that
+    /// changes nothing.
+    #[inline]
+    #[must_use]
+    pub fn has_frames(&self) -> bool {
+        self.fault.is_none() && each_ring!(FromDriver, &self.queue, source => source.has_frames())
+    }
+
+    /// Asks the driver to kick with its next frame, then says whether frames wait now: one
+    /// that was sent meanwhile without a kick is seen here. To be called after
+    /// [`QueueReceiver::flush`] and the doorbell, before sleeping.
+    #[must_use]
+    pub fn want_kicks(&mut self) -> bool {
+        let waiting = each_ring!(FromDriver, &mut self.queue, source => source.want_kicks());
+        waiting && self.fault.is_none()
+    }
+
+    /// Tells the driver that it need not kick.
+    pub fn refuse_kicks(&mut self) {
+        each_ring!(FromDriver, &mut self.queue, source => source.refuse_kicks());
     }
 
     /// Gives the frames of the last [`QueueReceiver::receive`] back to the driver, which
@@ -105,6 +173,7 @@ impl QueueReceiver {
 /// A batch that takes what a source has.
 struct Staging<'a> {
     hint: &'a mut RegionHint,
+    headers: NetHeaders,
     batch: &'a mut Batch,
 }
 
@@ -121,14 +190,21 @@ impl Staging<'_> {
 impl Visit for Staging<'_> {
     #[inline(always)]
     fn piece(&mut self, piece: Piece) -> ControlFlow<()> {
-        self.batch.stage_piece(self.hint, piece, PREFIX_BYTES as u16);
+        match self.headers {
+            NetHeaders::Read => self.batch.stage_piece(self.hint, piece, Prefix::VirtioNet),
+            NetHeaders::Ignored => self.batch.stage_piece(self.hint, piece, Prefix::Ignored),
+        }
         self.flow()
     }
 
     #[cold]
     fn chain(&mut self, chain: Chain<'_>) -> ControlFlow<()> {
+        let prefix = match self.headers {
+            NetHeaders::Read => Prefix::VirtioNet,
+            NetHeaders::Ignored => Prefix::Ignored,
+        };
         match chain {
-            Chain::Pieces(pieces) => self.batch.stage(self.hint, pieces, PREFIX_BYTES as u16),
+            Chain::Pieces(pieces) => self.batch.stage(self.hint, pieces, prefix),
             Chain::Unusable(ChainFault::TooLong) => self.batch.reject(DropReason::TooManySegments),
             Chain::Unusable(ChainFault::Descriptor) => self.batch.reject(DropReason::BadAddress),
         }
@@ -136,21 +212,11 @@ impl Visit for Staging<'_> {
     }
 }
 
-/// Stages the frames that wait in a batch.
-#[inline]
-fn stage(source: &mut impl Source, hint: &mut RegionHint, batch: &mut Batch) -> Received {
-    let taken = source.take(BATCH_FRAMES, Staging { hint, batch: &mut *batch });
-    match taken {
-        Err(_) => Received::Lost,
-        Ok(_) if batch.room() == Room::Full => Received::More,
-        Ok(_) => Received::Drained,
-    }
-}
-
 /// The driver's receive queue.
 #[derive(Debug)]
 pub struct QueueTransmitter {
     queue: ToDriver,
+    checksums: Support,
 }
 
 impl QueueTransmitter {
@@ -163,20 +229,39 @@ impl QueueTransmitter {
             RingKind::Split => ToDriver::Split(split::Sink::open(terms)?),
             RingKind::Packed => ToDriver::Packed(packed::Sink::open(terms)?),
         };
-        Ok(QueueTransmitter { queue })
+        Ok(QueueTransmitter { queue, checksums: Support::Taken })
     }
 
-    /// Copies these frames into the driver's buffers, in order, and shows them at once.
+    /// Sets whether the driver takes word of checksums (`VIRTIO_NET_F_GUEST_CSUM`), as it
+    /// is taken to do at first: without, that one was verified is not passed on.
+    pub fn set_checksums(&mut self, checksums: Support) {
+        self.checksums = checksums;
+    }
+
+    /// How the driver broke the ring, if it did. Buffers found before are still used.
+    #[must_use]
+    pub fn fault(&self) -> Option<RingFault> {
+        each_ring!(ToDriver, &self.queue, sink => sink.fault())
+    }
+
+    /// Copies these frames into the driver's buffers, in order, each behind a virtio-net
+    /// header that says what is left to do on it, and shows them at once.
     /// Frames whose `fate` is an error already are passed over.
     #[inline]
     pub fn transmit(&mut self, departures: &mut [Departure<'_>]) {
-        each_ring!(ToDriver, &mut self.queue, sink => transmit(sink, departures));
+        let QueueTransmitter { queue, checksums } = self;
+        each_ring!(ToDriver, queue, sink => transmit(sink, *checksums, departures));
     }
 
     /// Finds the buffers for the next frames and brings them near.
     #[inline]
     pub fn look_ahead(&mut self) {
         each_ring!(ToDriver, &mut self.queue, sink => sink.look_ahead());
+    }
+
+    /// How many frames of up to `length` bytes there is room for now, `wanted` at most.
+    pub fn room(&mut self, wanted: usize, length: usize) -> usize {
+        each_ring!(ToDriver, &mut self.queue, sink => sink.room(wanted, length))
     }
 
     /// Shows the driver `count` frames of `length` bytes without writing them: what a
@@ -201,7 +286,7 @@ impl QueueTransmitter {
 /// Copies the departures into the sink, each one's body brought near while the one
 /// before it is copied.
 #[inline]
-fn transmit(sink: &mut impl Sink, departures: &mut [Departure<'_>]) {
+fn transmit(sink: &mut impl Sink, checksums: Support, departures: &mut [Departure<'_>]) {
     sink.look_ahead();
     for index in 0..departures.len() {
         if let Some(next) = departures.get(index + 1)
@@ -212,10 +297,27 @@ fn transmit(sink: &mut impl Sink, departures: &mut [Departure<'_>]) {
         }
         let departure = &mut departures[index];
         if departure.fate.is_ok() {
-            departure.fate = sink.offer(departure.header, departure.body).map_err(DropReason::from);
+            let net = match departure.offload {
+                Offload::NONE => NetHeader::COMPLETE,
+                offload => net_header(offload, departure.header, checksums),
+            };
+            let fate = sink.offer(net, departure.header, departure.body);
+            departure.fate = fate.map_err(DropReason::from);
         }
     }
     sink.publish();
+}
+
+/// The header of a frame that is not complete, or whose checksum was verified.
+#[cold]
+fn net_header(offload: Offload, first: &[u8], checksums: Support) -> NetHeader {
+    match (offload.checksum, checksums) {
+        (Checksum::Valid, Support::Lacking) => {
+            let unknown = Offload { checksum: Checksum::Unknown, ..offload };
+            NetHeader::from(virtio_net::encode_legacy(&unknown, first))
+        }
+        _ => NetHeader::from(virtio_net::encode_legacy(&offload, first)),
+    }
 }
 
 fn recycle(sink: &mut impl Sink, count: usize, length: u32) -> usize {
@@ -233,3 +335,6 @@ impl From<Refusal> for DropReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

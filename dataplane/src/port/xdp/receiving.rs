@@ -9,7 +9,7 @@
 use arrayvec::ArrayVec;
 
 use super::{PIECES_MAX, RECEIVE_FRAMES};
-use crate::frame::{Batch, Room};
+use crate::frame::{Batch, Prefix, Room};
 use crate::ledger::DropReason;
 use crate::port::Received;
 use crate::sys::memory::{Piece, RegionHint};
@@ -88,7 +88,7 @@ impl Receiving {
             match locate(descriptor) {
                 Some((place, piece)) => {
                     held.push(place);
-                    batch.stage_piece(hint, piece, 0);
+                    batch.stage_piece(hint, piece, Prefix::None);
                 }
                 None => batch.reject(DropReason::BadAddress),
             }
@@ -131,7 +131,7 @@ impl Receiving {
         };
         held.extend(located.iter().map(|&(place, _)| place));
         let pieces: ArrayVec<Piece, PIECES_MAX> = located.iter().map(|&(_, piece)| piece).collect();
-        batch.stage(hint, &pieces, 0);
+        batch.stage(hint, &pieces, Prefix::None);
         Whole::Now
     }
 

@@ -3,12 +3,12 @@
 //! trusts the device, as guests do.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use super::area::{Area, Descriptors, Tail};
-use super::packed::Cursor;
-use super::{Layout, LayoutError, NEXT, Order, WRITE};
-use crate::sys::memory::Memory;
+use super::packed::{Cursor, EVENT_AT, EVENT_DISABLE, EVENT_ENABLE};
+use super::{INDIRECT, Layout, LayoutError, NEXT, Order, Position, WRITE, Wishes};
+use crate::sys::memory::{Memory, RegionHint};
 
 /// A buffer of a chain: address, length, and who may write it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +59,38 @@ pub trait Driver {
     fn collect(&mut self, visit: impl FnMut(Returned));
 }
 
+/// What a driver does by features that it may have negotiated.
+pub trait Negotiated: Driver {
+    /// As [`Driver::add`], the chain in a table at this address of 16 bytes a buffer.
+    fn add_indirect(&mut self, chain: &[Buffer], table: u64) -> Option<u16>;
+    /// Whether the device wants a kick for what was published since this was asked last.
+    fn kick_due(&mut self) -> bool;
+    /// Asks the device for a call with the next chain that it gives back. A driver looks
+    /// then ([`Negotiated::has_returned`]), and sleeps only if there is none.
+    fn want_calls(&mut self);
+    /// Tells the device that no call is needed.
+    fn refuse_calls(&mut self);
+    /// Whether chains were given back that are not collected.
+    fn has_returned(&self) -> bool;
+}
+
+/// Writes a table; `tail` says an entry's second word, given its place.
+fn write_table(
+    memory: &Memory,
+    table: u64,
+    chain: &[Buffer],
+    tail: impl Fn(usize, &Buffer) -> Tail,
+) {
+    let bytes: Vec<u8> = chain
+        .iter()
+        .enumerate()
+        .flat_map(|(place, buffer)| [buffer.address, tail(place, buffer).0])
+        .flat_map(u64::to_le_bytes)
+        .collect();
+    let place = memory.place(&mut RegionHint::default(), table, bytes.len() as u32);
+    place.expect("the table lies in the driver's memory").write(&bytes);
+}
+
 /// The driver's half of a split ring.
 #[derive(Debug)]
 pub struct SplitDriver {
@@ -76,6 +108,10 @@ pub struct SplitDriver {
     next: u16,
     index: u16,
     collected: u16,
+    memory: Arc<Memory>,
+    wishes: Wishes,
+    /// The index when the last kick was decided on.
+    kicked: u16,
 }
 
 impl SplitDriver {
@@ -101,7 +137,27 @@ impl SplitDriver {
             next: 0,
             index: 0,
             collected: 0,
+            memory: Arc::clone(memory),
+            wishes: Wishes::Flags,
+            kicked: 0,
         })
+    }
+
+    /// The same, unused so far, from this position on and with these wishes.
+    #[must_use]
+    pub fn from_position(self, position: Position, wishes: Wishes) -> SplitDriver {
+        let (index, collected) = (position.available, position.used);
+        SplitDriver { index, kicked: index, collected, wishes, ..self }
+    }
+
+    /// Notes a chain of so many descriptors as available.
+    fn send(&mut self, head: u16, descriptors: usize) -> u16 {
+        let slot = 2 + usize::from(self.index % self.size);
+        self.available.word16(slot).store(head.to_le(), Ordering::Relaxed);
+        self.index = self.index.wrapping_add(1);
+        self.lengths[usize::from(head)] = descriptors as u16;
+        self.sent.push_back(head);
+        head
     }
 
     /// Takes a free descriptor.
@@ -140,13 +196,7 @@ impl Driver for SplitDriver {
             self.descriptors.set_address(indexes[place], buffer.address);
             self.descriptors.set_tail(indexes[place], tail, Ordering::Relaxed);
         }
-        let head = indexes[0];
-        let slot = 2 + usize::from(self.index % self.size);
-        self.available.word16(slot).store(head.to_le(), Ordering::Relaxed);
-        self.index = self.index.wrapping_add(1);
-        self.lengths[usize::from(head)] = chain.len() as u16;
-        self.sent.push_back(head);
-        Some(head)
+        Some(self.send(indexes[0], chain.len()))
     }
 
     fn publish(&mut self) {
@@ -175,6 +225,63 @@ impl Driver for SplitDriver {
     }
 }
 
+impl Negotiated for SplitDriver {
+    fn add_indirect(&mut self, chain: &[Buffer], table: u64) -> Option<u16> {
+        if chain.is_empty() || self.free.is_empty() {
+            return None;
+        }
+        write_table(&self.memory, table, chain, |place, buffer| {
+            let next = if place + 1 < chain.len() { NEXT } else { 0 };
+            Tail::new(buffer.length, buffer.access.flag() | next, place as u16 + 1)
+        });
+        let head = self.allocate();
+        self.descriptors.set_address(head, table);
+        let tail = Tail::new(chain.len() as u32 * 16, INDIRECT, 0);
+        self.descriptors.set_tail(head, tail, Ordering::Relaxed);
+        Some(self.send(head, 1))
+    }
+
+    fn kick_due(&mut self) -> bool {
+        fence(Ordering::SeqCst);
+        let since = self.index.wrapping_sub(std::mem::replace(&mut self.kicked, self.index));
+        match self.wishes {
+            Wishes::Flags => u16::from_le(self.used.word16(0).load(Ordering::Relaxed)) & 1 == 0,
+            Wishes::EventIndex => {
+                let event = self.used.word16(2 + 4 * usize::from(self.size));
+                let event = u16::from_le(event.load(Ordering::Relaxed));
+                self.index.wrapping_sub(event).wrapping_sub(1) < since
+            }
+        }
+    }
+
+    fn want_calls(&mut self) {
+        match self.wishes {
+            Wishes::Flags => self.available.word16(0).store(0, Ordering::Relaxed),
+            Wishes::EventIndex => self.set_event(self.collected),
+        }
+        fence(Ordering::SeqCst);
+    }
+
+    fn refuse_calls(&mut self) {
+        match self.wishes {
+            Wishes::Flags => self.available.word16(0).store(1_u16.to_le(), Ordering::Relaxed),
+            Wishes::EventIndex => self.set_event(self.collected.wrapping_sub(1)),
+        }
+    }
+
+    fn has_returned(&self) -> bool {
+        u16::from_le(self.used.word16(1).load(Ordering::Acquire)) != self.collected
+    }
+}
+
+impl SplitDriver {
+    /// Has the device call with the used entry at this index.
+    fn set_event(&self, index: u16) {
+        let event = self.available.word16(2 + usize::from(self.size));
+        event.store(index.to_le(), Ordering::Relaxed);
+    }
+}
+
 /// The driver's half of a packed ring.
 #[derive(Debug)]
 pub struct PackedDriver {
@@ -191,6 +298,13 @@ pub struct PackedDriver {
     sent: std::collections::VecDeque<u16>,
     /// Heads not yet shown: place and second word.
     hidden: Vec<(u16, Tail)>,
+    memory: Arc<Memory>,
+    wishes: Wishes,
+    /// Event suppression, this half's and the device's.
+    suppression: Area,
+    device: Area,
+    /// Descriptors made available since the last kick was decided on, at most a ring.
+    unkicked: u32,
 }
 
 impl PackedDriver {
@@ -205,7 +319,7 @@ impl PackedDriver {
     ) -> Result<PackedDriver, LayoutError> {
         let entries = usize::from(layout.size);
         let suppression = Area::new(memory, layout.driver, 4, 4)?;
-        suppression.word16(1).store(1_u16.to_le(), Ordering::Relaxed);
+        suppression.word16(1).store(EVENT_DISABLE.to_le(), Ordering::Relaxed);
         Ok(PackedDriver {
             descriptors: Descriptors::new(memory, layout.descriptors, layout.size)?,
             size: layout.size,
@@ -217,7 +331,41 @@ impl PackedDriver {
             lengths: vec![0; entries],
             sent: std::collections::VecDeque::with_capacity(entries),
             hidden: Vec::with_capacity(entries),
+            memory: Arc::clone(memory),
+            wishes: Wishes::Flags,
+            suppression,
+            device: Area::new(memory, layout.device, 4, 4)?,
+            unkicked: 0,
         })
+    }
+
+    /// The same, unused so far, from this position on and with these wishes.
+    ///
+    /// # Errors
+    /// [`LayoutError::Position`].
+    pub fn from_position(
+        self,
+        position: Position,
+        wishes: Wishes,
+    ) -> Result<PackedDriver, LayoutError> {
+        let next = Cursor::at(position.available, self.size)?;
+        let used = Cursor::at(position.used, self.size)?;
+        // Descriptors must not look available in the first lap.
+        for index in 0..self.size {
+            let lap = if index < next.index { next.lap } else { next.lap.other() };
+            let tail = Tail::new(0, 0, lap.used());
+            self.descriptors.set_tail(index, tail, Ordering::Relaxed);
+        }
+        Ok(PackedDriver { next, used, wishes, ..self })
+    }
+
+    /// Notes a chain of so many descriptors as sent.
+    fn send(&mut self, id: u16, descriptors: usize) -> u16 {
+        self.lengths[usize::from(id)] = descriptors as u16;
+        self.room -= descriptors as u16;
+        self.unkicked = (self.unkicked + descriptors as u32).min(self.size.into());
+        self.sent.push_back(id);
+        id
     }
 
     /// In order, a chain's id is its first place: no table of free ids is needed.
@@ -256,10 +404,7 @@ impl Driver for PackedDriver {
             }
             self.next = self.next.after(1, self.size);
         }
-        self.lengths[usize::from(id)] = chain.len() as u16;
-        self.room -= chain.len() as u16;
-        self.sent.push_back(id);
-        Some(id)
+        Some(self.send(id, chain.len()))
     }
 
     fn publish(&mut self) {
@@ -269,12 +414,8 @@ impl Driver for PackedDriver {
     }
 
     fn collect(&mut self, mut visit: impl FnMut(Returned)) {
-        loop {
+        while self.has_returned() {
             let tail = self.descriptors.tail(self.used.index, Ordering::Acquire);
-            let full = usize::from(self.room) == usize::from(self.size);
-            if full || !self.used.lap.is_used(tail.high()) {
-                return;
-            }
             let last = tail.low();
             loop {
                 let id = match self.order {
@@ -288,5 +429,55 @@ impl Driver for PackedDriver {
                 }
             }
         }
+    }
+}
+
+impl Negotiated for PackedDriver {
+    fn add_indirect(&mut self, chain: &[Buffer], table: u64) -> Option<u16> {
+        if chain.is_empty() || self.room == 0 {
+            return None;
+        }
+        write_table(&self.memory, table, chain, |_, buffer| {
+            Tail::new(buffer.length, 0, buffer.access.flag())
+        });
+        let id = self.id();
+        self.descriptors.set_address(self.next.index, table);
+        let flags = INDIRECT | self.next.lap.available();
+        let tail = Tail::new(chain.len() as u32 * 16, id, flags);
+        self.hidden.push((self.next.index, tail));
+        self.next = self.next.after(1, self.size);
+        Some(self.send(id, 1))
+    }
+
+    fn kick_due(&mut self) -> bool {
+        fence(Ordering::SeqCst);
+        let since = std::mem::take(&mut self.unkicked);
+        let suppression = u32::from_le(self.device.word32(0).load(Ordering::Relaxed));
+        match (suppression >> 16) as u16 {
+            EVENT_ENABLE => true,
+            EVENT_AT => {
+                let passed = self.next.passed(suppression as u16, self.size);
+                passed.is_some_and(|places| (1..=since).contains(&places))
+            }
+            _ => false,
+        }
+    }
+
+    fn want_calls(&mut self) {
+        let suppression = match self.wishes {
+            Wishes::Flags => u32::from(EVENT_ENABLE) << 16,
+            Wishes::EventIndex => u32::from(EVENT_AT) << 16 | u32::from(self.used.position()),
+        };
+        self.suppression.word32(0).store(suppression.to_le(), Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    fn refuse_calls(&mut self) {
+        self.suppression.word16(1).store(EVENT_DISABLE.to_le(), Ordering::Relaxed);
+    }
+
+    fn has_returned(&self) -> bool {
+        let tail = self.descriptors.tail(self.used.index, Ordering::Acquire);
+        self.room != self.size && self.used.lap.is_used(tail.high())
     }
 }

@@ -6,6 +6,10 @@
 //! addresses at each use; every value of the driver's is read once, as one word where
 //! it is believed as one.
 //!
+//! A source's chain and a sink's buffer may each lie in a table that a descriptor names
+//! ([`Indirect`]); both halves may say at which place of the ring they want to be woken
+//! ([`Wishes`]).
+//!
 //! What the driver can do wrong is either a chain that is unusable, which costs that
 //! frame ([`Chain::Unusable`]), or a ring in which nothing can be found any more,
 //! which ends its use ([`RingFault`]).
@@ -15,6 +19,7 @@
 mod area;
 mod bell;
 pub mod driver;
+mod indirect;
 pub mod packed;
 mod sink;
 pub mod split;
@@ -107,6 +112,53 @@ pub enum Merge {
     Mergeable,
 }
 
+/// Whether a descriptor may name a table of descriptors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Indirect {
+    /// It may not.
+    Refused,
+    /// It may (`VIRTIO_F_INDIRECT_DESC`).
+    Allowed,
+}
+
+/// How the two halves say when they want to be woken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wishes {
+    /// By a flag: always or never.
+    Flags,
+    /// By the place in the ring at which to (`VIRTIO_F_EVENT_IDX`).
+    EventIndex,
+}
+
+/// The virtio-net header before a frame for the driver, but for `num_buffers`, which is
+/// the ring's to say: its first 10 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NetHeader {
+    front: u64,
+    back: u16,
+}
+
+impl NetHeader {
+    /// That of a complete frame: zeros.
+    pub const COMPLETE: NetHeader = NetHeader { front: 0, back: 0 };
+
+    /// All its bytes.
+    fn bytes(self, buffers: u16) -> [u8; PREFIX_BYTES] {
+        let mut bytes = [0; PREFIX_BYTES];
+        bytes[..8].copy_from_slice(&self.front.to_le_bytes());
+        bytes[8..10].copy_from_slice(&self.back.to_le_bytes());
+        bytes[10..].copy_from_slice(&buffers.to_le_bytes());
+        bytes
+    }
+}
+
+impl From<[u8; 10]> for NetHeader {
+    fn from(bytes: [u8; 10]) -> NetHeader {
+        let [front @ .., a, b] = bytes;
+        NetHeader { front: u64::from_le_bytes(front), back: u16::from_le_bytes([a, b]) }
+    }
+}
+
 /// What is found at the head of a source.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Chain<'c> {
@@ -121,7 +173,8 @@ pub enum Chain<'c> {
 pub enum ChainFault {
     /// More than [`CHAIN_DESCRIPTORS`] descriptors, or a loop of them.
     TooLong,
-    /// A descriptor of a kind that was not negotiated, or the device's to write.
+    /// A descriptor of a kind that was not negotiated or that must not stand there, the
+    /// device's to write, or one that names a table in no region.
     Descriptor,
 }
 
@@ -206,6 +259,18 @@ pub trait Source {
     /// Whether the driver wants to hear of what was given back; to be asked once a breath.
     fn doorbell(&mut self, moment: Moment) -> Doorbell;
 
+    /// Whether chains wait: a look at the ring that changes nothing. A ring that is
+    /// broken may say so too.
+    fn has_frames(&self) -> bool;
+
+    /// Asks the driver to kick with the next chain, then says whether chains wait now:
+    /// the driver saw the wish, or its chains are seen here.
+    fn want_kicks(&mut self) -> bool;
+
+    /// Tells the driver that it need not kick. With [`Wishes::EventIndex`] a split ring's
+    /// driver still does once in 65,536 chains.
+    fn refuse_kicks(&mut self);
+
     /// Where it stands, once all that was given back is shown. Chains that were not
     /// given back count as not taken.
     fn position(&mut self) -> Position;
@@ -213,13 +278,13 @@ pub trait Source {
 
 /// A queue of empty buffers from the driver.
 pub trait Sink {
-    /// Copies a frame into the next buffers: the virtio-net header of a complete frame
-    /// with its `num_buffers`, the header, the body. The driver sees it after
+    /// Copies a frame into the next buffers: the virtio-net header with its
+    /// `num_buffers`, the frame's header, the body. The driver sees it after
     /// [`Sink::publish`].
     ///
     /// # Errors
     /// [`Refusal`]; the ring is then as before.
-    fn offer(&mut self, header: &[u8], body: Body<'_>) -> Result<(), Refusal>;
+    fn offer(&mut self, net: NetHeader, header: &[u8], body: Body<'_>) -> Result<(), Refusal>;
 
     /// Shows the driver all frames offered so far.
     fn publish(&mut self);
@@ -231,6 +296,10 @@ pub trait Sink {
     /// other ones: a hint.
     fn prefetch(&self, ahead: usize, length: usize);
 
+    /// How many frames of up to `length` bytes there is room for now, `wanted` at most.
+    /// Looks for buffers as far as it can note them.
+    fn room(&mut self, wanted: usize, length: usize) -> usize;
+
     /// Uses the next buffer without writing to it, as a frame of this many bytes: what
     /// a generator can do at most.
     ///
@@ -240,6 +309,9 @@ pub trait Sink {
 
     /// Whether the driver wants to hear of what was published.
     fn doorbell(&mut self, moment: Moment) -> Doorbell;
+
+    /// How the driver broke the ring, if it did. Buffers found before are still used.
+    fn fault(&self) -> Option<RingFault>;
 
     /// Where it stands. Buffers found ahead count as not taken.
     fn position(&self) -> Position;
@@ -258,6 +330,10 @@ pub struct Terms {
     pub order: Order,
     /// Whether receive buffers may be merged.
     pub merge: Merge,
+    /// Whether descriptors may be indirect.
+    pub indirect: Indirect,
+    /// How wake-ups are asked for.
+    pub wishes: Wishes,
 }
 
 /// Chains taken and not yet given back.

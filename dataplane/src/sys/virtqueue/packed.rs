@@ -8,20 +8,25 @@ use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 use super::area::{Area, Descriptors, Table, Tail};
-use super::bell::Bell;
+use super::bell::{self, Bell};
+use super::indirect::{Direction, Linkage, Tables};
 use super::sink::Buffers;
 use super::window::{Link, Window};
 use super::{
     CHAIN_DESCRIPTORS, Chain, ChainFault, Doorbell, INDIRECT, Layout, LayoutError, Moment, NEXT,
-    Order, Piece, Position, RingFault, SIZE_MAX, Taken, Terms, Visit, WRITE,
+    Order, Piece, Position, RingFault, SIZE_MAX, Taken, Terms, Visit, WRITE, Wishes,
 };
 
 /// `VIRTQ_DESC_F_AVAIL`.
 const AVAILABLE: u16 = 1 << 7;
 /// `VIRTQ_DESC_F_USED`.
 const USED: u16 = 1 << 15;
-/// `RING_EVENT_FLAGS_DISABLE`, in the second half of an event suppression area.
-const EVENT_DISABLE: u16 = 1;
+/// `RING_EVENT_FLAGS_ENABLE`, in the second half of an event suppression area.
+pub(super) const EVENT_ENABLE: u16 = 0;
+/// `RING_EVENT_FLAGS_DISABLE`.
+pub(super) const EVENT_DISABLE: u16 = 1;
+/// `RING_EVENT_FLAGS_DESC`: at the place in the first half.
+pub(super) const EVENT_AT: u16 = 2;
 /// The wrap counter in a [`Position`].
 const WRAP: u16 = 1 << 15;
 
@@ -37,7 +42,7 @@ pub(super) enum Lap {
 
 impl Lap {
     #[inline(always)]
-    fn other(self) -> Lap {
+    pub(super) fn other(self) -> Lap {
         match self {
             Lap::Odd => Lap::Even,
             Lap::Even => Lap::Odd,
@@ -83,17 +88,26 @@ pub(super) struct Cursor {
 impl Cursor {
     pub(super) const START: Cursor = Cursor { index: 0, lap: Lap::Odd };
 
-    fn at(position: u16, size: u16) -> Result<Cursor, LayoutError> {
+    pub(super) fn at(position: u16, size: u16) -> Result<Cursor, LayoutError> {
         let index = position & !WRAP;
         let lap = if position & WRAP == 0 { Lap::Even } else { Lap::Odd };
         if index < size { Ok(Cursor { index, lap }) } else { Err(LayoutError::Position) }
     }
 
-    fn position(self) -> u16 {
+    pub(super) fn position(self) -> u16 {
         match self.lap {
             Lap::Odd => self.index | WRAP,
             Lap::Even => self.index,
         }
+    }
+
+    /// How many places this one is behind `event`, a place as a [`Position`] has it, that
+    /// was passed at most a ring ago; nothing if it was not.
+    pub(super) fn passed(self, event: u16, size: u16) -> Option<u32> {
+        let (index, place) = (u32::from(self.index), u32::from(event & !WRAP));
+        let same_lap = (event ^ self.position()) & WRAP == 0;
+        let index = if same_lap { index } else { index + u32::from(size) };
+        index.checked_sub(place)
     }
 
     /// The place `count` (at most `size`) descriptors on.
@@ -142,7 +156,10 @@ impl Walk {
 #[derive(Debug)]
 struct Ring {
     descriptors: Descriptors,
+    /// The driver's event suppression, and the device's: a place and flags.
     driver: Area,
+    device: Area,
+    wishes: Wishes,
     walk: Walk,
     /// Where the next used entry goes.
     used: Cursor,
@@ -155,15 +172,42 @@ impl Ring {
         if size == 0 || size > SIZE_MAX {
             return Err(LayoutError::Size(size));
         }
-        let suppression = Area::new(&terms.memory, device, 4, 4)?;
-        suppression.word16(1).store(EVENT_DISABLE.to_le(), Ordering::Relaxed);
-        Ok(Ring {
+        let bell = match terms.position.used {
+            WRAP => Bell::at_start(size),
+            _ => Bell::taken_over(size),
+        };
+        let ring = Ring {
             descriptors: Descriptors::new(&terms.memory, descriptors, size)?,
             driver: Area::new(&terms.memory, driver, 4, 4)?,
+            device: Area::new(&terms.memory, device, 4, 4)?,
+            wishes: terms.wishes,
             walk: Walk { size, next: Cursor::at(terms.position.available, size)?, held: 0 },
             used: Cursor::at(terms.position.used, size)?,
-            bell: Bell::default(),
-        })
+            bell,
+        };
+        ring.refuse_kicks();
+        Ok(ring)
+    }
+
+    /// Tells the driver that it need not kick.
+    fn refuse_kicks(&self) {
+        self.device.word16(1).store(EVENT_DISABLE.to_le(), Ordering::Relaxed);
+    }
+
+    /// Asks the driver to kick with the next descriptor; says whether it is there already.
+    fn want_kicks(&self) -> bool {
+        let suppression = match self.wishes {
+            Wishes::Flags => u32::from(EVENT_ENABLE) << 16,
+            Wishes::EventIndex => u32::from(EVENT_AT) << 16 | u32::from(self.walk.next.position()),
+        };
+        let ask = || self.device.word32(0).store(suppression.to_le(), Ordering::Relaxed);
+        bell::ask_and_look(ask, || self.has_descriptors())
+    }
+
+    /// Whether the next descriptor is available.
+    #[inline(always)]
+    fn has_descriptors(&self) -> bool {
+        self.walk.available(self.descriptors.table()).is_some()
     }
 
     /// Writes used entries, each `(length, id, descriptors)`, the first one last: a
@@ -185,16 +229,25 @@ impl Ring {
             table.set_tail(index, tail, Ordering::Release);
             self.used = at;
             self.walk.held -= given;
-            self.bell.note_publication();
+            self.bell.note_publication(given);
         }
     }
 
     #[inline]
     fn doorbell(&mut self, moment: Moment) -> Doorbell {
-        let Ring { driver, bell, .. } = self;
-        bell.ask(moment, || match u16::from_le(driver.word16(1).load(Ordering::Relaxed)) & 3 {
-            EVENT_DISABLE => Doorbell::Silent,
-            _ => Doorbell::Wanted,
+        let Ring { driver, bell, used, walk, wishes, .. } = self;
+        bell.ask(moment, |pending| {
+            // Both halves at once: the driver may write them as one.
+            let suppression = u32::from_le(driver.word32(0).load(Ordering::Relaxed));
+            let (event, flags) = (suppression as u16, (suppression >> 16) as u16 & 3);
+            let wanted = match (flags, *wishes) {
+                (EVENT_DISABLE, _) => false,
+                (EVENT_AT, Wishes::EventIndex) => used
+                    .passed(event, walk.size)
+                    .is_some_and(|places| (1..=pending).contains(&places)),
+                _ => true,
+            };
+            if wanted { Doorbell::Wanted } else { Doorbell::Silent }
         })
     }
 
@@ -209,6 +262,7 @@ pub struct Source {
     ring: Ring,
     taken: Taken,
     pieces: Vec<Piece>,
+    tables: Tables,
 }
 
 impl Source {
@@ -221,6 +275,7 @@ impl Source {
             ring: Ring::new(terms)?,
             taken: Taken::new(terms.order),
             pieces: Vec::with_capacity(CHAIN_DESCRIPTORS),
+            tables: Tables::new(terms, Linkage::InPlace, Direction::FromDriver),
         })
     }
 
@@ -261,6 +316,9 @@ impl Source {
         visitor: &mut impl Visit,
     ) -> Result<ControlFlow<()>, RingFault> {
         self.pieces.clear();
+        if tail.high() & (NEXT | INDIRECT) == INDIRECT {
+            return self.take_table(tail, visitor);
+        }
         let mut fault = None;
         let mut at = self.ring.walk.next;
         for count in 1..=self.ring.walk.size {
@@ -281,6 +339,23 @@ impl Source {
             tail = self.ring.descriptors.tail(at.index, Ordering::Relaxed);
         }
         Err(RingFault::Endless)
+    }
+
+    /// Takes a chain in the table that a descriptor names.
+    fn take_table(
+        &mut self,
+        tail: Tail,
+        visitor: &mut impl Visit,
+    ) -> Result<ControlFlow<()>, RingFault> {
+        let Source { ring, taken, pieces, tables } = self;
+        let table = (ring.descriptors.address(ring.walk.next.index), tail.length());
+        let walked = tables.walk(table, CHAIN_DESCRIPTORS, |piece, _| {
+            pieces.push(piece);
+            Ok(())
+        });
+        ring.walk.take(1)?;
+        taken.push(tail.low(), 1);
+        Ok(visitor.chain(walked.err().map_or(Chain::Pieces(pieces), Chain::Unusable)))
     }
 }
 
@@ -323,6 +398,19 @@ impl super::Source for Source {
         self.ring.doorbell(moment)
     }
 
+    #[inline]
+    fn has_frames(&self) -> bool {
+        self.ring.has_descriptors()
+    }
+
+    fn want_kicks(&mut self) -> bool {
+        self.ring.want_kicks()
+    }
+
+    fn refuse_kicks(&mut self) {
+        self.ring.refuse_kicks();
+    }
+
     fn position(&mut self) -> Position {
         // What was taken but not given back begins where the next used entry goes.
         let untaken = if self.taken.count == 0 { self.ring.walk.next } else { self.ring.used };
@@ -335,7 +423,10 @@ pub type Sink = super::sink::Sink<Receive>;
 
 /// A ring that the driver fills with empty buffers.
 #[derive(Debug)]
-pub struct Receive(Ring);
+pub struct Receive {
+    ring: Ring,
+    tables: Tables,
+}
 
 impl Receive {
     /// Finds buffers of one descriptor; says with what the next one begins if it is of
@@ -346,7 +437,7 @@ impl Receive {
         window: &mut Window,
         wanted: usize,
     ) -> Result<Option<Tail>, RingFault> {
-        let Receive(ring) = self;
+        let Receive { ring, .. } = self;
         let table = ring.descriptors.table();
         let mut walk = ring.walk;
         let other = loop {
@@ -358,7 +449,7 @@ impl Receive {
                 break Ok(Some(tail));
             }
             let piece = (table.address(walk.next.index), tail.length());
-            let found = walk.take(1).and_then(|()| window.push(piece, tail.low(), Link::Last));
+            let found = walk.take(1).and_then(|()| window.push(piece, tail.low(), Link::ONE));
             if let Err(fault) = found {
                 break Err(fault);
             }
@@ -367,11 +458,16 @@ impl Receive {
         other
     }
 
-    /// Finds a buffer of several descriptors that begins with `tail`.
+    /// Finds a buffer of several descriptors, or one in a table, that begins with `tail`.
     #[cold]
     fn find_chain(&mut self, window: &mut Window, mut tail: Tail) -> Result<(), RingFault> {
-        let Receive(ring) = self;
+        let Receive { ring, tables } = self;
         let mut at = ring.walk.next;
+        if tail.high() & (NEXT | INDIRECT) == INDIRECT {
+            let table = (ring.descriptors.address(at.index), tail.length());
+            ring.walk.take(1)?;
+            return window.push_table(tables, table, tail.low(), 1);
+        }
         for count in 1..=CHAIN_DESCRIPTORS as u16 {
             if tail.high() & (WRITE | INDIRECT) != WRITE {
                 return Err(RingFault::Buffer);
@@ -379,9 +475,9 @@ impl Receive {
             let piece = (ring.descriptors.address(at.index), tail.length());
             if tail.high() & NEXT == 0 {
                 ring.walk.take(count)?;
-                return window.push(piece, tail.low(), Link::Last);
+                return window.push(piece, tail.low(), Link::last(count));
             }
-            window.push(piece, tail.low(), Link::More)?;
+            window.push(piece, tail.low(), Link::MORE)?;
             at = at.after(1, ring.walk.size);
             tail = ring.descriptors.tail(at.index, Ordering::Relaxed);
         }
@@ -391,7 +487,8 @@ impl Receive {
 
 impl Buffers for Receive {
     fn open(terms: &Terms) -> Result<Receive, LayoutError> {
-        Ring::new(terms).map(Receive)
+        let tables = Tables::new(terms, Linkage::InPlace, Direction::ToDriver);
+        Ok(Receive { ring: Ring::new(terms)?, tables })
     }
 
     #[inline(always)]
@@ -404,7 +501,7 @@ impl Buffers for Receive {
 
     #[inline(always)]
     fn publish(&mut self, window: &mut Window) {
-        let Receive(ring) = self;
+        let Receive { ring, .. } = self;
         let first = ring.used.index;
         let filled = window.filled().iter();
         ring.give(filled.map(|entry| (entry.length, entry.id, entry.descriptors)), WRITE);
@@ -415,11 +512,11 @@ impl Buffers for Receive {
 
     #[inline]
     fn doorbell(&mut self, moment: Moment) -> Doorbell {
-        self.0.doorbell(moment)
+        self.ring.doorbell(moment)
     }
 
     fn position(&self) -> Position {
         // What is found or filled but not published begins where the next used entry goes.
-        self.0.position(self.0.used)
+        self.ring.position(self.ring.used)
     }
 }

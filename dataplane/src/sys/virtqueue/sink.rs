@@ -2,9 +2,14 @@
 
 use super::window::{AHEAD, Window};
 use super::{
-    CHAIN_DESCRIPTORS, Doorbell, LayoutError, Moment, Position, Refusal, RingFault, Terms,
+    CHAIN_DESCRIPTORS, Doorbell, LayoutError, Moment, NetHeader, Position, Refusal, RingFault,
+    Terms,
 };
 use crate::sys::memory::Body;
+
+/// Descriptors that are looked at to see how much room there is: a chain of the longest
+/// kind has room behind them.
+const ROOM_DESCRIPTORS: usize = CHAIN_DESCRIPTORS;
 
 /// What the two kinds of rings do each in their own way.
 pub trait Buffers: Sized {
@@ -60,9 +65,14 @@ impl<R: Buffers> Sink<R> {
     /// Looks for more buffers than usual, and says what is wrong with the ring if
     /// there are none.
     #[cold]
-    fn offer_again(&mut self, header: &[u8], body: Body<'_>) -> Result<(), Refusal> {
+    fn offer_again(
+        &mut self,
+        net: NetHeader,
+        header: &[u8],
+        body: Body<'_>,
+    ) -> Result<(), Refusal> {
         self.find_ahead(CHAIN_DESCRIPTORS);
-        match (self.window.fill(header, body), self.fault) {
+        match (self.window.fill(net, header, body), self.fault) {
             (Err(Refusal::NoBuffer), Some(fault)) => Err(Refusal::Broken(fault)),
             (fate, _) => fate,
         }
@@ -71,9 +81,9 @@ impl<R: Buffers> Sink<R> {
 
 impl<R: Buffers> super::Sink for Sink<R> {
     #[inline]
-    fn offer(&mut self, header: &[u8], body: Body<'_>) -> Result<(), Refusal> {
-        match self.window.fill(header, body) {
-            Err(Refusal::NoBuffer) => self.offer_again(header, body),
+    fn offer(&mut self, net: NetHeader, header: &[u8], body: Body<'_>) -> Result<(), Refusal> {
+        match self.window.fill(net, header, body) {
+            Err(Refusal::NoBuffer) => self.offer_again(net, header, body),
             fate => fate,
         }
     }
@@ -93,6 +103,11 @@ impl<R: Buffers> super::Sink for Sink<R> {
         self.window.prefetch(ahead, length);
     }
 
+    fn room(&mut self, wanted: usize, length: usize) -> usize {
+        self.find_ahead(ROOM_DESCRIPTORS);
+        self.window.room(wanted, length)
+    }
+
     #[inline]
     fn recycle(&mut self, length: u32) -> Result<(), Refusal> {
         self.window.skip(length)
@@ -101,6 +116,10 @@ impl<R: Buffers> super::Sink for Sink<R> {
     #[inline]
     fn doorbell(&mut self, moment: Moment) -> Doorbell {
         self.ring.doorbell(moment)
+    }
+
+    fn fault(&self) -> Option<RingFault> {
+        self.fault
     }
 
     fn position(&self) -> Position {

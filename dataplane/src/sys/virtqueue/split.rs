@@ -2,21 +2,26 @@
 //! driver makes available, a ring of those that the device has used.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use super::area::{Area, Descriptors, Tail};
-use super::bell::Bell;
+use super::bell::{self, Bell};
+use super::indirect::{Direction, Linkage, Tables};
 use super::sink::Buffers;
 use super::window::{Link, Window};
 use super::{
     CHAIN_DESCRIPTORS, Chain, ChainFault, Doorbell, INDIRECT, Layout, LayoutError, Moment, NEXT,
-    Piece, Position, RingFault, SIZE_MAX, Taken, Terms, Visit, WRITE,
+    Piece, Position, RingFault, SIZE_MAX, Taken, Terms, Visit, WRITE, Wishes,
 };
 
 /// `VIRTQ_AVAIL_F_NO_INTERRUPT`.
 const NO_INTERRUPT: u16 = 1;
 /// `VIRTQ_USED_F_NO_NOTIFY`.
 const NO_NOTIFY: u16 = 1;
+/// The flags of a descriptor that names a table: [`WRITE`] means nothing there.
+const INDIRECT_WRITE: u16 = INDIRECT | WRITE;
+/// The flags of a receive buffer's descriptor that is not its last.
+const WRITE_NEXT: u16 = WRITE | NEXT;
 /// Used entries of a transmit queue that are shown late, as far as the ring has four
 /// times as many: the number at which DPDK's driver frees a whole ring at once.
 const LATE: u16 = 32;
@@ -29,7 +34,8 @@ struct Ring {
     descriptors: Descriptors,
     /// u16 words: flags, index, heads, used event.
     available: Area,
-    /// u16 words flags and index, then pairs of u32 words: id, length.
+    /// u16 words flags and index, then pairs of u32 words: id, length; then, as a u16 word,
+    /// the available event.
     used: Area,
     mask: u16,
     /// The index as the driver last wrote it.
@@ -40,6 +46,7 @@ struct Ring {
     given: u16,
     /// The used index as the driver sees it.
     shown: u16,
+    wishes: Wishes,
     bell: Bell,
 }
 
@@ -51,8 +58,11 @@ impl Ring {
         }
         let entries = usize::from(size);
         let used = Area::new(&terms.memory, device, 6 + 8 * entries, 4)?;
-        used.word16(0).store(NO_NOTIFY.to_le(), Ordering::Relaxed);
-        Ok(Ring {
+        let bell = match terms.position.used {
+            0 => Bell::at_start(size),
+            _ => Bell::taken_over(size),
+        };
+        let ring = Ring {
             descriptors: Descriptors::new(&terms.memory, descriptors, size)?,
             available: Area::new(&terms.memory, driver, 6 + 2 * entries, 2)?,
             used,
@@ -61,8 +71,46 @@ impl Ring {
             next: terms.position.available,
             given: terms.position.used,
             shown: terms.position.used,
-            bell: Bell::default(),
-        })
+            wishes: terms.wishes,
+            bell,
+        };
+        ring.refuse_kicks();
+        Ok(ring)
+    }
+
+    /// Where the driver finds the head at which it is to kick.
+    fn available_event(&self) -> &AtomicU16 {
+        self.used.word16(2 + 4 * (usize::from(self.mask) + 1))
+    }
+
+    /// Tells the driver that it need not kick: by event index, that it should have with
+    /// the last head.
+    fn refuse_kicks(&self) {
+        match self.wishes {
+            Wishes::Flags => self.used.word16(0).store(NO_NOTIFY.to_le(), Ordering::Relaxed),
+            Wishes::EventIndex => {
+                self.used.word16(0).store(0, Ordering::Relaxed);
+                let last = self.next.wrapping_sub(1);
+                self.available_event().store(last.to_le(), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Asks the driver to kick with the next head; says whether there is one already.
+    fn want_kicks(&self) -> bool {
+        let ask = || match self.wishes {
+            Wishes::Flags => self.used.word16(0).store(0, Ordering::Relaxed),
+            Wishes::EventIndex => {
+                self.available_event().store(self.next.to_le(), Ordering::Relaxed);
+            }
+        };
+        bell::ask_and_look(ask, || self.has_heads())
+    }
+
+    /// Whether the driver's index says that heads wait, or what it must not.
+    #[inline(always)]
+    fn has_heads(&self) -> bool {
+        u16::from_le(self.available.word16(1).load(Ordering::Relaxed)) != self.next
     }
 
     /// How many heads wait; the driver's index is read only if none was left over.
@@ -125,20 +173,28 @@ impl Ring {
         let index = self.given.wrapping_sub(late);
         // Never backwards: `late` may be more than was given since the last time.
         if (index.wrapping_sub(self.shown) as i16) > 0 {
+            self.bell.note_publication(index.wrapping_sub(self.shown));
             self.shown = index;
             self.used.word16(1).store(index.to_le(), Ordering::Release);
-            self.bell.note_publication();
         }
     }
 
     #[inline]
     fn doorbell(&mut self, moment: Moment) -> Doorbell {
-        let Ring { available, bell, .. } = self;
-        bell.ask(moment, || {
-            match u16::from_le(available.word16(0).load(Ordering::Relaxed)) & NO_INTERRUPT {
-                0 => Doorbell::Wanted,
-                _ => Doorbell::Silent,
-            }
+        let Ring { available, bell, shown, mask, wishes, .. } = self;
+        bell.ask(moment, |pending| {
+            let wanted = match wishes {
+                Wishes::Flags => {
+                    u16::from_le(available.word16(0).load(Ordering::Relaxed)) & NO_INTERRUPT == 0
+                }
+                Wishes::EventIndex => {
+                    let event = 2 + usize::from(*mask) + 1;
+                    let event = u16::from_le(available.word16(event).load(Ordering::Relaxed));
+                    // The entry at the event is among those published.
+                    u32::from(shown.wrapping_sub(event).wrapping_sub(1)) < pending
+                }
+            };
+            if wanted { Doorbell::Wanted } else { Doorbell::Silent }
         })
     }
 }
@@ -154,6 +210,7 @@ pub struct Source {
     /// Times the doorbell was asked for since the last burst.
     moments: u32,
     pieces: Vec<Piece>,
+    tables: Tables,
 }
 
 impl Source {
@@ -168,6 +225,7 @@ impl Source {
             late: LATE.min(terms.layout.size / 4),
             moments: 0,
             pieces: Vec::with_capacity(CHAIN_DESCRIPTORS),
+            tables: Tables::new(terms, Linkage::ByIndex, Direction::FromDriver),
         })
     }
 
@@ -180,15 +238,17 @@ impl Source {
         visitor.chain(fault.map_or(Chain::Pieces(&self.pieces), Chain::Unusable))
     }
 
-    /// Collects the pieces of a chain.
+    /// Collects the pieces of a chain, which a table may end.
     fn gather(&mut self, head: u16, mut tail: Tail) -> Result<(), ChainFault> {
         let mut index = head;
         for _ in 0..CHAIN_DESCRIPTORS {
             let (flags, next) = (tail.low(), tail.high());
-            if flags & (WRITE | INDIRECT) != 0 {
-                return Err(ChainFault::Descriptor);
+            let piece = (self.ring.descriptors.address(index), tail.length());
+            match flags & (NEXT | WRITE | INDIRECT) {
+                INDIRECT | INDIRECT_WRITE => return self.gather_table(piece),
+                0 | NEXT => self.pieces.push(piece),
+                _ => return Err(ChainFault::Descriptor),
             }
-            self.pieces.push((self.ring.descriptors.address(index), tail.length()));
             if flags & NEXT == 0 {
                 return Ok(());
             }
@@ -199,6 +259,15 @@ impl Source {
             tail = self.ring.descriptors.tail(index, Ordering::Relaxed);
         }
         Err(ChainFault::TooLong)
+    }
+
+    /// Collects the pieces of a table.
+    fn gather_table(&mut self, table: Piece) -> Result<(), ChainFault> {
+        let Source { tables, pieces, .. } = self;
+        tables.walk(table, CHAIN_DESCRIPTORS - pieces.len(), |piece, _| {
+            pieces.push(piece);
+            Ok(())
+        })
     }
 }
 
@@ -258,6 +327,19 @@ impl super::Source for Source {
         self.ring.doorbell(moment)
     }
 
+    #[inline]
+    fn has_frames(&self) -> bool {
+        self.ring.has_heads()
+    }
+
+    fn want_kicks(&mut self) -> bool {
+        self.ring.want_kicks()
+    }
+
+    fn refuse_kicks(&mut self) {
+        self.ring.refuse_kicks();
+    }
+
     fn position(&mut self) -> Position {
         self.flush();
         let untaken = self.ring.next.wrapping_sub(self.taken.count as u16);
@@ -274,6 +356,7 @@ pub struct Receive {
     ring: Ring,
     /// Buffers found and not published.
     found: u16,
+    tables: Tables,
 }
 
 impl Receive {
@@ -281,24 +364,42 @@ impl Receive {
     #[inline(always)]
     fn find_next(&mut self, window: &mut Window) -> Result<(), RingFault> {
         let head = self.ring.head()?;
+        let tail = self.ring.descriptors.tail(head, Ordering::Relaxed);
+        if tail.low() & (NEXT | WRITE | INDIRECT) == WRITE {
+            let piece = (self.ring.descriptors.address(head), tail.length());
+            window.push(piece, head, Link::ONE)?;
+        } else {
+            self.find_chain(window, head, tail)?;
+        }
+        self.ring.next = self.ring.next.wrapping_add(1);
+        self.found += 1;
+        Ok(())
+    }
+
+    /// Finds a buffer of several pieces, which a table may end.
+    #[cold]
+    fn find_chain(
+        &mut self,
+        window: &mut Window,
+        head: u16,
+        mut tail: Tail,
+    ) -> Result<(), RingFault> {
         let mut index = head;
-        for _ in 0..CHAIN_DESCRIPTORS {
-            let tail = self.ring.descriptors.tail(index, Ordering::Relaxed);
-            if tail.low() & (WRITE | INDIRECT) != WRITE {
-                return Err(RingFault::Buffer);
-            }
+        for count in 1..=CHAIN_DESCRIPTORS as u16 {
             let piece = (self.ring.descriptors.address(index), tail.length());
-            if tail.low() & NEXT == 0 {
-                window.push(piece, head, Link::Last)?;
-                self.ring.next = self.ring.next.wrapping_add(1);
-                self.found += 1;
-                return Ok(());
+            match tail.low() & (NEXT | WRITE | INDIRECT) {
+                INDIRECT | INDIRECT_WRITE => {
+                    return window.push_table(&mut self.tables, piece, head, count);
+                }
+                WRITE => return window.push(piece, head, Link::last(count)),
+                WRITE_NEXT => window.push(piece, head, Link::MORE)?,
+                _ => return Err(RingFault::Buffer),
             }
-            window.push(piece, head, Link::More)?;
             index = tail.high();
             if index > self.ring.mask {
                 return Err(RingFault::Index);
             }
+            tail = self.ring.descriptors.tail(index, Ordering::Relaxed);
         }
         Err(RingFault::Endless)
     }
@@ -306,7 +407,8 @@ impl Receive {
 
 impl Buffers for Receive {
     fn open(terms: &Terms) -> Result<Receive, LayoutError> {
-        Ok(Receive { ring: Ring::new(terms)?, found: 0 })
+        let tables = Tables::new(terms, Linkage::ByIndex, Direction::ToDriver);
+        Ok(Receive { ring: Ring::new(terms)?, found: 0, tables })
     }
 
     #[inline(always)]

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::driver::{Access, Buffer, Driver, PackedDriver, SplitDriver};
+use super::driver::{Access, Buffer, Driver, Negotiated, PackedDriver, SplitDriver};
 use super::*;
 use crate::sys::memory::{RegionHint, Spans};
 
 const DESCRIPTORS: u64 = 0;
-const DRIVER_AREA: u64 = 0x10000;
-const DEVICE_AREA: u64 = 0x20000;
-const BUFFERS: u64 = 0x40000;
-const MEMORY_BYTES: usize = 0x10_0000;
+const DRIVER_AREA: u64 = 0x8_0000;
+const DEVICE_AREA: u64 = 0xa_0000;
+const BUFFERS: u64 = 0x10_0000;
+const TABLES: u64 = 0x14_0000;
+const MEMORY_BYTES: usize = 0x18_0000;
 
 /// A queue's memory and its driver's half.
 struct Bed<D> {
@@ -26,7 +27,9 @@ fn terms(size: u16, order: Order, merge: Merge) -> Terms {
     let memory = Arc::new(Memory::arena(MEMORY_BYTES).unwrap());
     let layout =
         Layout { size, descriptors: DESCRIPTORS, driver: DRIVER_AREA, device: DEVICE_AREA };
-    Terms { memory, layout, position: Position { available: 0, used: 0 }, order, merge }
+    let position = Position { available: 0, used: 0 };
+    let (indirect, wishes) = (Indirect::Allowed, Wishes::Flags);
+    Terms { memory, layout, position, order, merge, indirect, wishes }
 }
 
 fn split(size: u16, order: Order, merge: Merge) -> Bed<SplitDriver> {
@@ -40,6 +43,26 @@ fn packed(size: u16, order: Order, merge: Merge) -> Bed<PackedDriver> {
     terms.position = Position { available: 1 << 15, used: 1 << 15 };
     let driver = PackedDriver::new(&terms.memory, terms.layout, order).unwrap();
     Bed { driver, terms }
+}
+
+/// A split ring that stands at this index.
+fn split_at(size: u16, order: Order, index: u16, wishes: Wishes) -> Bed<SplitDriver> {
+    let Bed { driver, mut terms } = split(size, order, Merge::Mergeable);
+    terms.position = Position { available: index, used: index };
+    terms.wishes = wishes;
+    for area in [DRIVER_AREA, DEVICE_AREA] {
+        let bed = Bed { driver: (), terms: terms.clone() };
+        bed.write(area + 2, &index.to_le_bytes());
+    }
+    Bed { driver: driver.from_position(terms.position, wishes), terms }
+}
+
+/// A packed ring that stands at this place, the wrap counter in bit 15.
+fn packed_at(size: u16, order: Order, place: u16, wishes: Wishes) -> Bed<PackedDriver> {
+    let Bed { driver, mut terms } = packed(size, order, Merge::Mergeable);
+    terms.position = Position { available: place, used: place };
+    terms.wishes = wishes;
+    Bed { driver: driver.from_position(terms.position, wishes).unwrap(), terms }
 }
 
 /// Runs a check on each kind of ring.
@@ -62,7 +85,7 @@ fn writable(address: u64, length: u32) -> Buffer {
     Buffer { address, length, access: Access::Write }
 }
 
-impl<D: Driver> Bed<D> {
+impl<D> Bed<D> {
     fn write(&self, address: u64, bytes: &[u8]) {
         let place =
             self.terms.memory.place(&mut RegionHint::default(), address, bytes.len() as u32);
@@ -79,7 +102,9 @@ impl<D: Driver> Bed<D> {
     fn word16(&self, address: u64) -> u16 {
         u16::from_le_bytes(self.read(address, 2).try_into().unwrap())
     }
+}
 
+impl<D: Driver> Bed<D> {
     fn send(&mut self, chain: &[Buffer]) -> u16 {
         let id = self.driver.add(chain).unwrap();
         self.driver.publish();
@@ -128,7 +153,7 @@ fn take(source: &mut impl Source, limit: usize) -> Vec<Result<Vec<Piece>, ChainF
 }
 
 fn offer(sink: &mut impl Sink, header: &[u8]) -> Result<(), Refusal> {
-    sink.offer(header, Body::EMPTY)
+    sink.offer(NetHeader::COMPLETE, header, Body::EMPTY)
 }
 
 #[test]
@@ -235,7 +260,7 @@ fn a_frame_is_spread_over_a_chain_or_over_merged_buffers() {
         spans.push(&mut hint, (BUFFERS + 0x8000 + 164, 92), 0).unwrap();
         let first = bed.send(&[writable(BUFFERS, 12), writable(BUFFERS + 0x100, 120)]);
         let second = bed.send(&[writable(BUFFERS + 0x200, 200)]);
-        sink.offer(&frame[..64], spans.body(0, 2)).unwrap();
+        sink.offer(NetHeader::COMPLETE, &frame[..64], spans.body(0, 2)).unwrap();
         sink.publish();
         assert_eq!(bed.collected(), [(first, 132), (second, 136)]);
         assert_eq!(bed.word16(BUFFERS + 10), 2);
@@ -414,6 +439,7 @@ fn a_successor_goes_on_where_its_predecessor_stopped() {
 #[derive(Clone, Debug)]
 enum Op {
     Add(u8),
+    AddIndirect(u8),
     Publish,
     Take(u8),
     GiveBack,
@@ -423,6 +449,7 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (1..4_u8).prop_map(Op::Add),
+        2 => (1..5_u8).prop_map(Op::AddIndirect),
         2 => Just(Op::Publish),
         2 => (1..9_u8).prop_map(Op::Take),
         2 => Just(Op::GiveBack),
@@ -440,15 +467,22 @@ struct Oracle {
 }
 
 /// No chain is lost, changed, reordered or given back twice.
-fn no_chain_lost<D: Driver>(bed: &mut Bed<D>, source: &mut impl Source, ops: &[Op]) {
+fn no_chain_lost<D: Negotiated>(bed: &mut Bed<D>, source: &mut impl Source, ops: &[Op]) {
     let mut oracle = Oracle::default();
     let mut tag = 0;
-    for op in ops.iter().chain(&[Op::Publish, Op::Take(64), Op::GiveBack, Op::Collect]) {
+    let rest = [Op::Take(64), Op::GiveBack].iter().cycle().take(8);
+    for op in ops.iter().chain(&[Op::Publish, Op::GiveBack]).chain(rest).chain(&[Op::Collect]) {
         match op {
             Op::Add(length) => {
                 tag += 1;
                 let chain = vec![readable(BUFFERS + tag, 60); usize::from(*length)];
                 oracle.hidden.extend(bed.driver.add(&chain).map(|id| (id, BUFFERS + tag)));
+            }
+            Op::AddIndirect(length) => {
+                tag += 1;
+                let chain = vec![readable(BUFFERS + tag, 60); usize::from(*length)];
+                let id = bed.driver.add_indirect(&chain, TABLES + tag % 512 * 64);
+                oracle.hidden.extend(id.map(|id| (id, BUFFERS + tag)));
             }
             Op::Publish => {
                 bed.driver.publish();
@@ -456,7 +490,8 @@ fn no_chain_lost<D: Driver>(bed: &mut Bed<D>, source: &mut impl Source, ops: &[O
             }
             Op::Take(limit) => {
                 let chains = take(source, usize::from(*limit));
-                let expected = oracle.available.len().min(usize::from(*limit));
+                let room = BURST - oracle.taken.len();
+                let expected = oracle.available.len().min(usize::from(*limit)).min(room);
                 assert_eq!(chains.len(), expected);
                 for (chain, (id, address)) in chains.iter().zip(oracle.available.drain(..expected))
                 {
@@ -479,12 +514,22 @@ fn no_chain_lost<D: Driver>(bed: &mut Bed<D>, source: &mut impl Source, ops: &[O
 }
 
 /// Buffers in, frames out: every published frame is collected once, in order, whole.
-fn no_frame_lost<D: Driver>(bed: &mut Bed<D>, sink: &mut impl Sink, ops: &[Op]) {
+fn no_frame_lost<D: Negotiated>(bed: &mut Bed<D>, sink: &mut impl Sink, ops: &[Op]) {
     let mut posted: HashMap<u16, u64> = HashMap::new();
     let mut offered: Vec<Vec<u8>> = Vec::new();
     let (mut tag, mut buffer) = (0_u64, 0);
     for op in ops.iter().chain(&[Op::GiveBack, Op::Collect]) {
         match op {
+            Op::AddIndirect(parts) => {
+                buffer += 1;
+                let address = BUFFERS + (buffer % 64) * 256;
+                let part = 256 / u64::from(*parts);
+                let parts: Vec<Buffer> = (0..u64::from(*parts))
+                    .map(|at| writable(address + at * part, part as u32))
+                    .collect();
+                let id = bed.driver.add_indirect(&parts, TABLES + (buffer % 64) * 64);
+                posted.extend(id.map(|id| (id, address)));
+            }
             Op::Add(_) => {
                 // At most 16 are posted at a time: 64 places never meet.
                 buffer += 1;
@@ -517,26 +562,88 @@ fn no_frame_lost<D: Driver>(bed: &mut Bed<D>, sink: &mut impl Sink, ops: &[Op]) 
     }
 }
 
+fn order() -> impl Strategy<Value = Order> {
+    prop::sample::select(vec![Order::Any, Order::InOrder])
+}
+
+fn wishes() -> impl Strategy<Value = Wishes> {
+    prop::sample::select(vec![Wishes::Flags, Wishes::EventIndex])
+}
+
+/// Any size of a packed ring and any place in it.
+fn packed_place() -> impl Strategy<Value = (u16, u16)> {
+    let size = prop_oneof![1..20_u16, 1..=SIZE_MAX, Just(SIZE_MAX)];
+    (size, any::<u16>()).prop_map(|(size, at)| (size, (at & 0x8000) | ((at & 0x7fff) % size)))
+}
+
 proptest! {
     #[test]
-    fn sources_lose_nothing(ops in prop::collection::vec(op(), 1..200), in_order: bool) {
-        let order = if in_order { Order::InOrder } else { Order::Any };
-        let mut bed = split(16, order, Merge::Single);
+    fn sources_lose_nothing(
+        ops in prop::collection::vec(op(), 1..200),
+        order in order(),
+        wishes in wishes(),
+        size in (0..16_u32).prop_map(|power| 1_u16 << power),
+        index: u16,
+        (places, place) in packed_place(),
+    ) {
+        let mut bed = split_at(size, order, index, wishes);
         let mut source = split::Source::open(&bed.terms).unwrap();
         no_chain_lost(&mut bed, &mut source, &ops);
-        let mut bed = packed(13, order, Merge::Single);
+        let mut bed = packed_at(places, order, place, wishes);
         let mut source = packed::Source::open(&bed.terms).unwrap();
         no_chain_lost(&mut bed, &mut source, &ops);
     }
 
     #[test]
-    fn sinks_lose_nothing(ops in prop::collection::vec(op(), 1..200)) {
-        let mut bed = split(16, Order::Any, Merge::Single);
+    fn sinks_lose_nothing(
+        ops in prop::collection::vec(op(), 1..200),
+        wishes in wishes(),
+        size in (0..5_u32).prop_map(|power| 1_u16 << power),
+        index: u16,
+        (places, place) in (1..17_u16, any::<u16>())
+            .prop_map(|(size, at)| (size, (at & 0x8000) | ((at & 0x7fff) % size))),
+    ) {
+        let mut bed = split_at(size, Order::Any, index, wishes);
         let mut sink = split::Sink::open(&bed.terms).unwrap();
         no_frame_lost(&mut bed, &mut sink, &ops);
-        let mut bed = packed(13, Order::Any, Merge::Single);
+        let mut bed = packed_at(places, Order::Any, place, wishes);
         let mut sink = packed::Sink::open(&bed.terms).unwrap();
         no_frame_lost(&mut bed, &mut sink, &ops);
+    }
+}
+
+/// Every sequence of so many steps, one after the other on the same small ring: all its
+/// places and wrap counters come up in all states.
+fn every_sequence<D: Negotiated>(mut bed: Bed<D>, mut source: impl Source, steps: u32) {
+    const OPS: [Op; 7] = [
+        Op::Add(1),
+        Op::Add(2),
+        Op::AddIndirect(2),
+        Op::Publish,
+        Op::Take(1),
+        Op::GiveBack,
+        Op::Collect,
+    ];
+    for sequence in 0..OPS.len().pow(steps) {
+        let op = |step| OPS[sequence / OPS.len().pow(step) % OPS.len()].clone();
+        let ops: Vec<Op> = (0..steps).map(op).collect();
+        no_chain_lost(&mut bed, &mut source, &ops);
+    }
+}
+
+#[test]
+fn no_sequence_of_steps_loses_a_chain_or_gives_it_back_twice() {
+    for order in [Order::Any, Order::InOrder] {
+        for size in [1, 2, 3] {
+            let bed = packed_at(size, order, 0x8000, Wishes::EventIndex);
+            let source = packed::Source::open(&bed.terms).unwrap();
+            every_sequence(bed, source, 5);
+        }
+        for size in [1, 2] {
+            let bed = split_at(size, order, 0xfff0, Wishes::EventIndex);
+            let source = split::Source::open(&bed.terms).unwrap();
+            every_sequence(bed, source, 5);
+        }
     }
 }
 
@@ -547,6 +654,8 @@ enum Hostile {
     Descriptor(u8, u64),
     /// Writes a half-word of its area.
     Driver(u8, u16),
+    /// Writes a word of the tables.
+    Table(u8, u64),
     /// Makes every packed descriptor available in this lap, with these flags beside.
     Lap(packed::Lap, u16),
     /// The device's step: takes or fills this many.
@@ -558,13 +667,16 @@ enum Hostile {
 /// Ids, flags and lengths that are nearly right do the most harm.
 fn word() -> impl Strategy<Value = u64> {
     let flags = prop_oneof![
-        prop::sample::select(vec![0_u64, 0x80, 0x8000, 0x8080, 0x81, 0x8001, 0x82, 0x8002, 0x8082]),
+        prop::sample::select(vec![
+            0_u64, 0x80, 0x8000, 0x8080, 0x81, 0x8001, 0x82, 0x8002, 0x8082, 0x84, 0x8004, 0x86
+        ]),
         0..0x1_0000_u64,
     ];
     prop_oneof![
         (0..64_u64, 0..20_u64, flags)
             .prop_map(|(length, id, flags)| flags << 48 | id << 32 | (length * 4)),
         (0..16_u64).prop_map(|slot| BUFFERS + slot * 256),
+        (0..16_u64).prop_map(|slot| TABLES + slot * 16),
         any::<u64>(),
     ]
 }
@@ -572,9 +684,10 @@ fn word() -> impl Strategy<Value = u64> {
 fn hostile() -> impl Strategy<Value = Hostile> {
     prop_oneof![
         6 => (0..32_u8, word()).prop_map(|(at, word)| Hostile::Descriptor(at, word)),
-        2 => (0..16_u8, prop_oneof![0..40_u16, any::<u16>()])
+        4 => (0..32_u8, word()).prop_map(|(at, word)| Hostile::Table(at, word)),
+        2 => (0..20_u8, prop_oneof![0..40_u16, any::<u16>()])
             .prop_map(|(at, word)| Hostile::Driver(at, word)),
-        2 => (prop::sample::select(vec![packed::Lap::Odd, packed::Lap::Even]), 0..4_u16)
+        2 => (prop::sample::select(vec![packed::Lap::Odd, packed::Lap::Even]), 0..8_u16)
             .prop_map(|(lap, flags)| Hostile::Lap(lap, flags)),
         3 => (1..70_u8).prop_map(Hostile::Step),
         1 => Just(Hostile::Back),
@@ -585,6 +698,9 @@ fn hostile() -> impl Strategy<Value = Hostile> {
 fn scribble<D: Driver>(bed: &Bed<D>, op: &Hostile) {
     match *op {
         Hostile::Descriptor(at, word) => bed.write(u64::from(at) * 8, &word.to_le_bytes()),
+        Hostile::Table(at, word) => {
+            bed.write(TABLES + u64::from(at) * 8, &word.to_le_bytes());
+        }
         Hostile::Driver(at, word) => {
             bed.write(DRIVER_AREA + u64::from(at) * 2, &word.to_le_bytes());
         }
@@ -610,6 +726,10 @@ fn survives_as_source<D: Driver>(
                 });
                 let _ = source.take(usize::from(*limit), visit);
                 assert!(held <= held_max, "{held} chains are held");
+                source.has_frames();
+                source.want_kicks();
+                source.doorbell(Moment::Busy);
+                source.refuse_kicks();
             }
             Hostile::Back => {
                 source.give_back();
@@ -631,7 +751,10 @@ fn survives_as_sink<D: Driver>(bed: &Bed<D>, sink: &mut impl Sink, ops: &[Hostil
                     let _ = offer(sink, &vec![0; 14 + length * 8]);
                 }
             }
-            Hostile::Back => sink.publish(),
+            Hostile::Back => {
+                sink.publish();
+                sink.doorbell(Moment::Idle);
+            }
             _ => {}
         }
     }
@@ -642,19 +765,22 @@ proptest! {
     #[test]
     fn a_hostile_driver_breaks_its_own_ring_only(
         ops in prop::collection::vec(hostile(), 1..300),
-        in_order: bool,
-        mergeable: bool,
+        order in order(),
+        wishes in wishes(),
+        merge in prop::sample::select(vec![Merge::Single, Merge::Mergeable]),
+        indirect in prop::sample::select(vec![Indirect::Refused, Indirect::Allowed]),
     ) {
-        let order = if in_order { Order::InOrder } else { Order::Any };
-        let merge = if mergeable { Merge::Mergeable } else { Merge::Single };
+        let terms = |terms: &Terms| Terms { wishes, indirect, ..terms.clone() };
         let bed = split(16, order, merge);
-        survives_as_source(&bed, &mut split::Source::open(&bed.terms).unwrap(), BURST, &ops);
+        let mut source = split::Source::open(&terms(&bed.terms)).unwrap();
+        survives_as_source(&bed, &mut source, BURST, &ops);
         let bed = split(16, order, merge);
-        survives_as_sink(&bed, &mut split::Sink::open(&bed.terms).unwrap(), &ops);
+        survives_as_sink(&bed, &mut split::Sink::open(&terms(&bed.terms)).unwrap(), &ops);
         let bed = packed(13, order, merge);
-        survives_as_source(&bed, &mut packed::Source::open(&bed.terms).unwrap(), 13, &ops);
+        let mut source = packed::Source::open(&terms(&bed.terms)).unwrap();
+        survives_as_source(&bed, &mut source, 13, &ops);
         let bed = packed(13, order, merge);
-        survives_as_sink(&bed, &mut packed::Sink::open(&bed.terms).unwrap(), &ops);
+        survives_as_sink(&bed, &mut packed::Sink::open(&terms(&bed.terms)).unwrap(), &ops);
     }
 }
 
@@ -742,3 +868,6 @@ fn a_packed_ring_does_not_run_over_what_is_held() {
     assert_eq!(offer(&mut sink, &[0; 60]), Err(Refusal::Broken(RingFault::Overrun)));
     sink.publish();
 }
+
+mod indirect;
+mod wishes;

@@ -1,10 +1,14 @@
 //! The receive buffers that a sink has found ahead, and the frames it has put into
 //! them: what split and packed rings have in common.
 
+use std::num::NonZeroU16;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::{BURST, CHAIN_DESCRIPTORS, Merge, PREFIX_BYTES, Refusal, RingFault};
+use super::indirect::{More, Tables};
+use super::{
+    BURST, CHAIN_DESCRIPTORS, ChainFault, Merge, NetHeader, PREFIX_BYTES, Refusal, RingFault,
+};
 use crate::sys::memory::{Body, Memory, Place, RegionHint};
 use crate::sys::{copy, prefetch};
 
@@ -14,15 +18,22 @@ const SLOTS: usize = 2 * CHAIN_DESCRIPTORS;
 pub(super) const AHEAD: usize = BURST;
 /// Used entries that wait for publication.
 pub(super) const FILLED_MAX: usize = SLOTS;
-/// `num_buffers` in the virtio-net header.
-const NUM_BUFFERS: usize = 10;
 
-/// Whether a slot is the last of its chain.
+/// The descriptors of the ring that a buffer takes, known at its last slot: as many as
+/// it has slots, or one that names a table of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u16)]
-pub(super) enum Link {
-    Last,
-    More,
+pub(super) struct Link(Option<NonZeroU16>);
+
+impl Link {
+    /// The buffer goes on in the next slot.
+    pub(super) const MORE: Link = Link(None);
+    /// The last slot of a buffer that one descriptor describes.
+    pub(super) const ONE: Link = Link(Some(NonZeroU16::MIN));
+
+    /// The last slot of a buffer of so many descriptors.
+    pub(super) fn last(descriptors: u16) -> Link {
+        Link(NonZeroU16::new(descriptors))
+    }
 }
 
 /// One descriptor of a receive buffer, translated.
@@ -32,6 +43,14 @@ struct Slot {
     length: u32,
     id: u16,
     link: Link,
+}
+
+impl Slot {
+    /// The descriptors of the ring that a buffer takes whose last slot this is.
+    #[inline(always)]
+    fn descriptors(&self) -> u16 {
+        self.link.0.map_or(0, NonZeroU16::get)
+    }
 }
 
 /// A used entry that waits for publication.
@@ -59,7 +78,7 @@ unsafe impl Send for Window {}
 
 impl Window {
     pub(super) fn new(memory: &Arc<Memory>, merge: Merge) -> Window {
-        let slot = Slot { at: NonNull::dangling(), length: 0, id: 0, link: Link::Last };
+        let slot = Slot { at: NonNull::dangling(), length: 0, id: 0, link: Link::ONE };
         Window {
             memory: Arc::clone(memory),
             hint: RegionHint::default(),
@@ -98,6 +117,28 @@ impl Window {
         Ok(())
     }
 
+    /// Adds the pieces of a table, which the last of a buffer's `descriptors` names.
+    pub(super) fn push_table(
+        &mut self,
+        tables: &mut Tables,
+        table: super::Piece,
+        id: u16,
+        descriptors: u16,
+    ) -> Result<(), RingFault> {
+        let before = usize::from(descriptors) - 1;
+        let walked = tables.walk(table, CHAIN_DESCRIPTORS - before, |piece, more| {
+            let link = match more {
+                More::Follow => Link::MORE,
+                More::None => Link::last(descriptors),
+            };
+            self.push(piece, id, link).map_err(|_| ChainFault::Descriptor)
+        });
+        walked.map_err(|fault| match fault {
+            ChainFault::TooLong => RingFault::Endless,
+            ChainFault::Descriptor => RingFault::Buffer,
+        })
+    }
+
     /// The used entries that wait, and their end.
     #[inline(always)]
     pub(super) fn filled(&self) -> &[Filled] {
@@ -124,21 +165,26 @@ impl Window {
         let slot = self.slots[self.first % SLOTS];
         let whole = self.count > 0
             && self.filled_count < FILLED_MAX
-            && slot.link == Link::Last
+            && slot.link != Link::MORE
             && slot.length as usize >= need;
         whole.then_some(slot)
     }
 
     /// Copies a frame into the next buffers.
     #[inline(always)]
-    pub(super) fn fill(&mut self, header: &[u8], body: Body<'_>) -> Result<(), Refusal> {
+    pub(super) fn fill(
+        &mut self,
+        net: NetHeader,
+        header: &[u8],
+        body: Body<'_>,
+    ) -> Result<(), Refusal> {
         let need = PREFIX_BYTES + header.len() + body.length();
-        let Some(slot) = self.whole(need) else { return self.fill_several(need, header, body) };
+        let Some(slot) = self.whole(need) else { return self.fill_several(net, header, body) };
         let at = slot.at.as_ptr();
         // SAFETY: the slot has `need` bytes in pinned memory. The header is private, so
         // it does not overlap them.
         let rest = unsafe {
-            write_prefix(at, 1);
+            write_prefix(at, net, 1);
             copy::apart(header.as_ptr(), at.add(PREFIX_BYTES), header.len());
             at.add(PREFIX_BYTES + header.len())
         };
@@ -147,7 +193,7 @@ impl Window {
             unsafe { copy_body(body, rest) };
         }
         prefetch::hand_on(at.wrapping_add(PREFIX_BYTES));
-        self.note(Filled { length: need as u32, id: slot.id, descriptors: 1 }, 1);
+        self.note(Filled { length: need as u32, id: slot.id, descriptors: slot.descriptors() }, 1);
         Ok(())
     }
 
@@ -168,16 +214,21 @@ impl Window {
     #[inline(always)]
     pub(super) fn skip(&mut self, length: u32) -> Result<(), Refusal> {
         let slot = self.whole(length as usize).ok_or(Refusal::NoBuffer)?;
-        self.note(Filled { length, id: slot.id, descriptors: 1 }, 1);
+        self.note(Filled { length, id: slot.id, descriptors: slot.descriptors() }, 1);
         Ok(())
     }
 
     /// Copies a frame over several descriptors, or several buffers.
     #[cold]
-    fn fill_several(&mut self, need: usize, header: &[u8], body: Body<'_>) -> Result<(), Refusal> {
+    fn fill_several(
+        &mut self,
+        net: NetHeader,
+        header: &[u8],
+        body: Body<'_>,
+    ) -> Result<(), Refusal> {
+        let need = PREFIX_BYTES + header.len() + body.length();
         let plan = self.plan(need)?;
-        let mut prefix = [0; PREFIX_BYTES];
-        prefix[NUM_BUFFERS..].copy_from_slice(&(plan.buffers as u16).to_le_bytes());
+        let prefix = net.bytes(plan.buffers as u16);
         let mut writer = Writer { window: self, slot: 0, offset: 0 };
         writer.write(&prefix);
         writer.write(header);
@@ -195,7 +246,7 @@ impl Window {
         for index in 0..self.count {
             let slot = self.slots[(self.first + index) % SLOTS];
             room += slot.length as usize;
-            if slot.link == Link::More {
+            if slot.link == Link::MORE {
                 continue;
             }
             buffers += 1;
@@ -210,6 +261,28 @@ impl Window {
         Err(Refusal::NoBuffer)
     }
 
+    /// How many frames of `length` bytes fit into what was found, `wanted` at most.
+    pub(super) fn room(&self, wanted: usize, length: usize) -> usize {
+        let need = PREFIX_BYTES + length;
+        let (mut frames, mut room) = (0, 0);
+        for index in 0..self.count {
+            let slot = self.slots[(self.first + index) % SLOTS];
+            room += slot.length as usize;
+            if slot.link == Link::MORE {
+                continue;
+            }
+            match (room >= need, self.merge) {
+                (true, _) => (frames, room) = (frames + 1, 0),
+                (false, Merge::Single) => return frames,
+                (false, Merge::Mergeable) => {}
+            }
+            if frames == wanted {
+                return frames;
+            }
+        }
+        frames
+    }
+
     /// Notes the used entries of a frame written by plan.
     fn note_plan(&mut self, need: usize, plan: Plan) {
         let (mut left, mut length, mut chained) = (need, 0, 0_usize);
@@ -219,8 +292,9 @@ impl Window {
             left -= used;
             length += used as u32;
             chained += 1;
-            if slot.link == Link::Last {
-                self.note(Filled { length, id: slot.id, descriptors: chained as u16 }, chained);
+            if slot.link != Link::MORE {
+                let descriptors = slot.descriptors();
+                self.note(Filled { length, id: slot.id, descriptors }, chained);
                 (length, chained) = (0, 0);
             }
         }
@@ -276,7 +350,7 @@ impl Writer<'_> {
     }
 }
 
-/// Writes the virtio-net header of a complete frame that lies in `buffers` buffers,
+/// Writes the virtio-net header of a frame that lies in `buffers` buffers,
 /// unless it stands there already: buffers come round again, and a line that is only
 /// read stays with both CPUs.
 ///
@@ -284,13 +358,14 @@ impl Writer<'_> {
 /// `at` is valid for [`PREFIX_BYTES`].
 #[inline(always)]
 #[allow(clippy::cast_ptr_alignment)]
-unsafe fn write_prefix(at: *mut u8, buffers: u16) {
-    let last = (u32::from(buffers) << 16).to_le();
+unsafe fn write_prefix(at: *mut u8, net: NetHeader, buffers: u16) {
+    let first = net.front.to_le();
+    let last = (u32::from(buffers) << 16 | u32::from(net.back)).to_le();
     // SAFETY: two words of together PREFIX_BYTES.
     unsafe {
         let (front, back) = (at.cast::<u64>(), at.add(8).cast::<u32>());
-        if front.read_unaligned() != 0 || back.read_unaligned() != last {
-            front.write_unaligned(0);
+        if front.read_unaligned() != first || back.read_unaligned() != last {
+            front.write_unaligned(first);
             back.write_unaligned(last);
         }
     }
