@@ -1,0 +1,241 @@
+//! What a session knows of one ring.
+
+use std::sync::Arc;
+
+use super::error::RingTrouble;
+use crate::port::vhost_user::features::{Features, NetHeader};
+use crate::port::vhost_user::message::Addresses;
+use crate::port::vhost_user::queue::RingKind;
+use crate::port::vhost_user::regions::Regions;
+use crate::port::vhost_user::ring::{RingHost, RingIndex, Service, Start, StartError, Stuck};
+use crate::sys::eventfd::Eventfd;
+use crate::sys::memory::{Memory, RegionHint};
+use crate::sys::virtqueue::{Layout, Position, RingFault, Terms};
+
+/// The position of a packed ring that was never used: both laps are the first.
+const PACKED_START: u32 = 0x8000_8000;
+/// Where the used index is in a split ring's used ring.
+const USED_INDEX_BYTE: u64 = 2;
+
+/// How a ring's driver tells of buffers.
+#[derive(Clone, Debug)]
+pub(super) enum Kick {
+    /// That was not said yet: the ring is not to run.
+    Awaited,
+    /// Not at all.
+    Polled,
+    /// By this.
+    By(Arc<Eventfd>),
+}
+
+/// Where a ring is to start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Base {
+    /// At its beginning.
+    Beginning,
+    /// As the front end said.
+    Told(u32),
+    /// Where it was halted.
+    Stood(Position),
+}
+
+/// Whether a ring runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Run {
+    /// It does not; it is started when it can be.
+    Halted,
+    /// It does.
+    Running,
+    /// It cannot with what is known; something has to change first.
+    Failed(RingTrouble),
+    /// Its driver broke it; it has to be set up anew. It was not halted yet.
+    Broken(RingFault),
+    /// As `Broken`, and halted.
+    BrokenHalted(RingFault),
+}
+
+/// A ring.
+#[derive(Debug)]
+pub(super) struct Ring {
+    pub(super) index: RingIndex,
+    pub(super) size: Option<u16>,
+    pub(super) addresses: Option<Addresses>,
+    pub(super) base: Base,
+    pub(super) kick: Kick,
+    pub(super) call: Option<Arc<Eventfd>>,
+    pub(super) error: Option<Eventfd>,
+    /// As said, if it was.
+    pub(super) service: Option<Service>,
+    pub(super) run: Run,
+}
+
+/// What all rings of a device share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ground<'a> {
+    pub(super) features: Features,
+    pub(super) regions: &'a Regions,
+    pub(super) memory: &'a Arc<Memory>,
+}
+
+impl Ring {
+    pub(super) fn new(index: RingIndex) -> Ring {
+        Ring {
+            index,
+            size: None,
+            addresses: None,
+            base: Base::Beginning,
+            kick: Kick::Awaited,
+            call: None,
+            error: None,
+            service: None,
+            run: Run::Halted,
+        }
+    }
+
+    /// Has it not run any more; notes where it stood.
+    pub(super) fn halt(&mut self, host: &mut dyn RingHost) -> Result<(), Stuck> {
+        let run = match self.run {
+            Run::Running => Run::Halted,
+            Run::Broken(fault) => Run::BrokenHalted(fault),
+            Run::Halted | Run::Failed(_) | Run::BrokenHalted(_) => return Ok(()),
+        };
+        if let Some(position) = host.halt(self.index)? {
+            self.base = Base::Stood(position);
+        }
+        self.run = run;
+        Ok(())
+    }
+
+    /// Something changed: what failed may work now.
+    pub(super) fn reconsider(&mut self) {
+        if let Run::Failed(_) = self.run {
+            self.run = Run::Halted;
+        }
+    }
+
+    /// It is set up anew: what was broken may work now.
+    pub(super) fn mend(&mut self) {
+        if let Run::Failed(_) | Run::BrokenHalted(_) = self.run {
+            self.run = Run::Halted;
+        }
+    }
+
+    /// Starts it, if it does not run, and all that it needs is known.
+    pub(super) fn start(
+        &mut self,
+        ground: Ground<'_>,
+        host: &mut dyn RingHost,
+    ) -> Result<Result<(), RingTrouble>, Stuck> {
+        let (Run::Halted, Some(size), Some(addresses)) = (self.run, self.size, self.addresses)
+        else {
+            return Ok(Ok(()));
+        };
+        let kick = match &self.kick {
+            Kick::Awaited => return Ok(Ok(())),
+            Kick::Polled => None,
+            Kick::By(kick) => Some(Arc::clone(kick)),
+        };
+        let outcome = match self.terms(ground, size, addresses) {
+            Err(trouble) => Err(trouble),
+            Ok(terms) => {
+                let start = Start {
+                    kind: ground.features.ring_kind(),
+                    terms,
+                    service: self.service(ground.features),
+                    headers: ground.features.headers(),
+                    accepts: ground.features.accepts(),
+                    kick,
+                    call: self.call.clone(),
+                };
+                match host.start(self.index, start) {
+                    Ok(()) => Ok(()),
+                    Err(StartError::Layout(error)) => Err(RingTrouble::Layout(error)),
+                    Err(StartError::Stuck(stuck)) => return Err(stuck),
+                }
+            }
+        };
+        self.run = outcome.map_or_else(Run::Failed, |()| Run::Running);
+        Ok(outcome)
+    }
+
+    /// Whether its frames are wanted. Without protocol features nobody can say so, and
+    /// they are.
+    pub(super) fn service(&self, features: Features) -> Service {
+        let unsaid = match features.has(Features::PROTOCOL_FEATURES) {
+            true => Service::Disabled,
+            false => Service::Enabled,
+        };
+        self.service.unwrap_or(unsaid)
+    }
+
+    fn terms(
+        &self,
+        Ground { features, regions, memory }: Ground<'_>,
+        size: u16,
+        addresses: Addresses,
+    ) -> Result<Terms, RingTrouble> {
+        if features.header() == NetHeader::Ten {
+            return Err(RingTrouble::ShortHeader);
+        }
+        let guest = |user| regions.translate(user).ok_or(RingTrouble::Untranslated(user));
+        let layout = Layout {
+            size,
+            descriptors: guest(addresses.descriptors)?,
+            driver: guest(addresses.driver)?,
+            device: guest(addresses.device)?,
+        };
+        Ok(Terms {
+            memory: Arc::clone(memory),
+            layout,
+            position: self.position(features.ring_kind(), memory, layout),
+            order: features.order(),
+            merge: features.merge(),
+            indirect: features.indirect(),
+            wishes: features.wishes(),
+        })
+    }
+
+    /// Where to start. A split ring's used index is in memory, and is believed more than
+    /// what the front end says: one that comes back after we were restarted may know no
+    /// better than 0 (DPDK's virtio-user), and a ring's descriptors that were taken but
+    /// not given back are to be taken again.
+    fn position(&self, kind: RingKind, memory: &Memory, layout: Layout) -> Position {
+        let told = match (self.base, kind) {
+            (Base::Stood(position), _) => return position,
+            (Base::Told(base), _) => base,
+            (Base::Beginning, RingKind::Split) => 0,
+            (Base::Beginning, RingKind::Packed) => PACKED_START,
+        };
+        let (low, high) = (told as u16, (told >> 16) as u16);
+        match kind {
+            RingKind::Split => {
+                let used = used_index(memory, layout).unwrap_or(low);
+                Position { available: used, used }
+            }
+            // Not said by all: DPDK's virtio-user gives the available side only.
+            RingKind::Packed if high == 0 => Position { available: low, used: low },
+            RingKind::Packed => Position { available: low, used: high },
+        }
+    }
+
+    /// Where it stands, as [`Request::GetVringBase`](super::Request) is answered.
+    pub(super) fn base(&self, kind: RingKind) -> u32 {
+        match (self.base, kind) {
+            (Base::Told(base), _) => base,
+            (Base::Beginning, RingKind::Split) => 0,
+            (Base::Beginning, RingKind::Packed) => PACKED_START,
+            (Base::Stood(position), RingKind::Split) => u32::from(position.available),
+            (Base::Stood(position), RingKind::Packed) => {
+                u32::from(position.available) | u32::from(position.used) << 16
+            }
+        }
+    }
+}
+
+/// What a split ring's used index is.
+fn used_index(memory: &Memory, layout: Layout) -> Option<u16> {
+    let at = layout.device.checked_add(USED_INDEX_BYTE)?;
+    let mut index = [0; 2];
+    memory.place(&mut RegionHint::default(), at, 2)?.read(&mut index);
+    Some(u16::from_le_bytes(index))
+}
