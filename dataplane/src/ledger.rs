@@ -84,6 +84,8 @@ drop_reasons! {
         "Look at the guest's driver; it may be hostile."
     Ingress BadAddress "bad_address" "A descriptor pointed outside the guest's memory."
         "Look at the guest's driver; it may be hostile."
+    Ingress QueueDisabled "queue_disabled" "The driver sent on a queue that it had not enabled."
+        "None while a guest starts or changes its queues; else look at its driver."
     Ingress ReadError "read_error" "The device gave an error in the frame's place."
         "Look at the host's kernel log; a port of which every read fails is quarantined."
     Ingress SourceNotRegistered "source_not_registered" "The source is not among the port's `mac` addresses."

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::memory::{MemoryDevice, MemoryReceiver, MemoryTransmitter};
-use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Transmitter};
+use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Steering, Transmitter};
 use crate::frame::{BATCH_FRAMES, Batch, FRAME_BYTES_MAX, Room, View};
 use crate::ledger::{Count, DropReason};
 use crate::sys::memory::{Memory, Place, RegionHint};
@@ -127,6 +127,7 @@ impl From<FaultDevice> for Opened {
             receivers: vec![Receiver::Fault(Box::new(device.receiver))],
             transmitters: vec![Transmitter::Fault(Box::new(device.transmitter))],
             capabilities: device.capabilities,
+            steering: Steering::ByWorker,
         }
     }
 }

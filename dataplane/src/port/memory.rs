@@ -16,7 +16,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use super::frame_ring::{self, FrameReceiver, FrameSender};
-use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Transmitter};
+use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Steering, Transmitter};
 use crate::frame::{Batch, FRAME_BYTES_MAX, FRAME_SEGMENTS, Room};
 use crate::ledger::DropReason;
 use crate::sys::memory::{Place, RegionHint};
@@ -59,6 +59,7 @@ impl From<MemoryDevice> for Opened {
             receivers: vec![Receiver::Memory(device.receiver)],
             transmitters: vec![Transmitter::Memory(device.transmitter)],
             capabilities: device.capabilities,
+            steering: Steering::ByWorker,
         }
     }
 }

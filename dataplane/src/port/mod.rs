@@ -10,7 +10,7 @@
 //! * [`packet`] — a netdev that somebody else owns.
 //! * [`xdp`] — a NIC or veth, its receive queues in shared memory.
 //! * [`taking`] — whether a netdev may be taken, by either of these.
-//! * [`vhost_user`] — a VM's virtqueues; so far the queues, which the measuring wire uses.
+//! * [`vhost_user`] — a VM's virtqueues, served from its memory.
 //! * [`fault`], [`pcap`] — middlewares around a memory port; [`pcapng`] is the
 //!   format of what the latter writes.
 //! * [`software`] — what an egress device lacks, done in software.
@@ -33,7 +33,7 @@ pub mod xdp;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
 use crate::frame::{BATCH_BYTES, BATCH_FRAMES, Batch, FRAME_BYTES_MAX};
 use crate::ledger::{Counters, DropReason, Totals};
@@ -138,7 +138,27 @@ pub struct Opened {
     pub transmitters: Vec<Transmitter>,
     /// What it takes at its egress.
     pub capabilities: Capabilities,
+    /// Which transmitter a worker uses.
+    pub steering: Steering,
 }
+
+/// Which of a device's transmitters is used.
+#[derive(Clone, Debug, Default)]
+pub enum Steering {
+    /// Worker `w` uses transmitter `w` modulo their number.
+    #[default]
+    ByWorker,
+    /// All that comes from one receive queue goes by one of those that are open, so that
+    /// each flow keeps its order, and several senders are spread over them.
+    BySender {
+        /// A bit for each transmitter; by none if all are 0.
+        open: Arc<AtomicU16>,
+    },
+}
+
+/// From which receive queue frames come: a number that tells them apart.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SenderQueue(pub u32);
 
 /// What to do with an interface that carries addresses of the host's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -161,6 +181,8 @@ pub enum Receiver {
     Packet(packet::PacketReceiver),
     /// A receive queue of a netdev, by AF_XDP.
     Xdp(xdp::XdpReceiver),
+    /// A driver's transmit queue.
+    VhostUser(vhost_user::VhostUserReceiver),
     /// In-process, with faults.
     Fault(Box<fault::FaultReceiver>),
     /// In-process, recorded.
@@ -174,6 +196,7 @@ macro_rules! each_receiver {
             Receiver::Tap($receiver) => $body,
             Receiver::Packet($receiver) => $body,
             Receiver::Xdp($receiver) => $body,
+            Receiver::VhostUser($receiver) => $body,
             Receiver::Fault($receiver) => $body,
             Receiver::Pcap($receiver) => $body,
         }
@@ -223,6 +246,8 @@ pub enum Transmitter {
     Packet(packet::PacketTransmitter),
     /// A queue of a netdev, by AF_XDP.
     Xdp(xdp::XdpTransmitter),
+    /// A driver's receive queue.
+    VhostUser(vhost_user::VhostUserTransmitter),
     /// In-process, with faults.
     Fault(Box<fault::FaultTransmitter>),
     /// In-process, recorded.
@@ -236,6 +261,7 @@ macro_rules! each_transmitter {
             Transmitter::Tap($transmitter) => $body,
             Transmitter::Packet($transmitter) => $body,
             Transmitter::Xdp($transmitter) => $body,
+            Transmitter::VhostUser($transmitter) => $body,
             Transmitter::Fault($transmitter) => $body,
             Transmitter::Pcap($transmitter) => $body,
         }
@@ -269,6 +295,14 @@ impl Transmitter {
         xdp.fits(length)
     }
 
+    /// What it takes now of frames that are not complete, where that is not known
+    /// beforehand.
+    #[inline]
+    pub fn accepts(&mut self) -> Option<Capabilities> {
+        let Transmitter::VhostUser(driver) = self else { return None };
+        Some(driver.accepts())
+    }
+
     /// Rings the receiver's doorbell if something was transmitted since the last
     /// ring and the receiver wants to know.
     #[inline]
@@ -300,8 +334,9 @@ pub struct Attached {
     pub counters: Arc<[Counters]>,
     /// What it takes at its egress.
     pub capabilities: Capabilities,
-    /// Worker `w` uses transmitter `w` modulo their number.
+    /// Which one is used: see [`Attached::lane`].
     pub transmitters: Box<[Lane<Transmitter>]>,
+    steering: Steering,
     condition: AtomicU8,
 }
 
@@ -321,8 +356,54 @@ impl Attached {
             counters,
             capabilities,
             transmitters: transmitters.into_boxed_slice(),
+            steering: Steering::ByWorker,
             condition: AtomicU8::new(Condition::Working as u8),
         }
+    }
+
+    /// The same, its transmitters chosen in this way.
+    #[must_use]
+    pub fn steered(self, steering: Steering) -> Attached {
+        Attached { steering, ..self }
+    }
+
+    /// By which transmitter a worker sends what came from a queue; nothing if by none.
+    #[inline]
+    #[must_use]
+    pub fn lane(&self, worker: usize, from: SenderQueue) -> Option<usize> {
+        match &self.steering {
+            Steering::ByWorker => worker.checked_rem(self.transmitters.len()),
+            Steering::BySender { open } => {
+                let open = open.load(Ordering::Acquire);
+                let lane = match open {
+                    0 => return None,
+                    1 => 0,
+                    _ => nth_bit(open, from.0 % open.count_ones()),
+                };
+                (lane < self.transmitters.len()).then_some(lane)
+            }
+        }
+    }
+
+    /// A lane's doorbell among those of the device: a bit.
+    #[inline]
+    #[must_use]
+    pub fn doorbell(&self, lane: usize) -> u16 {
+        match self.steering {
+            Steering::ByWorker => 1,
+            Steering::BySender { .. } => 1 << lane,
+        }
+    }
+
+    /// The lane of a doorbell.
+    #[inline]
+    #[must_use]
+    pub fn lane_of(&self, worker: usize, doorbell: u16) -> Option<&Lane<Transmitter>> {
+        let lane = match self.steering {
+            Steering::ByWorker => worker.checked_rem(self.transmitters.len())?,
+            Steering::BySender { .. } => doorbell.trailing_zeros() as usize,
+        };
+        self.transmitters.get(lane)
     }
 
     /// Counters for this many workers.
@@ -354,4 +435,12 @@ impl Attached {
         self.counters.iter().for_each(|counters| counters.add_to(&mut totals));
         totals
     }
+}
+
+/// The place of the `nth` bit that is set, from 0.
+fn nth_bit(mut bits: u16, nth: u32) -> usize {
+    for _ in 0..nth {
+        bits &= bits.wrapping_sub(1);
+    }
+    bits.trailing_zeros() as usize
 }

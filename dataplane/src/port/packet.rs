@@ -18,7 +18,9 @@ use rustix::io::Errno;
 
 use super::failures::Failures;
 use super::taking::{By, TakingError, Wanted};
-use super::{Arena, Armed, Departure, HostsOwn, Opened, Received, Receiver, Rung, Transmitter};
+use super::{
+    Arena, Armed, Departure, HostsOwn, Opened, Received, Receiver, Rung, Steering, Transmitter,
+};
 use crate::frame::{Batch, FRAME_BYTES_MAX, Room};
 use crate::ledger::DropReason;
 use crate::sys::bpf::{Link, Program};
@@ -70,6 +72,7 @@ impl From<PacketDevice> for Opened {
             receivers: device.receivers.into_iter().map(Receiver::Packet).collect(),
             transmitters: device.transmitters.into_iter().map(Transmitter::Packet).collect(),
             capabilities: device.capabilities,
+            steering: Steering::ByWorker,
         }
     }
 }
@@ -92,7 +95,12 @@ impl Share {
         let receivers = sockets.clone().map(PacketReceiver::new).map(Receiver::Packet).collect();
         let transmitter = |socket| PacketTransmitter { socket: Arc::clone(socket) };
         let transmitters = sockets.map(transmitter).map(Transmitter::Packet).collect();
-        Opened { receivers, transmitters, capabilities: Capabilities::ALL }
+        Opened {
+            receivers,
+            transmitters,
+            capabilities: Capabilities::ALL,
+            steering: Steering::ByWorker,
+        }
     }
 
     /// Whether the netdev is still there. Its receivers say so too, but for one whose

@@ -20,7 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::frame_ring::{self, FrameReceiver, FrameSender};
 use super::memory::{MemoryDevice, MemoryReceiver, MemoryTransmitter};
 use super::pcapng::{Direction, Packet, Writer};
-use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Transmitter};
+use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Steering, Transmitter};
 use crate::frame::{Batch, FRAME_BYTES_MAX};
 use crate::ledger::Count;
 use crate::sys::memory::{Body, RegionHint};
@@ -109,6 +109,7 @@ impl From<PcapDevice> for Opened {
             receivers: vec![Receiver::Pcap(Box::new(device.receiver))],
             transmitters: vec![Transmitter::Pcap(Box::new(device.transmitter))],
             capabilities: device.capabilities,
+            steering: Steering::ByWorker,
         }
     }
 }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::failures::Failures;
-use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Transmitter};
+use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Steering, Transmitter};
 use crate::frame::{Batch, FRAME_BYTES_MAX, Room};
 use crate::ledger::DropReason;
 use crate::sys::memory::RegionHint;
@@ -85,6 +85,7 @@ impl From<TapDevice> for Opened {
             receivers: device.receivers.into_iter().map(Receiver::Tap).collect(),
             transmitters: device.transmitters.into_iter().map(Transmitter::Tap).collect(),
             capabilities: device.capabilities,
+            steering: Steering::ByWorker,
         }
     }
 }
@@ -113,6 +114,7 @@ impl Share {
             receivers: receivers.map(Receiver::Tap).collect(),
             transmitters: transmitters.map(Transmitter::Tap).collect(),
             capabilities: self.capabilities,
+            steering: Steering::ByWorker,
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crossbeam_channel::{SendError, Sender};
 
 use super::load::Load;
-use crate::port::{Attached, Receiver};
+use crate::port::{Attached, Receiver, SenderQueue};
 use crate::snapshot::DeviceId;
 
 /// One receive queue of a device, on its way to or from a worker.
@@ -25,6 +25,15 @@ pub struct ReceiveQueue {
     pub receiver: Receiver,
     /// What it gave so far, and what it cost, whoever served it.
     pub load: Arc<Load>,
+}
+
+impl ReceiveQueue {
+    /// What tells it from the others.
+    #[inline]
+    #[must_use]
+    pub fn sender(&self) -> SenderQueue {
+        SenderQueue(u32::from(self.device.0) + u32::from(self.index))
+    }
 }
 
 /// Control to worker.

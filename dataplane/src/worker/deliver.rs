@@ -10,9 +10,9 @@ use super::groups::{Copy, Groups};
 use crate::frame::{BATCH_FRAMES, Batch, HEADER_BYTES};
 use crate::ledger::{Counters, DropReason};
 use crate::port::software::Software;
-use crate::port::{Attached, Condition, Departure, Rung};
+use crate::port::{Attached, Condition, Departure, Rung, SenderQueue, Transmitter};
 use crate::snapshot::{Device, DeviceId, Snapshot};
-use crate::sys::lane::WorkerToken;
+use crate::sys::lane::{Lane, WorkerToken};
 use crate::wire::ethernet::TAG_BYTES;
 
 /// Copies handed to a transmitter at once.
@@ -31,14 +31,17 @@ pub struct Delivery {
     events: Vec<Event>,
     /// Devices whose doorbell is to be rung at the end of the breath.
     doorbells: Vec<DeviceId>,
-    is_due: Box<[Doorbell]>,
+    /// Which of each device's: see [`Attached::doorbell`].
+    due: Box<[u16]>,
 }
 
-/// Whether a device's doorbell is due.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Doorbell {
-    Still,
-    Due,
+/// Where a batch came from.
+#[derive(Clone, Copy, Debug)]
+pub struct Ingress<'i> {
+    /// The counters of its device.
+    pub counters: &'i Counters,
+    /// Its queue.
+    pub queue: SenderQueue,
 }
 
 impl Delivery {
@@ -54,7 +57,7 @@ impl Delivery {
             settled: 0,
             events: Vec::with_capacity(crate::snapshot::DEVICES_MAX),
             doorbells: Vec::with_capacity(crate::snapshot::DEVICES_MAX),
-            is_due: vec![Doorbell::Still; crate::snapshot::DEVICES_MAX].into_boxed_slice(),
+            due: vec![0; crate::snapshot::DEVICES_MAX].into_boxed_slice(),
         })
     }
 
@@ -66,17 +69,20 @@ impl Delivery {
         token: &mut WorkerToken,
         batch: &Batch,
         groups: &Groups,
-        ingress: &Counters,
+        ingress: Ingress<'_>,
     ) {
         for &id in groups.devices() {
             let Some(device) = snapshot.device(id) else { continue };
+            let lane = device.attached.lane(self.worker, ingress.queue);
             self.settled = 0;
-            match contained(|| self.deliver_to(device, token, batch, groups.of(id), ingress)) {
-                Ok(()) => self.note_doorbell(id),
+            match contained(|| {
+                self.deliver_to(device, lane, token, batch, groups.of(id), ingress.counters);
+            }) {
+                Ok(()) => self.note_doorbell(device, lane),
                 Err(cause) => {
                     let counters = &device.attached.counters[self.worker];
                     for _ in groups.of(id).skip(self.settled) {
-                        lose(counters, DropReason::ReceiverFault, ingress);
+                        lose(counters, DropReason::ReceiverFault, ingress.counters);
                     }
                     self.events.push(quarantine(&device.attached, cause));
                 }
@@ -87,6 +93,7 @@ impl Delivery {
     fn deliver_to<'g>(
         &mut self,
         device: &Device,
+        lane: Option<usize>,
         token: &mut WorkerToken,
         batch: &Batch,
         copies: impl Iterator<Item = &'g Copy>,
@@ -95,7 +102,7 @@ impl Delivery {
         let mut copies = copies.peekable();
         while copies.peek().is_some() {
             let chunk = copies.by_ref().take(CHUNK).collect();
-            self.deliver_chunk(device, token, batch, &chunk);
+            self.deliver_chunk(device, lane, token, batch, &chunk);
             ingress.fan_out.add(chunk.len() as u64);
             self.settled += chunk.len();
         }
@@ -104,6 +111,7 @@ impl Delivery {
     fn deliver_chunk(
         &mut self,
         device: &Device,
+        lane: Option<usize>,
         token: &mut WorkerToken,
         batch: &Batch,
         chunk: &ArrayVec<&Copy, CHUNK>,
@@ -118,7 +126,9 @@ impl Delivery {
             .zip(self.edited.iter())
             .map(|(copy, edited)| depart(batch, copy, edited))
             .collect();
-        transmit(&mut self.software, self.worker, &device.attached, token, &mut departures);
+        let lane = lane.and_then(|lane| device.attached.transmitters.get(lane));
+        let Delivery { software, worker, .. } = self;
+        transmit(software, *worker, &device.attached, lane, token, &mut departures);
         count(&device.attached.counters[self.worker], &departures);
     }
 
@@ -136,28 +146,29 @@ impl Delivery {
         self.events.drain(..)
     }
 
-    fn note_doorbell(&mut self, id: DeviceId) {
-        let due = &mut self.is_due[usize::from(id.0)];
-        if *due == Doorbell::Still {
-            *due = Doorbell::Due;
+    fn note_doorbell(&mut self, device: &Device, lane: Option<usize>) {
+        let Some(lane) = lane else { return };
+        let id = device.attached.id;
+        let due = &mut self.due[usize::from(id.0)];
+        if *due == 0 {
             self.doorbells.push(id);
         }
+        *due |= device.attached.doorbell(lane);
     }
 
     /// Rings every doorbell that is due, once; one that was not heard stays due.
     pub fn ring(&mut self, snapshot: &Snapshot, token: &mut WorkerToken) {
-        let Delivery { worker, doorbells, is_due, events, .. } = self;
+        let Delivery { worker, doorbells, due, events, .. } = self;
         doorbells.retain(|&id| {
-            let rung = snapshot.device(id).map_or(Rung::Heard, |device| {
-                contained(|| ring(&device.attached, *worker, token)).unwrap_or_else(|cause| {
-                    events.push(quarantine(&device.attached, cause));
-                    Rung::Heard
-                })
-            });
-            if rung == Rung::Heard {
-                is_due[usize::from(id.0)] = Doorbell::Still;
+            let due = &mut due[usize::from(id.0)];
+            let wanted = std::mem::take(due);
+            let Some(device) = snapshot.device(id) else { return false };
+            let attached = &device.attached;
+            match contained(|| ring_each(attached, *worker, wanted, token)) {
+                Ok(still_due) => *due = still_due,
+                Err(cause) => events.push(quarantine(attached, cause)),
             }
-            rung == Rung::Again
+            *due != 0
         });
     }
 
@@ -167,12 +178,22 @@ impl Delivery {
     }
 }
 
-fn ring(attached: &Attached, worker: usize, token: &mut WorkerToken) -> Rung {
-    let lanes = &attached.transmitters;
-    if attached.condition() != Condition::Working || lanes.is_empty() {
-        return Rung::Heard;
+/// Rings these doorbells of a device; those that were not heard.
+fn ring_each(attached: &Attached, worker: usize, wanted: u16, token: &mut WorkerToken) -> u16 {
+    if attached.condition() != Condition::Working {
+        return 0;
     }
-    lanes[worker % lanes.len()].enter(token).map_or(Rung::Again, |mut lane| lane.ring())
+    let (mut left, mut still_due) = (wanted, 0);
+    while left != 0 {
+        let doorbell = left & left.wrapping_neg();
+        left ^= doorbell;
+        let Some(lane) = attached.lane_of(worker, doorbell) else { continue };
+        let rung = lane.enter(token).map_or(Rung::Again, |mut lane| lane.ring());
+        if rung == Rung::Again {
+            still_due |= doorbell;
+        }
+    }
+    still_due
 }
 
 /// Counts a copy that was decided and does not reach its device.
@@ -199,21 +220,21 @@ fn transmit(
     software: &mut Software,
     worker: usize,
     attached: &Attached,
+    lane: Option<&Lane<Transmitter>>,
     token: &mut WorkerToken,
     departures: &mut [Departure<'_>],
 ) {
-    let lanes = &attached.transmitters;
-    let entered = match attached.condition() {
-        Condition::Working if lanes.is_empty() => Err(DropReason::PortDown),
-        Condition::Working => {
-            lanes[worker % lanes.len()].enter(token).ok_or(DropReason::TransmitBusy)
+    let entered = match (attached.condition(), lane) {
+        (Condition::Working, Some(lane)) => lane.enter(token).ok_or(DropReason::TransmitBusy),
+        (Condition::Working, None) | (Condition::Lost | Condition::Quarantined, _) => {
+            Err(DropReason::PortDown)
         }
-        Condition::Lost | Condition::Quarantined => Err(DropReason::PortDown),
     };
     match entered {
         Ok(mut lane) => {
             let counters = &attached.counters[worker];
-            software.transmit(&mut lane, &attached.capabilities, departures, counters);
+            let capabilities = lane.accepts().unwrap_or(attached.capabilities);
+            software.transmit(&mut lane, &capabilities, departures, counters);
         }
         Err(reason) => departures.iter_mut().for_each(|departure| departure.fate = Err(reason)),
     }
@@ -246,7 +267,7 @@ mod tests {
     use crate::relay::tests::site::{Site, one_channel, registered, station};
     use crate::snapshot::Mode;
     use crate::snapshot::topology::VmPlan;
-    use crate::sys::lane::{Access, Lane};
+    use crate::sys::lane::Access;
     use crate::wire::ethernet::TagEdit;
 
     #[test]
@@ -262,7 +283,8 @@ mod tests {
         let site = Site::new(&one_channel(ports.into()));
         let (mut token, mut another) = (WorkerToken::new(), WorkerToken::new());
         let mut delivery = Delivery::new(0).expect("memory");
-        delivery.note_doorbell(DeviceId(2));
+        delivery
+            .note_doorbell(site.snapshot.device(DeviceId(2)).expect("the site has it"), Some(0));
         let held = attached.transmitters[0].enter(&mut another);
         delivery.ring(&site.snapshot, &mut token);
         assert!(delivery.must_ring());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::command::{Event, ReceiveQueue};
 use super::contain::contained;
+use super::deliver::Ingress;
 use super::load::Load;
 use super::{Activity, Decider, Delivery, Doing, Groups, HOT, Progress};
 use crate::frame::Batch;
@@ -151,7 +152,8 @@ impl Bench {
             self.received = self.batch.count();
             let relay = Relay { snapshot, fdb, now_ms: self.arena.now_ms };
             self.decider.decide(relay, device, &self.batch, &mut self.groups);
-            self.delivery.deliver(snapshot, token, &self.batch, &self.groups, counters);
+            let ingress = Ingress { counters, queue: queue.sender() };
+            self.delivery.deliver(snapshot, token, &self.batch, &self.groups, ingress);
             self.groups.clear();
             queue.receiver.release(&mut self.batch);
         }

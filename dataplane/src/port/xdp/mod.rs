@@ -34,7 +34,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use super::{HostsOwn, Opened, Receiver, Transmitter};
+use super::{HostsOwn, Opened, Receiver, Steering, Transmitter};
 use crate::sys::netdev::Description;
 use crate::sys::programs::ProgramId;
 use crate::sys::xdp::FRAME_BYTES;
@@ -201,6 +201,7 @@ impl From<XdpDevice> for Opened {
             receivers: device.receivers.into_iter().map(Receiver::Xdp).collect(),
             transmitters: device.transmitters.into_iter().map(Transmitter::Xdp).collect(),
             capabilities: Capabilities::NONE,
+            steering: Steering::ByWorker,
         }
     }
 }
@@ -221,6 +222,7 @@ impl Share {
             receivers: receivers.into_iter().map(Receiver::Xdp).collect(),
             transmitters: transmitters.into_iter().map(Transmitter::Xdp).collect(),
             capabilities: Capabilities::NONE,
+            steering: Steering::ByWorker,
         }
     }
 
