@@ -13,3 +13,4 @@ pub mod cli;
 pub mod config;
 pub mod lab;
 pub mod switch;
+pub mod vhost;

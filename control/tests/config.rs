@@ -174,7 +174,7 @@ line 9: link up0: role: "statoin" is not a role (did you mean station?); write s
 line 10: link up0: mtu: 20 is out of range; write a number from 68 to 65521
 line 13: port vm1: chanel: unknown key (did you mean channel?); known keys are name, channel, bridge, mode, device, mac, vlan, learn-limit, admin
 line 14: port vm1: mode: "vebb" is not a mode (did you mean veb?); write veb, vepa, private or direct
-line 15: port vm1: device: vhost-user is not supported by this version; supported now: { tap = { interface = "tap1" } }, { packet = { interface = "vnet3" } } and { xdp = { interface = "eth1" } }
+line 15: port vm1: device vhost-user: role: it is missing; write role = "client" or "server"
 line 16: port vm1: vlan: access: 4095 is not a VLAN; write a number from 1 to 4094 (0 means no VLAN, 4095 is reserved)
 line 17: port vm1: mac: 01:00:5e:00:00:01 is a group address; write an address with an even first octet: stations own no group address
 line 17: port vm1: mac: "zero" is not a MAC address; write six octets as "52:54:00:00:00:01"

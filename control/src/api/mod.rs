@@ -3,7 +3,8 @@
 //! * [`listen`] — the socket: made, guarded, removed.
 //! * [`connections`] — who is connected, and how many may be.
 //! * [`peer`] — who is calling, and what they may.
-//! * [`service`] — the calls. [`views`] — what there is, as messages.
+//! * [`service`] — the calls. [`views`], [`vhost_user`] — what there is, as
+//!   messages.
 //! * [`address`] — where the socket is.
 
 pub mod address;
@@ -11,4 +12,5 @@ pub mod connections;
 pub mod listen;
 pub mod peer;
 pub mod service;
+pub mod vhost_user;
 pub mod views;

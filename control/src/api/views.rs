@@ -8,6 +8,7 @@ use hairpin_dataplane::port::xdp::{DataPath, Mode as XdpMode};
 use hairpin_dataplane::snapshot::{Addresses, Admin, Mode, ReflectiveRelay};
 use hairpin_proto::v1;
 
+use super::vhost_user;
 use crate::config::desired::{BridgeIndex, ChannelIndex, Home, Link, Port};
 use crate::config::{DeviceConfig, LinkRole, Poll, PortConfig, VlanConfig};
 use crate::switch::queues::{QueueState, QueueStatus};
@@ -197,6 +198,7 @@ pub fn port(view: &View, port: &Port) -> v1::Port {
         reopened: status.map_or(0, |status| status.reopened),
         last_error: status.map(|status| status.last_error.clone()).unwrap_or_default(),
         warnings: status.map(|status| status.warnings.clone()).unwrap_or_default(),
+        vmm: status.and_then(|status| status.vmm.as_ref()).map(vhost_user::vmm),
     }
 }
 
@@ -255,6 +257,7 @@ fn device(device: &DeviceConfig, status: Option<&Status>) -> v1::Device {
                 unfilled_checksums: status.map_or(0, |status| status.unfilled_checksums),
             })
         }
+        DeviceConfig::VhostUser(config) => v1::device::Kind::VhostUser(vhost_user::device(config)),
         DeviceConfig::Memory(_) => v1::device::Kind::Memory(v1::Memory {}),
     };
     v1::Device { kind: Some(kind) }

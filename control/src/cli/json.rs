@@ -4,7 +4,7 @@ use hairpin_dataplane::ledger::{DropReason, Side};
 use hairpin_proto::v1;
 use serde_json::{Value, json};
 
-use super::words;
+use super::{vmm, words};
 use crate::config::ConfigErrors;
 
 /// A value as text, with a newline.
@@ -87,7 +87,7 @@ pub fn port(port: &v1::Port) -> Value {
         Some(v1::port::Home::Bridge(name)) => (None, Some(name)),
         None => (None, None),
     };
-    json!({
+    let mut object = json!({
         "name": port.name,
         "mode": words::mode(port),
         "channel": channel,
@@ -103,7 +103,11 @@ pub fn port(port: &v1::Port) -> Value {
         "reopened": port.reopened,
         "last_error": unless_empty(&port.last_error),
         "warnings": port.warnings,
-    })
+    });
+    if let (Some(object), Some(of_vmm)) = (object.as_object_mut(), &port.vmm) {
+        object.extend(vmm::keys(of_vmm));
+    }
+    object
 }
 
 fn device(device: Option<&v1::Device>) -> Value {
@@ -121,6 +125,16 @@ fn device(device: Option<&v1::Device>) -> Value {
                 "reason": unless_empty(&xdp.reason),
                 "take_over": xdp.take_over,
                 "unfilled_checksums": xdp.unfilled_checksums,
+            },
+        }),
+        Some(v1::device::Kind::VhostUser(vhost_user)) => json!({
+            "vhost_user": {
+                "socket": vhost_user.socket,
+                "role": words::socket_role(vhost_user.role()),
+                "queues": vhost_user.queues,
+                "socket_mode": vhost_user.socket_mode.map(|mode| format!("{mode:04o}")),
+                "owner": unless_empty(&vhost_user.owner),
+                "group": unless_empty(&vhost_user.group),
             },
         }),
         Some(v1::device::Kind::Memory(_)) => json!({ "memory": {} }),

@@ -6,7 +6,8 @@
 //!
 //! * [`run`] — the daemon. [`client`] — how the others reach it.
 //! * [`objects`], [`port`], [`counts`], [`fdb`], [`workers`] — the commands.
-//! * [`table`] for people, [`json`] for programs, [`words`] for both.
+//! * [`table`] for people, [`json`] for programs, [`words`] for both. [`vmm`] — what a
+//!   vhost-user port has beside others, for both.
 
 pub mod client;
 pub mod counts;
@@ -16,6 +17,7 @@ pub mod objects;
 pub mod port;
 pub mod run;
 pub mod table;
+pub mod vmm;
 pub mod words;
 pub mod workers;
 

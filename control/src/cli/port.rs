@@ -7,7 +7,7 @@ use serde_json::json;
 use super::client::Client;
 use super::objects::Kind;
 use super::table::{fields, table};
-use super::{Format, UsageError, json, words};
+use super::{Format, UsageError, json, vmm, words};
 use crate::api::views;
 use crate::config::nearest::hint;
 use crate::config::read::leaf::{self, Wrong};
@@ -119,7 +119,7 @@ fn one(port: &v1::Port) -> String {
         port.macs.join(" ")
     };
     let workers: Vec<String> = port.workers.iter().map(u32::to_string).collect();
-    fields(&[
+    let mut rows = vec![
         ("name", port.name.clone()),
         ("state", words::state(port.state()).to_owned()),
         ("admin", words::admin(port.admin()).to_owned()),
@@ -131,9 +131,13 @@ fn one(port: &v1::Port) -> String {
         ("mtu", port.mtu.to_string()),
         ("workers", words::joined(&workers)),
         ("reopened", port.reopened.to_string()),
+    ];
+    rows.extend(port.vmm.iter().flat_map(vmm::rows));
+    rows.extend([
         ("last error", words::or_dash(&port.last_error)),
         ("warnings", words::sentences(&port.warnings)),
-    ])
+    ]);
+    fields(&rows)
 }
 
 const KEYS: &[&str] = &["mode", "channel", "bridge", "vlan", "admin"];

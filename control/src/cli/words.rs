@@ -106,7 +106,18 @@ pub fn device(device: Option<&v1::Device>) -> String {
             Some(granted) => format!("xdp {} ({granted})", xdp.interface),
             None => format!("xdp {}", xdp.interface),
         },
+        Some(v1::device::Kind::VhostUser(it)) => format!("vhost-user {}", it.socket),
         Some(v1::device::Kind::Memory(_)) => "memory".to_owned(),
+    }
+}
+
+/// Which end of a socket we are.
+#[must_use]
+pub fn socket_role(role: v1::SocketRole) -> &'static str {
+    match role {
+        v1::SocketRole::Unspecified => "unknown",
+        v1::SocketRole::Client => "client",
+        v1::SocketRole::Server => "server",
     }
 }
 
@@ -114,6 +125,10 @@ pub fn device(device: Option<&v1::Device>) -> String {
 #[must_use]
 pub fn device_in_full(device: Option<&v1::Device>) -> String {
     let reason = match device.and_then(|device| device.kind.as_ref()) {
+        Some(v1::device::Kind::VhostUser(it)) => {
+            let pairs = if it.queues == 1 { "pair" } else { "pairs" };
+            format!(" ({}, {} queue {pairs})", socket_role(it.role()), it.queues)
+        }
         Some(v1::device::Kind::Xdp(xdp)) if !xdp.reason.is_empty() => format!("; {}", xdp.reason),
         _ => String::new(),
     };

@@ -13,6 +13,7 @@ pub mod error;
 pub mod nearest;
 pub mod read;
 pub mod validate;
+pub mod vhost_user;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use hairpin_dataplane::wire::{Mac, SVid, VlanId};
 
 pub use desired::Desired;
 pub use error::{ConfigError, ConfigErrors};
+use vhost_user::VhostUserConfig;
 
 /// Smallest MTU in bytes: what IPv4 demands (RFC 791).
 pub const MTU_MIN: u32 = 68;
@@ -214,6 +216,8 @@ pub enum DeviceConfig {
         /// Whether it may carry addresses of the host's.
         hosts_own: HostsOwn,
     },
+    /// A VM's virtqueues, in its memory.
+    VhostUser(VhostUserConfig),
     /// In-process: for embedding only, never from a file.
     Memory(memory::Config),
 }
@@ -226,7 +230,19 @@ impl DeviceConfig {
             DeviceConfig::Tap { interface }
             | DeviceConfig::Packet { interface, .. }
             | DeviceConfig::Xdp { interface, .. } => Some(interface),
-            DeviceConfig::Memory(_) => None,
+            DeviceConfig::VhostUser(_) | DeviceConfig::Memory(_) => None,
+        }
+    }
+
+    /// The path of its socket, if it has one.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Path> {
+        match self {
+            DeviceConfig::VhostUser(vhost_user) => Some(&vhost_user.socket),
+            DeviceConfig::Tap { .. }
+            | DeviceConfig::Packet { .. }
+            | DeviceConfig::Xdp { .. }
+            | DeviceConfig::Memory(_) => None,
         }
     }
 }

@@ -11,8 +11,8 @@ use super::desired::{
 };
 use super::nearest::hint;
 use super::{
-    At, BridgeConfig, ChannelConfig, Config, ConfigError, ConfigErrors, LinkRole, MTU_MAX, MTU_MIN,
-    MemberConfig, NamedBy, PortConfig,
+    At, BridgeConfig, ChannelConfig, Config, ConfigError, ConfigErrors, DeviceConfig, LinkRole,
+    MTU_MAX, MTU_MIN, MemberConfig, NamedBy, PortConfig,
 };
 
 /// Checks a configuration as a whole. References to objects in `unread` are not
@@ -24,6 +24,7 @@ pub fn validate(config: Config, unread: &BTreeSet<String>) -> Result<Desired, Co
     let mut check = Check { unread, errors: Vec::new() };
     check.names(&config);
     check.interfaces(&config);
+    check.sockets(&config);
     check.mtus(&config);
     let links: Vec<Link> = config.links.iter().map(link).collect();
     let mut channels = check.channels(&config);
@@ -135,6 +136,37 @@ impl Check<'_> {
                 self.refuse(&object, "device", device.line, &problem, "give each its own");
             } else {
                 seen.insert(interface, object);
+            }
+        }
+    }
+
+    /// A socket is one port's, and none is a link's: that is a cable to another switch.
+    fn sockets(&mut self, config: &Config) {
+        for link in &config.links {
+            let Some(device) = &link.device else { continue };
+            if device.value.socket().is_some() {
+                let problem = "vhost-user devices are for ports: a link is a cable to another \
+                               switch, and knows no VM that may come and go";
+                let remedy = "write a tap, packet or xdp device here, and a [[port]] for the VM";
+                let object = format!("link {}", link.name.value);
+                self.refuse(&object, "device", device.line, problem, remedy);
+            }
+        }
+        let api = config.switch.api.as_path();
+        let mut seen = BTreeMap::from([(api, "the API".to_owned())]);
+        for port in &config.ports {
+            let DeviceConfig::VhostUser(device) = &port.device.value else { continue };
+            let socket = device.socket.as_path();
+            let object = format!("port {}", port.name.value);
+            if let Some(first) = seen.get(socket) {
+                let problem = format!("socket {socket:?} is already that of {first}");
+                self.refuse(&object, "device", port.device.line, &problem, "give each its own");
+            } else {
+                // What a file says was read within bounds; what a program says was not.
+                for (problem, remedy) in device.out_of_bounds() {
+                    self.refuse(&object, "device", port.device.line, &problem, &remedy);
+                }
+                seen.insert(socket, object);
             }
         }
     }

@@ -53,7 +53,10 @@ impl Tags {
             }
             (DeviceConfig::Packet { .. }, Tags::ServiceAndCustomer) => Some(0),
             // Their netdevs take whatever we give them.
-            (DeviceConfig::Tap { .. } | DeviceConfig::Memory(_), _) => None,
+            (
+                DeviceConfig::Tap { .. } | DeviceConfig::VhostUser(_) | DeviceConfig::Memory(_),
+                _,
+            ) => None,
         }
     }
 }
@@ -83,7 +86,9 @@ fn shortfall(desired: &Desired, link: &Link, devices: &Devices) -> Option<String
     let config = link.device.as_ref()?;
     let interface = match config {
         DeviceConfig::Xdp { interface, .. } | DeviceConfig::Packet { interface, .. } => interface,
-        DeviceConfig::Tap { .. } | DeviceConfig::Memory(_) => return None,
+        DeviceConfig::Tap { .. } | DeviceConfig::VhostUser(_) | DeviceConfig::Memory(_) => {
+            return None;
+        }
     };
     let has = devices.get(&link.name)?.mtu?;
     let (tags, channel) = tags(desired, link)?;
@@ -120,9 +125,10 @@ fn both_ends(interface: &str, mtu: u32) -> String {
 fn most(device: &DeviceConfig) -> u32 {
     match device {
         DeviceConfig::Xdp { .. } => xdp::MTU_BYTES_MAX,
-        DeviceConfig::Packet { .. } | DeviceConfig::Tap { .. } | DeviceConfig::Memory(_) => {
-            u32::MAX
-        }
+        DeviceConfig::Packet { .. }
+        | DeviceConfig::Tap { .. }
+        | DeviceConfig::VhostUser(_)
+        | DeviceConfig::Memory(_) => u32::MAX,
     }
 }
 

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use hairpin_dataplane::ledger::Counters;
 use hairpin_dataplane::port::memory::{self, Endpoint};
-use hairpin_dataplane::port::{Attached, Condition, Opened, Receiver, packet, tap, xdp};
+use hairpin_dataplane::port::{
+    Attached, Condition, Opened, Receiver, Steering, packet, tap, vhost_user, xdp,
+};
 use hairpin_dataplane::snapshot::DeviceId;
 use hairpin_dataplane::sys::lane::{Access, Lane, TokenId};
 use hairpin_dataplane::sys::netdev::{Description, News};
@@ -19,7 +21,11 @@ use super::drops::DeviceDrops;
 use super::line::{self, Seen};
 use super::queues::Queue;
 use super::topology::Plugged;
+use super::vmm::{self, Faults};
+use crate::config::vhost_user::VhostUserConfig;
 use crate::config::{DeviceConfig, MTU_DEFAULT};
+use crate::vhost::session::Served;
+use crate::vhost::{self, Backend, Plug, Sockets};
 
 /// The first wait before a lost device is tried again, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
@@ -33,6 +39,20 @@ pub trait Embedder: Send {
     /// # Errors
     /// What stands against it; nothing of the change is then applied.
     fn open(&mut self, name: &str, config: memory::Config) -> io::Result<Opened>;
+
+    /// Opens a vhost-user device of so many queue pairs: the workers' ends, and what
+    /// serves its VMM's messages.
+    ///
+    /// # Errors
+    /// As [`Embedder::open`].
+    fn open_vhost_user(
+        &mut self,
+        _name: &str,
+        pairs: usize,
+    ) -> io::Result<(Opened, Box<dyn Backend>)> {
+        let (opened, host) = vhost_user::open(pairs)?;
+        Ok((opened, Box::new(Served::new(pairs, Box::new(host)))))
+    }
 
     /// What became of the change for which devices were opened since the last call.
     fn settle(&mut self, _: Outcome) {}
@@ -116,6 +136,8 @@ pub enum Share {
     Packet(packet::Share),
     /// Of a netdev by AF_XDP.
     Xdp(xdp::Share),
+    /// Of a socket that VMMs are at the other end of.
+    VhostUser(Arc<Plug>),
 }
 
 impl Share {
@@ -124,15 +146,17 @@ impl Share {
     pub fn tap(&self) -> Option<&tap::Share> {
         match self {
             Share::Tap(tap) => Some(tap),
-            Share::Packet(_) | Share::Xdp(_) => None,
+            Share::Packet(_) | Share::Xdp(_) | Share::VhostUser(_) => None,
         }
     }
 
-    fn reuse(&self) -> Opened {
+    /// The same device once more; nothing where its rings have one worker's end only.
+    fn reuse(&self) -> Option<Opened> {
         match self {
-            Share::Tap(tap) => tap.reuse(),
-            Share::Packet(packet) => packet.reuse(),
-            Share::Xdp(xdp) => xdp.reuse(),
+            Share::Tap(tap) => Some(tap.reuse()),
+            Share::Packet(packet) => Some(packet.reuse()),
+            Share::Xdp(xdp) => Some(xdp.reuse()),
+            Share::VhostUser(_) => None,
         }
     }
 
@@ -142,6 +166,8 @@ impl Share {
             Share::Tap(tap) => drops_seen(tap),
             Share::Packet(packet) => packet.lost(),
             Share::Xdp(xdp) => xdp.lost(),
+            // What does not fit stays in the guest.
+            Share::VhostUser(_) => 0,
         }
     }
 
@@ -151,6 +177,7 @@ impl Share {
             Share::Tap(tap) => tap.is_there(),
             Share::Packet(packet) => packet.is_there(),
             Share::Xdp(xdp) => xdp.is_there(),
+            Share::VhostUser(_) => true,
         }
     }
 
@@ -158,7 +185,7 @@ impl Share {
     fn mtu(&self, found: &Description) -> Option<xdp::UsableMtu> {
         match self {
             // It is given by us.
-            Share::Tap(_) => None,
+            Share::Tap(_) | Share::VhostUser(_) => None,
             Share::Packet(_) => Some(xdp::UsableMtu { bytes: found.mtu, problem: None }),
             Share::Xdp(xdp) => Some(xdp.usable_mtu(found.mtu)),
         }
@@ -171,6 +198,7 @@ impl Share {
             Share::Tap(_) => !news.is_empty(),
             Share::Packet(packet) => news.concerns(packet.index()),
             Share::Xdp(xdp) => news.concerns(xdp.index()),
+            Share::VhostUser(_) => false,
         }
     }
 
@@ -180,11 +208,15 @@ impl Share {
             Share::Tap(tap) => tap.describe(),
             Share::Packet(packet) => packet.describe().map(Some),
             Share::Xdp(xdp) => xdp.describe().map(Some),
+            Share::VhostUser(_) => Ok(None),
         }
     }
 
     /// Its line as it is now, up where nobody tells.
     fn line(&self) -> line::Followed {
+        if let Share::VhostUser(plug) = self {
+            return line::Followed::new(plug.status().seen(), Instant::now());
+        }
         let found = self.describe().ok().flatten();
         line::Followed::new(found.map_or(Seen::UP, Seen::from), Instant::now())
     }
@@ -239,7 +271,7 @@ impl Source {
     pub fn granted(&self) -> Option<&xdp::Granted> {
         match &self.share {
             Some(Share::Xdp(xdp)) => Some(xdp.granted()),
-            Some(Share::Tap(_) | Share::Packet(_)) | None => None,
+            Some(Share::Tap(_) | Share::Packet(_) | Share::VhostUser(_)) | None => None,
         }
     }
 
@@ -248,7 +280,9 @@ impl Source {
     pub fn checksums(&self) -> xdp::Checksums {
         match &self.share {
             Some(Share::Xdp(xdp)) => xdp.checksums(),
-            Some(Share::Tap(_) | Share::Packet(_)) | None => xdp::Checksums::default(),
+            Some(Share::Tap(_) | Share::Packet(_) | Share::VhostUser(_)) | None => {
+                xdp::Checksums::default()
+            }
         }
     }
 
@@ -256,7 +290,7 @@ impl Source {
     pub fn count_queues(&mut self) {
         self.queue_problem = match &self.share {
             Some(Share::Xdp(xdp)) => xdp.queue_problem(),
-            Some(Share::Tap(_) | Share::Packet(_)) | None => None,
+            Some(Share::Tap(_) | Share::Packet(_) | Share::VhostUser(_)) | None => None,
         };
     }
 
@@ -287,13 +321,28 @@ impl Source {
         notes
     }
 
+    /// The socket of a vhost-user device.
+    #[must_use]
+    pub fn plug(&self) -> Option<&Plug> {
+        match &self.share {
+            Some(Share::VhostUser(plug)) => Some(plug),
+            Some(Share::Tap(_) | Share::Packet(_) | Share::Xdp(_)) | None => None,
+        }
+    }
+
+    /// How a vhost-user device's socket is.
+    #[must_use]
+    pub fn vmm(&self) -> Option<vhost::Status> {
+        self.plug().map(Plug::status)
+    }
+
     /// The program that a netdev runs for it, by which it is known to be taken.
     #[must_use]
     pub fn program(&self) -> Option<ProgramId> {
         match &self.share {
             Some(Share::Packet(packet)) => packet.program(),
             Some(Share::Xdp(xdp)) => xdp.program(),
-            Some(Share::Tap(_)) | None => None,
+            Some(Share::Tap(_) | Share::VhostUser(_)) | None => None,
         }
     }
 
@@ -303,7 +352,7 @@ impl Source {
         match &self.share {
             Some(Share::Packet(packet)) => packet.untie(),
             Some(Share::Xdp(xdp)) => xdp.untie(),
-            Some(Share::Tap(_)) | None => {}
+            Some(Share::Tap(_) | Share::VhostUser(_)) | None => {}
         }
     }
 
@@ -339,7 +388,11 @@ impl Source {
     /// Why it does not count as up, in a sentence with its remedy; nothing if it does.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
-        self.line.state().verdict.problem(self.config.interface()?)
+        let verdict = self.line.state().verdict;
+        match &self.config {
+            DeviceConfig::VhostUser(config) => vmm::problem(verdict, config, &self.vmm()?),
+            config => verdict.problem(config.interface()?),
+        }
     }
 }
 
@@ -403,9 +456,20 @@ pub enum Way {
     },
 }
 
+/// With whose help devices are opened.
+pub struct Makers<'m> {
+    /// Makes those that exist only within this program.
+    pub embedder: &'m mut dyn Embedder,
+    /// Puts interfaces back as they were.
+    pub caretaker: &'m xdp::Caretaker,
+    /// Makes sockets and serves them.
+    pub sockets: &'m mut Sockets,
+    /// Programs of devices in whose place one comes: they do not stand against it.
+    pub leaving: &'m [ProgramId],
+}
+
 /// Opens what a configuration says, with `mtu` bytes of payload if that is given,
-/// for so many workers; programs of devices in whose place it comes do not stand against
-/// it.
+/// for so many workers.
 ///
 /// # Errors
 /// What stands against it, in a sentence with its remedy.
@@ -414,10 +478,9 @@ pub fn open(
     config: &DeviceConfig,
     mtu: Option<u32>,
     workers: usize,
-    embedder: &mut dyn Embedder,
-    caretaker: &xdp::Caretaker,
-    leaving: &[ProgramId],
+    makers: Makers<'_>,
 ) -> Result<Fresh, String> {
+    let Makers { embedder, caretaker, sockets, leaving } = makers;
     let leaving = leaving.to_vec();
     match config {
         DeviceConfig::Memory(config) => {
@@ -428,6 +491,7 @@ pub fn open(
             let source = Source::new(config, None, mtu, None);
             Ok(Fresh { opened, source, way: Way::Opened, drops_seen: 0 })
         }
+        DeviceConfig::VhostUser(config) => open_vhost_user(name, config, mtu, embedder, sockets),
         DeviceConfig::Tap { interface } => open_tap(interface, mtu, workers),
         &DeviceConfig::Packet { ref interface, hosts_own } => {
             let queues = workers.clamp(1, packet::QUEUES_MAX);
@@ -460,6 +524,8 @@ pub struct Device {
     pub drops: DeviceDrops,
     /// The notes ([`Source::notes`]) that were logged last.
     pub noted: Vec<String>,
+    /// What is known of faults that its socket tells of.
+    pub faults: Faults,
 }
 
 /// What is being done about a device.
@@ -533,7 +599,7 @@ impl Device {
     #[must_use]
     pub fn hand_over(&self) -> Option<Fresh> {
         let share = self.source.share.as_ref()?;
-        let (opened, drops_seen) = (share.reuse(), share.drops_seen());
+        let (opened, drops_seen) = (share.reuse()?, share.drops_seen());
         let condition = self.attached.condition();
         let care = match self.care {
             Care::Retry { .. } => self.care,
@@ -574,17 +640,16 @@ impl Fresh {
         counters: Arc<[Counters]>,
         tokens: &[TokenId],
     ) -> Ready {
-        let Opened { receivers, transmitters, capabilities } = self.opened;
+        let Opened { receivers, transmitters, capabilities, steering } = self.opened;
         let one_each = transmitters.len() == tokens.len();
-        let accesses = tokens.iter().map(|&token| Access::Owned(token));
-        let accesses: Vec<Access> = if one_each {
-            accesses.collect()
-        } else {
-            transmitters.iter().map(|_| Access::Shared).collect()
+        let access = |lane: usize| match (tokens, &steering) {
+            (&[only], _) => Access::Owned(only),
+            (_, Steering::ByWorker) if one_each => Access::Owned(tokens[lane]),
+            (_, Steering::ByWorker | Steering::BySender { .. }) => Access::Shared,
         };
-        let lanes = accesses.into_iter().zip(transmitters);
-        let lanes = lanes.map(|(access, transmitter)| Lane::new(access, transmitter)).collect();
-        let attached = Attached::new(id, name, counters, capabilities, lanes);
+        let lanes = transmitters.into_iter().enumerate();
+        let lanes = lanes.map(|(lane, transmitter)| Lane::new(access(lane), transmitter)).collect();
+        let attached = Attached::new(id, name, counters, capabilities, lanes).steered(steering);
         match self.way {
             Way::Opened => {}
             Way::Waiting { .. } => attached.set_condition(Condition::Lost),
@@ -615,6 +680,22 @@ fn open_tap(interface: &str, mtu: Option<u32>, workers: usize) -> Result<Fresh, 
     let device_config = DeviceConfig::Tap { interface: config.interface };
     let source = Source::new(device_config, Some(device.mtu), mtu, Some(Share::Tap(share)));
     Ok(Fresh { opened: device.into(), source, way: Way::Opened, drops_seen })
+}
+
+/// Its socket is there from now on, whoever comes to it.
+fn open_vhost_user(
+    name: &str,
+    config: &VhostUserConfig,
+    mtu: Option<u32>,
+    embedder: &mut dyn Embedder,
+    sockets: &mut Sockets,
+) -> Result<Fresh, String> {
+    let opened = embedder.open_vhost_user(name, config.queues.into());
+    let (opened, backend) = opened.map_err(|error| error.to_string())?;
+    let plug = sockets.open(config, backend).map_err(|error| error.to_string())?;
+    let share = Some(Share::VhostUser(Arc::new(plug)));
+    let source = Source::new(DeviceConfig::VhostUser(config.clone()), None, mtu, share);
+    Ok(Fresh { opened, source, way: Way::Opened, drops_seen: 0 })
 }
 
 /// Somebody else's netdev may still come, or come up: until then its port waits.
@@ -659,7 +740,12 @@ fn open_xdp(
 /// A device that is not there yet, and for what it waits.
 fn waiting(problem: String, source: Source) -> Fresh {
     let (receivers, transmitters) = (Vec::new(), Vec::new());
-    let opened = Opened { receivers, transmitters, capabilities: Capabilities::NONE };
+    let opened = Opened {
+        receivers,
+        transmitters,
+        capabilities: Capabilities::NONE,
+        steering: Steering::ByWorker,
+    };
     Fresh { opened, source, way: Way::Waiting { problem }, drops_seen: 0 }
 }
 

@@ -15,15 +15,19 @@ use hairpin_dataplane::sys::published::Publisher;
 use hairpin_dataplane::worker::command::{Event, ReceiveQueue};
 
 use super::ApplyError;
-use super::devices::{self, Care, Device, Embedder, Fresh, Outcome, Ready, Retune, Source, Way};
+use super::devices::{
+    self, Care, Device, Embedder, Fresh, Makers, Outcome, Ready, Retune, Source, Way,
+};
 use super::diff::Diff;
 use super::drops::DeviceDrops;
 use super::ids::Ids;
 use super::queues::Queue;
 use super::topology::{Devices, link_mtu, topology};
+use super::vmm::Faults;
 use super::workers::{Alarm, Crew, CrewError, Health};
 use crate::config::desired::{Desired, Home, Link};
 use crate::config::{Config, DeviceConfig, SwitchConfig};
+use crate::vhost::Sockets;
 
 /// Everything that a running switch is.
 pub struct Engine {
@@ -44,6 +48,7 @@ pub struct Engine {
     /// What was said of links whose device leaves no room.
     pub(super) cramped: BTreeMap<String, String>,
     caretaker: xdp::Caretaker,
+    pub(super) sockets: Sockets,
     /// How many reports of workers were asked for so far: the number of the last.
     pub(super) reports: u64,
 }
@@ -82,6 +87,7 @@ impl Engine {
             netdevs: hear_of_netdevs(),
             cramped: BTreeMap::new(),
             caretaker,
+            sockets: Sockets::default(),
             heard: Instant::now(),
             counted: Instant::now(),
             reports: 0,
@@ -164,13 +170,19 @@ impl Engine {
         let fresh = match open.and_then(Device::hand_over) {
             Some(fresh) => fresh,
             None => wanted
-                .open(mtu, tokens.len(), &mut *self.embedder, &self.caretaker, leaving)
-                .map_err(|problem| ApplyError::Device {
-                object: wanted.object.clone(),
-                problem,
-            })?,
+                .open(mtu, tokens.len(), self.makers(leaving))
+                .map_err(|problem| ApplyError::Device { object: wanted.object.clone(), problem })?,
         };
         Ok(fresh.attach(id, wanted.name, counters, &tokens))
+    }
+
+    fn makers<'m>(&'m mut self, leaving: &'m [ProgramId]) -> Makers<'m> {
+        Makers {
+            embedder: &mut *self.embedder,
+            caretaker: &self.caretaker,
+            sockets: &mut self.sockets,
+            leaving,
+        }
     }
 
     /// Programs of devices that go with a change: whatever comes in their place finds them
@@ -251,8 +263,13 @@ impl Engine {
             .map(|((receiver, worker), index)| Queue::new(worker, index, receiver, &ready.attached))
             .unzip();
         let (source, attached) = (ready.source, ready.attached);
-        let noted = Vec::new();
-        let device = Device { source, attached, queues, care, reopened, last_error, drops, noted };
+        // The one before it, whose socket it may have, is gone by now.
+        if let Some(plug) = source.plug() {
+            plug.activate();
+        }
+        let (noted, faults) = (Vec::new(), Faults::default());
+        let device =
+            Device { source, attached, queues, care, reopened, last_error, drops, noted, faults };
         self.devices.insert(name, device);
         served.into_iter().for_each(|queue| self.hand_out(queue));
     }
@@ -261,6 +278,7 @@ impl Engine {
     pub fn stop(&mut self) {
         self.crew.stop();
         self.devices.clear();
+        self.sockets.close();
         for event in self.crew.events().try_iter() {
             self.handle(event);
         }
@@ -304,15 +322,8 @@ struct Mtu<'d> {
 }
 
 impl<'d> Wanted<'d> {
-    fn open(
-        &self,
-        mtu: Option<u32>,
-        workers: usize,
-        embedder: &mut dyn Embedder,
-        caretaker: &xdp::Caretaker,
-        leaving: &[ProgramId],
-    ) -> Result<Fresh, String> {
-        devices::open(self.name, self.config, mtu, workers, embedder, caretaker, leaving)
+    fn open(&self, mtu: Option<u32>, workers: usize, makers: Makers<'_>) -> Result<Fresh, String> {
+        devices::open(self.name, self.config, mtu, workers, makers)
     }
 
     /// The MTU that its netdev is to have: a link's as configured, if it is; a port's
@@ -407,6 +418,9 @@ impl Engine {
                     return;
                 }
                 device.last_error = format!("serving it failed: {cause}");
+                if let Some(plug) = device.source.plug() {
+                    plug.quarantine(&device.last_error);
+                }
                 tracing::error!(
                     port = name,
                     cause,
@@ -437,6 +451,8 @@ impl Engine {
                 tracing::warn!(port = name, interface, "the interface is gone: it is waited for");
                 (interface, "is gone")
             }
+            // It stays, whoever is at the other end of its socket.
+            DeviceConfig::VhostUser(_) => return,
             DeviceConfig::Memory(_) => {
                 device.last_error = "its other end was dropped".to_owned();
                 tracing::warn!(port = name, "the memory device's other end was dropped");
@@ -459,6 +475,7 @@ impl Engine {
     pub fn tick(&mut self, now: Instant) {
         self.publisher.collect();
         self.follow_netdevs(now);
+        self.follow_vmms(now);
         self.retry(now);
         self.measure(now);
         self.look_at_queues(now);
@@ -514,9 +531,7 @@ impl Engine {
         let leaving: Vec<ProgramId> = device.source.program().into_iter().collect();
         let mut plugged = self.plugged();
         let mtu = wanted.mtu(&desired, &plugged).map(|mtu| mtu.bytes);
-        let embedder = &mut *self.embedder;
-        let fresh = wanted.open(mtu, tokens.len(), embedder, &self.caretaker, &leaving)?;
-        let fresh = fresh.there()?;
+        let fresh = wanted.open(mtu, tokens.len(), self.makers(&leaving))?.there()?;
         let mut ready = fresh.attach(id, name, counters, &tokens);
         ready.source.line = line.succeed(&ready.source.line);
         plugged.insert(name.to_owned(), ready.source.plugged(&ready.attached));

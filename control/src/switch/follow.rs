@@ -57,7 +57,9 @@ impl Device {
             DeviceConfig::Packet { interface, .. } | DeviceConfig::Xdp { interface, .. } => {
                 heard.news.concerns_name(interface)
             }
-            DeviceConfig::Tap { .. } | DeviceConfig::Memory(_) => false,
+            DeviceConfig::Tap { .. } | DeviceConfig::VhostUser(_) | DeviceConfig::Memory(_) => {
+                false
+            }
         };
         if awaited && matches!(self.care, Care::Retry { .. }) {
             self.care = Care::at_once(now.max(self.source.line.stays()));

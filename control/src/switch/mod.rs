@@ -9,7 +9,8 @@
 //!
 //! * [`engine`] — prepare and commit; lost devices; the watchdog's reports.
 //! * [`ids`] — numbers that stay. [`topology`] — names into numbers.
-//! * [`follow`] — what the kernel tells of netdevs. [`line`] — when one counts as up.
+//! * [`follow`] — what the kernel tells of netdevs; [`vmm`] — what sockets tell of VMMs.
+//!   [`line`] — when one counts as up.
 //! * [`devices`], [`workers`], [`queues`] — the only contact with `port` and `worker`.
 //!   [`meter`] — rates.
 //! * [`notes`] — what is wrong with the frames of devices, said once.
@@ -54,6 +55,7 @@ mod change;
 mod follow;
 mod former;
 mod notes;
+mod vmm;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -227,13 +229,13 @@ impl Switch {
         // Interfaces that are none of ours any more, whatever became of the others.
         caretaker.settle();
         applied?;
-        let events = engine.crew.events();
+        let (events, rings) = (engine.crew.events(), engine.sockets.rings());
         let engine = Arc::new(Mutex::new(engine));
         let (stop, stopped) = bounded(0);
         let supervised = Arc::clone(&engine);
         let supervisor = std::thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || supervise(&supervised, &events, &stopped))?;
+            .spawn(move || supervise(&supervised, &events, &rings, &stopped))?;
         let running = Running {
             engine,
             endpoints,
@@ -361,7 +363,12 @@ impl Drop for Running {
 }
 
 /// The control thread: what happens by itself.
-fn supervise(engine: &Mutex<Engine>, events: &Receiver<Event>, stopped: &Receiver<()>) {
+fn supervise(
+    engine: &Mutex<Engine>,
+    events: &Receiver<Event>,
+    rings: &Receiver<()>,
+    stopped: &Receiver<()>,
+) {
     let mut next_tick = Instant::now();
     loop {
         select! {
@@ -369,6 +376,7 @@ fn supervise(engine: &Mutex<Engine>, events: &Receiver<Event>, stopped: &Receive
                 Ok(event) => lock(engine).handle(event),
                 Err(_) => return,
             },
+            recv(rings) -> _ => lock(engine).follow_vmms(Instant::now()),
             recv(stopped) -> _ => return,
             default(next_tick.saturating_duration_since(Instant::now())) => {}
         }

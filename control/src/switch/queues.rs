@@ -329,6 +329,17 @@ impl Engine {
         if device.attached.condition() != Condition::Quarantined {
             return Ok(Release::NotQuarantined);
         }
+        if let Some(plug) = device.source.plug() {
+            plug.release();
+        }
+        self.end_quarantine(name);
+        Ok(Release::Released)
+    }
+
+    /// Has workers serve the queues of a port or link again that is quarantined.
+    pub(super) fn end_quarantine(&mut self, name: &str) {
+        let Some(device) = self.devices.get_mut(name) else { return };
+        device.faults.forget();
         // A worker leaves the queues of a device that failed alone for as long as it
         // has them: they come back and are handed out anew.
         device.attached.set_condition(Condition::Working);
@@ -346,7 +357,6 @@ impl Engine {
             }
         }
         kept.into_iter().for_each(|queue| self.hand_out(queue));
-        Ok(Release::Released)
     }
 
     /// A queue that was opened, or that a worker gave back: handed to the one that is to
@@ -378,9 +388,12 @@ impl Engine {
     /// queue that was handed to it, and those who wait for that hear it.
     pub(super) fn note_arrival(&mut self, number: u64) {
         let mut queues = self.devices.values_mut().flat_map(|device| &mut device.queues);
-        let is_meant = |queue: &&mut Queue| matches!(queue.place, Place::Handed { report, .. } if report == number);
+        let is_meant = |place: &Place| match place {
+            Place::Handed { report, .. } => *report == number,
+            _ => false,
+        };
         // Nobody's, if it was moved on, kept or closed meanwhile.
-        let Some(queue) = queues.find(is_meant) else { return };
+        let Some(queue) = queues.find(|queue| is_meant(&queue.place)) else { return };
         for waiting in queue.place.give_up_waiting() {
             // Who waits no longer need not hear it.
             let _ = waiting.send(());

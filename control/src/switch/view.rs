@@ -16,6 +16,7 @@ use super::queues::QueueStatus;
 use super::topology::{Devices, link_mtu, port_mtu};
 use super::workers::WorkerStatus;
 use crate::config::Desired;
+use crate::vhost;
 
 /// A consistent view of everything but the counters of ports and links.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub struct Status {
     pub unfilled_checksums: u64,
     /// By which path its device was opened, if that is one by AF_XDP and open.
     pub granted: Option<xdp::Granted>,
+    /// How its socket is, if it is a vhost-user device.
+    pub vmm: Option<vhost::Status>,
 }
 
 /// Whether frames pass a port or link.
@@ -112,6 +115,7 @@ impl Engine {
         let state = match (condition, admin, &problem) {
             (Some(Condition::Quarantined), ..) => State::Quarantined,
             (_, Admin::Down, _) => State::Down,
+            _ if device.is_some_and(|device| device.source.awaits_vmm()) => State::Waiting,
             (Some(Condition::Lost), ..) => State::Waiting,
             (Some(Condition::Working), _, Some(_)) => State::Down,
             (Some(Condition::Working) | None, ..) => State::Up,
@@ -136,6 +140,7 @@ impl Engine {
             granted: device
                 .filter(|device| device.attached.condition() != Condition::Lost)
                 .and_then(|device| device.source.granted().cloned()),
+            vmm: device.and_then(|device| device.source.vmm()),
         }
     }
 

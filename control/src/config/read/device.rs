@@ -5,9 +5,10 @@ use hairpin_dataplane::port::{HostsOwn, xdp};
 use super::Reading;
 use super::fields::Fields;
 use super::leaf;
+use super::vhost_user::vhost_user;
 use crate::config::{At, DeviceConfig};
 
-/// What is common to the kinds of device that a file may name: all have an interface.
+/// What is common to the kinds of device that a file may name and that are interfaces.
 struct Kind {
     name: &'static str,
     /// An interface as it may be called, for people.
@@ -24,6 +25,9 @@ const KINDS: [Kind; 3] = [
     Kind { name: "xdp", example: "eth1", known: &["interface", "mode", "take-over"], rest: af_xdp },
 ];
 
+/// The kind that is no interface, but a socket.
+const VHOST_USER: &str = "vhost-user";
+
 /// `device` of a link or port; one that is wrong is refused and then absent.
 pub fn device(reading: &mut Reading, owner: &Fields<'_, '_>) -> Option<At<DeviceConfig>> {
     const FORM: &str = "write { tap = { interface = \"tap1\" } }";
@@ -39,16 +43,20 @@ pub fn device(reading: &mut Reading, owner: &Fields<'_, '_>) -> Option<At<Device
         return None;
     };
     let name: &str = name.get_ref();
-    let Some(kind) = KINDS.iter().find(|kind| kind.name == name) else {
+    let kind = KINDS.iter().find(|kind| kind.name == name);
+    if kind.is_none() && name != VHOST_USER {
         refuse_kind(reading, owner, name);
         return None;
-    };
+    }
     let Some(table) = settings.get_ref().as_table() else {
         owner.refuse(reading, "device", &format!("{name} is not a table"), FORM);
         return None;
     };
     let fields = Fields::new(&format!("{}: device {name}", owner.object()), table, line);
-    let read = of_kind(reading, &fields, kind);
+    let read = match kind {
+        Some(kind) => of_kind(reading, &fields, kind),
+        None => vhost_user(reading, &fields).map(DeviceConfig::VhostUser),
+    };
     if read.is_none() {
         // What is wrong was said of the inner table; the owner is unreadable with it.
         owner.note_refusal();
@@ -58,13 +66,13 @@ pub fn device(reading: &mut Reading, owner: &Fields<'_, '_>) -> Option<At<Device
 
 fn refuse_kind(reading: &mut Reading, owner: &Fields<'_, '_>, name: &str) {
     let problem = match name {
-        "vhost-user" => format!("{name} is not supported by this version"),
         "memory" => "memory devices are for programs that embed the switch".to_owned(),
         _ => format!("{name:?} is not a kind of device"),
     };
     let form = |kind: &Kind| format!("{{ {} = {{ interface = {:?} }} }}", kind.name, kind.example);
     let [tap, packet, xdp] = KINDS.each_ref().map(form);
-    let remedy = format!("supported now: {tap}, {packet} and {xdp}");
+    let vhost_user = "{ vhost-user = { socket = \"/run/hairpin/vm1.sock\", role = \"server\" } }";
+    let remedy = format!("supported now: {tap}, {packet}, {xdp} and {vhost_user}");
     owner.refuse(reading, "device", &problem, &remedy);
 }
 

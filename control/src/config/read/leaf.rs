@@ -33,7 +33,7 @@ impl Wrong {
 }
 
 /// How a value is shown in a message.
-fn shown(value: &DeValue<'_>) -> String {
+pub fn shown(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) => format!("{text:?}"),
         DeValue::Integer(number) => number.to_string(),
@@ -96,7 +96,7 @@ pub fn interface(value: &DeValue<'_>) -> Result<String, Wrong> {
 }
 
 /// One of some words.
-fn word<T: Copy>(value: &DeValue<'_>, what: &str, words: &[(&str, T)]) -> Result<T, Wrong> {
+pub fn word<T: Copy>(value: &DeValue<'_>, what: &str, words: &[(&str, T)]) -> Result<T, Wrong> {
     let given = text(value)?;
     if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == given) {
         return Ok(*meaning);

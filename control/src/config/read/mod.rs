@@ -3,13 +3,14 @@
 //!
 //! * [`leaf`] — values: names, addresses, VLANs, durations.
 //! * [`fields`] — tables: known keys, unknown keys, missing keys.
-//! * [`device`] — the device of a link or port.
+//! * [`device`] — the device of a link or port; [`vhost_user`] — one of that kind.
 //! * [`objects`] — links, channels, ports, bridges.
 
 pub mod device;
 pub mod fields;
 pub mod leaf;
 pub mod objects;
+pub mod vhost_user;
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -49,7 +49,8 @@ fn fdb(reading: &mut Reading, switch: &Fields<'_, '_>) -> Option<FdbConfig> {
     })
 }
 
-fn value_or<T>(read: Option<At<T>>, default: T) -> T {
+/// What was read, or what holds where nothing was.
+pub fn value_or<T>(read: Option<At<T>>, default: T) -> T {
     read.map_or(default, |at| at.value)
 }
 

@@ -1,0 +1,128 @@
+//! What serves a VMM's messages, and what is seen of it.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use hairpin_dataplane::port::vhost_user::queue::RingKind;
+use hairpin_dataplane::port::vhost_user::ring::Stuck;
+
+/// One port's end of the protocol, connection after connection. Nothing of it blocks.
+pub trait Backend: fmt::Debug + Send {
+    /// A VMM is there, at the other end of this socket, which does not block.
+    ///
+    /// # Errors
+    /// What stands against serving it; the socket is closed then.
+    fn begin(&mut self, socket: OwnedFd) -> io::Result<()>;
+
+    /// The socket of the VMM that is served.
+    fn socket(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Handles what has come: `most` messages at most.
+    fn turn(&mut self, most: usize) -> Turn;
+
+    /// What became of rings by themselves since the last look: why the port cannot be
+    /// served any more, in a sentence.
+    fn look(&mut self) -> Option<String>;
+
+    /// Serves rings again that were left alone after [`Backend::look`] said why.
+    fn release(&mut self);
+
+    /// Lets go of the VMM: its rings, its memory and its socket.
+    ///
+    /// # Errors
+    /// A worker still has a ring in hand; to be called again.
+    fn end(&mut self) -> Result<(), Stuck>;
+
+    /// What was agreed with the VMM, and how far it has come.
+    fn report(&self) -> Session;
+}
+
+/// What came of a turn.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// There is more to be done at once.
+    More,
+    /// Nothing, until the socket has more, or takes more.
+    Idle(Interest),
+    /// A worker has something in hand that is to be changed: a little later.
+    Later,
+    /// The VMM has closed the socket.
+    Closed,
+    /// It did what no VMM does: why, in a sentence.
+    Fault(String),
+}
+
+/// What a socket is watched for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interest {
+    /// More to read.
+    Read,
+    /// Room for a reply that is waiting, and nothing else before it is sent.
+    Write,
+    /// Nothing.
+    Nothing,
+}
+
+/// What is known of a VMM that is connected.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Session {
+    /// Negotiated features, by name.
+    pub features: Vec<String>,
+    /// How its rings are laid out, once that is agreed on.
+    pub ring: Option<RingKind>,
+    /// Its queue pairs, by number.
+    pub pairs: Vec<Pair>,
+    /// Regions of memory that it lends.
+    pub regions: usize,
+    /// Their bytes, added up.
+    pub memory_bytes: u64,
+}
+
+impl Session {
+    /// Whether the guest's driver has started the device: its first queue pair runs.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.pairs.first().is_some_and(Pair::runs)
+    }
+}
+
+/// A queue pair.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Pair {
+    /// By which the driver receives.
+    pub receive: Ring,
+    /// By which it transmits.
+    pub transmit: Ring,
+}
+
+impl Pair {
+    /// Whether frames pass both ways.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        self.receive.state == RingState::Running && self.transmit.state == RingState::Running
+    }
+}
+
+/// A ring.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Ring {
+    /// Descriptors; 0 as long as that is not known.
+    pub size: u32,
+    /// How it is.
+    pub state: RingState,
+}
+
+/// How a ring is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RingState {
+    /// It was not started, or was stopped.
+    #[default]
+    Stopped,
+    /// It was started, and its frames are not wanted.
+    Disabled,
+    /// Frames pass.
+    Running,
+    /// Its driver broke it.
+    Broken,
+}

@@ -1,0 +1,26 @@
+//! The sockets of vhost-user ports: one thread serves them all, and none can hold up
+//! another.
+//!
+//! ```text
+//!  VMM ── socket ── slot ── backend ── rings          one thread, `vhost-user`
+//!                     │        │
+//!         commands ──▶┘        └──▶ status ── bell ──▶ the engine
+//! ```
+//!
+//! * [`backend`] — what a VMM's messages are handed to, and what is seen of it.
+//!   [`session`] — the one there is, by the dataplane's session.
+//! * [`socket`] — the sockets' files. [`slot`] — one port's socket, whoever is at its
+//!   other end. [`pace`] — how soon something is tried again.
+//! * [`thread`] — all of them. [`status`] — what others see.
+
+pub mod backend;
+pub mod pace;
+pub mod session;
+pub mod slot;
+pub mod socket;
+pub mod status;
+pub mod thread;
+
+pub use backend::Backend;
+pub use status::Status;
+pub use thread::{Plug, Sockets};
