@@ -3,7 +3,8 @@
 //! A [`Host`] is a network namespace with one interface, as a VM would be; a
 //! [`Daemon`] is `hairpin run` in a namespace of its own, whose TAPs are plugged
 //! into hosts; a [`KernelBridge`] is the adjacent bridge, or the cable between two
-//! switches; an [`OpenVSwitch`] is a peer of another make. Everything is undone on
+//! switches; an [`OpenVSwitch`] is a peer of another make; a [`Testpmd`] is two VMs, of
+//! another make too. Everything is undone on
 //! drop, and what a killed run left behind is swept by the next one: a namespace's
 //! name holds the process id it belongs to.
 //!
@@ -27,6 +28,7 @@ mod ovs;
 mod recorder;
 mod root;
 mod stream;
+mod testpmd;
 mod transfer;
 mod wait;
 
@@ -42,5 +44,6 @@ pub use ovs::{OpenVSwitch, Tso};
 pub use recorder::{Frame, Recorder, send_frame};
 pub use root::{Root, root};
 pub use stream::Stream;
+pub use testpmd::{Devices, PortCounters, Sockets, Testpmd};
 pub use transfer::{Transfer, transfer, transfer_for};
 pub use wait::eventually;
