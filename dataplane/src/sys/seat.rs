@@ -162,6 +162,7 @@ impl<T> Drop for Place<T> {
 }
 
 /// Who pays for the fence.
+#[cfg_attr(loom, allow(dead_code, reason = "loom knows no kernel"))]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Barrier {
     /// Control, for both (membarrier(2), `MEMBARRIER_CMD_PRIVATE_EXPEDITED`).
