@@ -3,7 +3,8 @@
 //! be counted is `breathe_once`, not the guests:
 //!
 //! `valgrind --tool=callgrind --toggle-collect='*breathe_once*' \
-//! target/release/examples/breath_count N`, and (count(2N) - count(N)) / N.
+//! target/release/examples/breath_count alike N`, and (count(2N) - count(N)) / N; `mixed`
+//! for frames none of which is alike to the one before it.
 
 #[path = "../tests/wiring/mod.rs"]
 mod wiring;
@@ -20,18 +21,23 @@ fn breathe_once(wiring: &mut Wiring) -> usize {
 }
 
 fn main() {
-    let frames: usize = match std::env::args().nth(1).map(|text| text.parse()) {
-        Some(Ok(frames)) => frames,
-        _ => {
-            eprintln!("usage: breath_count FRAMES");
-            std::process::exit(2);
-        }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (kinds, frames) = match words[..] {
+        ["alike", frames] => (1, frames.parse()),
+        ["mixed", frames] => (2, frames.parse()),
+        _ => (0, "".parse::<usize>()),
+    };
+    let Ok(frames) = frames else {
+        eprintln!("usage: breath_count alike|mixed FRAMES");
+        std::process::exit(2);
     };
     let mut wiring = Wiring::new(2);
-    let sent = frame(0, mac(1), 64);
+    let mut sent = frame(0, mac(1), 64);
     let mut received = Vec::with_capacity(sent.len());
     for _ in 0..frames.div_ceil(BURST) {
-        for _ in 0..BURST {
+        for number in 0..BURST {
+            sent[14] = (number % kinds) as u8;
             let queued = wiring.endpoints[0].queue(&sent, Offload::NONE);
             queued.expect("a burst fits into the ring");
         }

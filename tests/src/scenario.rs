@@ -106,6 +106,17 @@ enum Packet {
     Garbage { offload: Offload, bytes: usize },
 }
 
+impl Packet {
+    /// The same with so many bytes of payload; as it is where that is not its own matter.
+    fn with_bytes(self, bytes: usize) -> Packet {
+        match self {
+            Packet::Plain { ethertype, .. } => Packet::Plain { ethertype, bytes },
+            Packet::Internet { protocol, .. } => Packet::Internet { protocol, bytes },
+            other => other,
+        }
+    }
+}
+
 /// Whether a frame ends where it should.
 #[derive(Clone, Copy, Debug)]
 enum Length {
@@ -300,6 +311,21 @@ fn draft() -> impl Strategy<Value = Draft> {
     })
 }
 
+/// A frame, and often more of its kind directly behind it, as long or of another length.
+fn flow() -> impl Strategy<Value = Vec<Draft>> {
+    let lengths = prop_oneof![
+        2 => Just(Vec::new()),
+        1 => vec(prop_oneof![Just(None), payload_bytes().prop_map(Some)], 1..5),
+    ];
+    (draft(), lengths).prop_map(|(first, lengths)| {
+        let more = lengths.into_iter().map(|length| match length {
+            None => first.clone(),
+            Some(bytes) => Draft { packet: first.packet.with_bytes(bytes), ..first.clone() },
+        });
+        std::iter::once(first.clone()).chain(more).collect()
+    })
+}
+
 fn seat() -> impl Strategy<Value = Seat> {
     prop_oneof![
         4 => Just(Seat::Channel(0)),
@@ -377,7 +403,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (0..LINKS).prop_map(Device::Link),
     ];
     prop_oneof![
-        12 => (device, vec(draft(), 1..6)).prop_map(|(device, drafts)| Step::Burst(device, drafts)),
+        12 => (device, vec(flow(), 1..6))
+            .prop_map(|(device, flows)| Step::Burst(device, flows.concat())),
         3 => prop_oneof![3 => Just(0_usize), 1 => 0..LINKS].prop_map(Step::Return),
         4 => change().prop_map(Step::Change),
         1 => prop_oneof![4 => 1_u64..4, 1 => 4_u64..12].prop_map(Step::Wait),

@@ -114,15 +114,23 @@ impl Site {
         Relay { snapshot: &self.snapshot, fdb: &self.fdb, now_ms: 1_000_000 }
     }
 
-    /// A burst from port 1 to port 2's address.
+    /// A burst from port 1 to port 2's address, no frame alike to the one before it.
     pub fn work(&self) -> Work<'_> {
         self.work_to(std::iter::repeat(2))
     }
 
-    /// A burst from port 1 to these addresses.
-    pub fn work_to(&self, numbers: impl Iterator<Item = u64>) -> Work<'_> {
-        let frames = numbers.take(BURST).map(|number| frame(mac(number), mac(1))).collect();
+    /// The same of frames that are alike.
+    pub fn alike(&self) -> Work<'_> {
+        let frames = (0..BURST).map(|_| frame(mac(2), mac(1))).collect();
         Work { relay: self.relay(), frames, arrivals: Arrivals::with_capacity(BURST) }
+    }
+
+    /// A burst from port 1 to these addresses, no frame alike to the one before it.
+    pub fn work_to(&self, numbers: impl Iterator<Item = u64>) -> Work<'_> {
+        let mut work = self.alike();
+        work.aim(numbers);
+        (0..).zip(&mut work.frames).for_each(|(number, frame)| frame.0[14] = number);
+        work
     }
 }
 
@@ -167,7 +175,8 @@ impl Work<'_> {
         let entrance = relay.entrance(DeviceId(1)).expect("port 1 is planned");
         self.admit(entrance);
         relay.decide(entrance, &mut self.arrivals);
-        self.arrivals.all().iter().filter(|arrival| self.plan(arrival) == Some(PortId(2))).count()
+        let there = |arrival: &&Arrival| self.plan(arrival) == Some(PortId(2));
+        self.arrivals.all().iter().filter(there).map(|arrival| arrival.run().len()).sum()
     }
 
     fn admit(&mut self, entrance: Entrance<'_>) {

@@ -104,7 +104,8 @@ impl Software {
         departures: &mut [Departure<'_>],
         counters: &Counters,
     ) {
-        if *capabilities == Capabilities::ALL {
+        let mut offloads = departures.iter().map(|departure| departure.offload);
+        if *capabilities == Capabilities::ALL || offloads.all(|offload| offload.is_none()) {
             transmitter.transmit(departures);
         } else {
             self.transmit_runs(transmitter, capabilities, departures, counters);

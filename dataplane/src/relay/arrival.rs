@@ -3,17 +3,25 @@
 //! Heads up: an [`Arrival`] is filled in place and case by case. As a value that is
 //! handed on, its parts would be stored and loaded one by one at each step: that was a
 //! third of the relay's instructions.
+//!
+//! A station sends many frames in a row to the same other: what was found of the first
+//! holds for those behind it that are *alike*, so one arrival stands for them all.
+
+use std::ops::Range;
 
 use super::{Admitted, Customer, Frame, Service, Tags, Verdict};
 use crate::ledger::DropReason;
 use crate::snapshot::{DomainId, PortId};
 use crate::wire::{Mac, Vid};
 
-/// A frame between the phases, and behind them with its verdict.
+/// A frame between the phases, and behind them with its verdict; and those directly behind
+/// it that are alike.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     /// The frame's place in its batch.
     pub index: u16,
+    /// How many frames this stands for, itself included.
+    pub frames: u16,
     /// What the checklist found.
     pub admitted: Admitted,
     pub(super) stage: Stage,
@@ -34,6 +42,7 @@ impl Arrival {
     /// What stands where no frame was put yet.
     const NONE: Arrival = Arrival {
         index: 0,
+        frames: 0,
         admitted: Admitted {
             ingress: PortId(0),
             domain: DomainId(0),
@@ -45,6 +54,46 @@ impl Arrival {
         stage: Stage::Pending(None),
         verdict: Verdict::Drop(DropReason::NoReceiver),
     };
+
+    #[inline(always)]
+    fn put(&mut self, frame: &Frame<'_>, admitted: Admitted) {
+        (self.index, self.frames) = (frame.index, 1);
+        self.admitted = admitted;
+        self.stage = Stage::Pending(None);
+    }
+
+    /// The places of the frames that this stands for.
+    #[inline]
+    #[must_use]
+    pub fn run(&self) -> Range<usize> {
+        let first = usize::from(self.index);
+        first..first + usize::from(self.frames)
+    }
+
+    /// What makes a frame like this one, which was admitted as such.
+    #[inline(always)]
+    fn likeness(&self, frame: &Frame<'_>) -> Option<Likeness> {
+        let plain = self.admitted.tags.customer == Customer::Untagged && frame.offload.is_none();
+        let head = frame.header.first_chunk().filter(|_| plain)?;
+        Some(Likeness { head: u128::from_ne_bytes(*head), length: frame.length })
+    }
+}
+
+/// What a complete frame without a tag has in common with another of the same port's, of
+/// which the checklist and the mode then say the same: addresses, EtherType and two bytes
+/// more, for the comparison's sake; and it is not longer.
+#[derive(Clone, Copy)]
+struct Likeness {
+    head: u128,
+    length: usize,
+}
+
+impl Likeness {
+    #[inline(always)]
+    fn has(&self, frame: &Frame<'_>) -> bool {
+        let head = frame.header.first_chunk().map(|head| u128::from_ne_bytes(*head));
+        head == Some(self.head) && frame.length <= self.length && frame.offload.is_none()
+    }
 }
 
 /// The arrivals of one batch.
@@ -96,14 +145,48 @@ impl Arrivals {
             let slot = self.slots.get_mut(self.count).expect("arrivals have room for a batch");
             match check(&frame) {
                 Ok(admitted) => {
-                    slot.index = frame.index;
-                    slot.admitted = admitted;
-                    slot.stage = Stage::Pending(None);
+                    slot.put(&frame, admitted);
                     begin(slot);
                     self.count += 1;
                 }
                 Err(reason) => refused(reason),
             }
+        }
+    }
+
+    /// As [`Arrivals::fill`], for a port whose frames teach nothing: frames that are like
+    /// the one before them are added to its arrival. `frames` are in their batch's order,
+    /// none left out.
+    #[inline(always)]
+    pub(super) fn fill_runs<'f>(
+        &mut self,
+        frames: impl Iterator<Item = Frame<'f>>,
+        mut refused: impl FnMut(DropReason),
+        check: impl Fn(&Frame<'f>) -> Result<Admitted, DropReason>,
+        begin: impl Fn(&mut Arrival),
+    ) {
+        let mut last: Option<(Likeness, &mut Arrival)> = None;
+        let mut slots = self.slots.iter_mut();
+        for frame in frames {
+            if let Some((likeness, arrival)) = &mut last
+                && likeness.has(&frame)
+            {
+                arrival.frames += 1;
+                continue;
+            }
+            last = match check(&frame) {
+                Ok(admitted) => {
+                    let slot = slots.next().expect("arrivals have room for a batch");
+                    slot.put(&frame, admitted);
+                    begin(slot);
+                    self.count += 1;
+                    slot.likeness(&frame).map(|likeness| (likeness, slot))
+                }
+                Err(reason) => {
+                    refused(reason);
+                    None
+                }
+            };
         }
     }
 }

@@ -234,8 +234,9 @@ impl<'r> Relay<'r> {
         }
     }
 
-    /// Phase one: the ingress checklist. Adds what passes to `arrivals`, and says of each
-    /// other frame the first check that failed, in the order of ARCHITECTURE.md.
+    /// Phase one: the ingress checklist. Puts what passes into `arrivals`, which are empty,
+    /// and says of each other frame the first check that failed, in the order of
+    /// ARCHITECTURE.md. Frames have their places in one batch, in order, none left out.
     // Inlined, for the sake of the caller's way to make frames and to count what failed.
     #[inline(always)]
     pub fn admit<'f>(
@@ -251,7 +252,7 @@ impl<'r> Relay<'r> {
                 Addresses::Registered(_) => {
                     let check = |frame: &Frame<'_>| admit::from_vm(inlet.id, inlet.port, frame);
                     let begin = |arrival: &mut Arrival| self.decide_at_once(inlet, arrival);
-                    arrivals.fill(frames, refused, check, begin);
+                    arrivals.fill_runs(frames, refused, check, begin);
                 }
                 Addresses::Learned { .. } => {
                     let check = |frame: &Frame<'_>| admit::from_vm(inlet.id, inlet.port, frame);

@@ -35,6 +35,14 @@ impl Offload {
     pub const NONE: Offload =
         Offload { checksum: Checksum::Unknown, segmentation: Segmentation::None };
 
+    /// Whether this is [`Offload::NONE`].
+    #[inline]
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        matches!(self.checksum, Checksum::Unknown)
+            && matches!(self.segmentation, Segmentation::None)
+    }
+
     /// Whether nothing is left to do on the frame.
     #[inline]
     #[must_use]

@@ -1,5 +1,6 @@
 //! The relay's verdicts on a batch, in frame order, as copies by device.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::deliver::lose;
@@ -86,29 +87,51 @@ impl Decider {
         });
         relay.decide(entrance, &mut self.arrivals);
         for index in 0..self.arrivals.all().len() {
-            self.lay_out(relay, index, counters, batch, groups);
+            let arrival = self.arrivals.all()[index];
+            self.lay_out(relay, &arrival, counters, batch, groups);
         }
     }
 
     fn lay_out(
         &mut self,
         relay: Relay<'_>,
-        index: usize,
+        arrival: &Arrival,
         counters: &Counters,
         batch: &Batch,
         groups: &mut Groups,
     ) {
-        let &Arrival { index, admitted, verdict, .. } = &self.arrivals.all()[index];
         #[cfg(all(test, not(loom)))]
         super::tests::mishap::at(super::tests::mishap::Place::Deciding);
-        let sent = Sent { frame: frame(batch, usize::from(index)), admitted, ingress: counters };
+        let &Arrival { admitted, verdict, .. } = arrival;
+        let sent = |index| Sent { frame: frame(batch, index), admitted, ingress: counters };
+        let frames = arrival.run().len();
         match verdict {
-            Verdict::Drop(reason) => return settle(&mut self.settled, counters, reason, 1),
-            Verdict::To(port) => self.copy_to(relay.snapshot, &sent, port, groups),
-            Verdict::Flood(audience) => self.flood(relay, &sent, audience, groups),
+            Verdict::Drop(reason) => return settle(&mut self.settled, counters, reason, frames),
+            Verdict::To(port) => self.copy_run(relay.snapshot, arrival.run(), sent, port, groups),
+            Verdict::Flood(audience) => {
+                arrival.run().for_each(|index| self.flood(relay, &sent(index), audience, groups));
+            }
         }
-        counters.decided.add(1);
-        self.settled += 1;
+        counters.decided.add(frames as u64);
+        self.settled += frames;
+    }
+
+    /// Frames that are alike, the first the longest: if it fits, they all do.
+    #[inline]
+    fn copy_run<'b>(
+        &mut self,
+        snapshot: &Snapshot,
+        run: Range<usize>,
+        sent: impl Fn(usize) -> Sent<'b>,
+        id: PortId,
+        groups: &mut Groups,
+    ) {
+        let Some(port) = snapshot.port(id) else { return };
+        let first = sent(run.start);
+        match egress::plan(&first.admitted, port, &first.frame) {
+            Ok(edit) => groups.push_run(port.device, run, edit),
+            Err(_) => run.for_each(|index| self.copy_to(snapshot, &sent(index), id, groups)),
+        }
     }
 
     fn flood(

@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use super::command::Event;
 use super::contain::{contained, quarantine};
 use super::groups::{Copy, Groups};
-use crate::frame::{BATCH_FRAMES, Batch, HEADER_BYTES};
+use crate::frame::{BATCH_FRAMES, Batch, HEADER_BYTES, View};
 use crate::ledger::{Counters, DropReason};
 use crate::port::software::Software;
 use crate::port::{Attached, Condition, Departure, Rung, SenderQueue, Transmitter};
@@ -96,40 +96,25 @@ impl Delivery {
         lane: Option<usize>,
         token: &mut WorkerToken,
         batch: &Batch,
-        copies: impl Iterator<Item = &'g Copy>,
+        mut copies: impl Iterator<Item = &'g Copy>,
         ingress: &Counters,
     ) {
-        let mut copies = copies.peekable();
-        while copies.peek().is_some() {
-            let chunk = copies.by_ref().take(CHUNK).collect();
-            self.deliver_chunk(device, lane, token, batch, &chunk);
-            ingress.fan_out.add(chunk.len() as u64);
-            self.settled += chunk.len();
-        }
-    }
-
-    fn deliver_chunk(
-        &mut self,
-        device: &Device,
-        lane: Option<usize>,
-        token: &mut WorkerToken,
-        batch: &Batch,
-        chunk: &ArrayVec<&Copy, CHUNK>,
-    ) {
-        for (copy, edited) in chunk.iter().zip(self.edited.iter_mut()) {
-            if !copy.edit.is_none() {
-                copy.edit.apply(batch.header(usize::from(copy.frame)), edited);
-            }
-        }
-        let mut departures: ArrayVec<Departure<'_>, CHUNK> = chunk
-            .iter()
-            .zip(self.edited.iter())
-            .map(|(copy, edited)| depart(batch, copy, edited))
-            .collect();
         let lane = lane.and_then(|lane| device.attached.transmitters.get(lane));
-        let Delivery { software, worker, .. } = self;
-        transmit(software, *worker, &device.attached, lane, token, &mut departures);
-        count(&device.attached.counters[self.worker], &departures);
+        let Delivery { software, worker, edited, settled, .. } = self;
+        loop {
+            // Extended where it is: a collected one would be moved, all of it.
+            let mut departures: ArrayVec<Departure<'_>, CHUNK> = ArrayVec::new();
+            // In this order: what ends first must not have taken one of the other.
+            let chunk = edited.iter_mut().zip(copies.by_ref());
+            departures.extend(chunk.map(|(edited, copy)| depart(batch, copy, edited)));
+            if departures.is_empty() {
+                return;
+            }
+            transmit(software, *worker, &device.attached, lane, token, &mut departures);
+            count(&device.attached.counters[*worker], &departures);
+            ingress.fan_out.add(departures.len() as u64);
+            *settled += departures.len();
+        }
     }
 
     /// After a panic while the sender was served: its copies are lost by name.
@@ -204,15 +189,16 @@ pub(super) fn lose(egress: &Counters, reason: DropReason, ingress: &Counters) {
 }
 
 /// The departure of one copy; its header is the edited one if it has an edit.
-fn depart<'b>(batch: &'b Batch, copy: &Copy, edited: &'b [u8; EDITED_BYTES]) -> Departure<'b> {
-    let view = batch.view(usize::from(copy.frame));
+#[inline]
+fn depart<'b>(batch: &'b Batch, copy: &Copy, edited: &'b mut [u8; EDITED_BYTES]) -> Departure<'b> {
+    let View { header, body, offload } = batch.view(usize::from(copy.frame));
+    if copy.edit.is_none() {
+        return Departure { header, body, offload, fate: Ok(()) };
+    }
     let delta = copy.edit.delta();
-    let header = if copy.edit.is_none() {
-        view.header
-    } else {
-        &edited[..view.header.len().saturating_add_signed(delta.into())]
-    };
-    Departure { header, body: view.body, offload: view.offload.shifted(delta), fate: Ok(()) }
+    copy.edit.apply(header, edited);
+    let header = &edited[..header.len().saturating_add_signed(delta.into())];
+    Departure { header, body, offload: offload.shifted(delta), fate: Ok(()) }
 }
 
 /// Brings departures to the device's transmitter for this worker.

@@ -3,6 +3,8 @@
 //! One visit per device and batch: its ring is entered once, its doorbell rung
 //! once. Within a device the copies keep the order of their frames.
 
+use std::ops::Range;
+
 use crate::frame::BATCH_FRAMES;
 use crate::snapshot::{DEVICES_MAX, DeviceId};
 use crate::wire::ethernet::TagEdit;
@@ -61,17 +63,32 @@ impl Groups {
     /// If there is none.
     #[inline]
     pub fn push(&mut self, device: DeviceId, frame: usize, edit: TagEdit) {
-        assert!(self.copies.len() < COPIES_MAX, "the flood budget bounds the copies");
-        let index = self.copies.len() as u16;
-        self.copies.push(Copy { frame: frame as u8, next: END, edit });
+        self.push_run(device, frame..frame + 1, edit);
+    }
+
+    /// The same for each of these frames, in order, with one edit.
+    ///
+    /// # Panics
+    /// If there is no room.
+    #[inline]
+    pub fn push_run(&mut self, device: DeviceId, frames: Range<usize>, edit: TagEdit) {
+        let first = self.copies.len();
+        let end = first + frames.len();
+        assert!(end <= COPIES_MAX, "the flood budget bounds the copies");
+        if first == end {
+            return;
+        }
+        let copies = frames.zip(first as u16 + 1..);
+        self.copies.extend(copies.map(|(frame, next)| Copy { frame: frame as u8, next, edit }));
+        self.copies[end - 1].next = END;
         let list = &mut self.lists[usize::from(device.0)];
         if list.first == END {
-            list.first = index;
+            list.first = first as u16;
             self.touched.push(device);
         } else {
-            self.copies[usize::from(list.last)].next = index;
+            self.copies[usize::from(list.last)].next = first as u16;
         }
-        list.last = index;
+        list.last = end as u16 - 1;
     }
 
     /// The devices that have copies, in the order they got their first.
@@ -116,8 +133,12 @@ mod tests {
         for (device, frame) in [(a, 0), (b, 0), (a, 1), (b, 2), (a, 5)] {
             groups.push(device, frame, TagEdit::NONE);
         }
+        groups.push_run(a, 6..9, TagEdit::NONE);
+        groups.push_run(b, 9..9, TagEdit::NONE);
+        groups.push(a, 10, TagEdit::NONE);
         assert_eq!(groups.devices(), [a, b]);
-        assert_eq!(groups.of(a).map(|copy| copy.frame).collect::<Vec<_>>(), [0, 1, 5]);
+        let frames: Vec<_> = groups.of(a).map(|copy| copy.frame).collect();
+        assert_eq!(frames, [0, 1, 5, 6, 7, 8, 10]);
         assert_eq!(groups.of(b).map(|copy| copy.frame).collect::<Vec<_>>(), [0, 2]);
         groups.clear();
         assert!(groups.devices().is_empty() && groups.of(a).next().is_none());

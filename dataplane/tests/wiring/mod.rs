@@ -130,7 +130,8 @@ fn attach(number: usize, opened: Opened, commands: &Sender<Command>) -> Arc<Atta
     let id = DeviceId(number as u16);
     let lanes = opened.transmitters.into_iter().map(|one| Lane::new(Access::Shared, one)).collect();
     let (name, counters) = (format!("vm{number}"), Attached::counters(1));
-    let attached = Arc::new(Attached::new(id, &name, counters, opened.capabilities, lanes));
+    let attached = Attached::new(id, &name, counters, opened.capabilities, lanes);
+    let attached = Arc::new(attached.steered(opened.steering));
     for (receiver, index) in opened.receivers.into_iter().zip(0..) {
         let (attached, load) = (Arc::clone(&attached), Arc::default());
         let queue = ReceiveQueue { device: id, attached, index, receiver, load };
@@ -156,14 +157,18 @@ impl Wiring {
         open: impl Fn(usize) -> (Opened, Endpoint),
         plan: impl Fn(&[Arc<Attached>]) -> Topology,
     ) -> Wiring {
+        let (opened, endpoints) = (0..devices).map(open).unzip();
+        Wiring { endpoints, ..Wiring::over(opened, plan) }
+    }
+
+    /// Ports on these devices, whose other ends are somebody else's.
+    pub fn over(devices: Vec<Opened>, plan: impl Fn(&[Arc<Attached>]) -> Topology) -> Wiring {
         let (command_sender, commands) = unbounded();
         let (event_sender, events) = bounded(64);
-        let (mut endpoints, mut attached) = (Vec::new(), Vec::new());
-        for number in 0..devices {
-            let (opened, endpoint) = open(number);
-            attached.push(attach(number, opened, &command_sender));
-            endpoints.push(endpoint);
-        }
+        let attached = devices.into_iter().enumerate();
+        let attached: Vec<_> =
+            attached.map(|(number, opened)| attach(number, opened, &command_sender)).collect();
+        let endpoints = Vec::new();
         let publisher = Publisher::new(compiled(plan(&attached), 1), 1);
         let mut worker = Worker::new(Parts {
             index: 0,

@@ -7,6 +7,7 @@ use crate::relay::{Frame, Verdict};
 use crate::snapshot::topology::{Topology, VmPlan};
 use crate::snapshot::{Addresses, Admin, Mode, PortId};
 use crate::wire::Mac;
+use crate::wire::offload::{Checksum, Offload};
 
 const UPLINK: u16 = LINK;
 const FOREIGN: u16 = 500;
@@ -265,6 +266,37 @@ fn what_becomes_of_a_frame_does_not_depend_on_those_around_it() {
         assert_eq!(together, alone.collect::<Vec<_>>());
         kinds.rotate_left(1);
     }
+}
+
+/// One arrival stands for frames that are alike; not for one that is longer, is tagged, has
+/// something left to do, or comes behind another.
+#[test]
+fn frames_that_are_alike_are_decided_as_one() {
+    let site = mixed();
+    let to = |number| frame(mac(number), mac(1));
+    let (near, far) = (to(2), to(3));
+    let near = near.view();
+    let longer = Frame { length: near.length + 1, ..near };
+    let unsummed =
+        Frame { offload: Offload { checksum: Checksum::Valid, ..Offload::NONE }, ..near };
+    let tagged = frame(mac(2), mac(1)).c(10);
+    let tagged = tagged.view();
+    let kinds =
+        [near, near, longer, near, unsummed, near, near, far.view(), near, near, tagged, tagged];
+    let frames =
+        std::array::from_fn::<_, 12, _>(|index| Frame { index: index as u16, ..kinds[index] });
+    let mut arrivals = Arrivals::with_capacity(frames.len());
+    let mut refused = Vec::new();
+    site.arrive_into(&mut arrivals, 1, frames, |reason| refused.push(reason));
+    let runs: Vec<_> = arrivals.all().iter().map(|arrival| arrival.run()).collect();
+    assert_eq!(runs, [0..2, 2..4, 4..5, 5..7, 7..8, 8..10, 10..11, 11..12]);
+    for arrival in arrivals.all() {
+        for index in arrival.run() {
+            let alone = site.arrive(1, frames[index]).unwrap();
+            assert_eq!(arrival.verdict, alone.verdict, "frame {index}");
+        }
+    }
+    assert_eq!(refused, []);
 }
 
 /// However many ports there are: what is for the outside only is no flood.
