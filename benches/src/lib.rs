@@ -19,9 +19,11 @@
 //!
 //! `tcp` (see `src/bin/tcp.rs`) compares switches by the TCP that passes between two kernel stacks:
 //! all of it is in [`tcp`]. `xdp` (see `src/bin/xdp.rs`) compares them by the frames that they move
-//! between two veth pairs: that is in [`xdp`]. [`cpu`] is the CPU time of both.
+//! between two veth pairs: that is in [`xdp`]. [`cpu`] is the CPU time of both. `vhost` (see
+//! `src/bin/vhost.rs`) compares switches by the frames that they move between two VMs: it measures
+//! with step 0's rig, and its contestants are in [`vhost`].
 //!
-//! All three read their options by [`command_line`], begin and end by [`program`], and show what
+//! All four read their options by [`command_line`], begin and end by [`program`], and show what
 //! they found by [`figures`].
 
 pub mod callgrind;
@@ -43,5 +45,6 @@ pub mod report;
 pub mod statistics;
 pub mod tcp;
 pub mod testpmd;
+pub mod vhost;
 pub mod wire;
 pub mod xdp;

@@ -5,6 +5,8 @@ use crate::hugepages::RunDirectory;
 use crate::layout::Layout;
 use crate::process::Process;
 use crate::testpmd::{Testpmd, WIRE_CPU};
+use crate::vhost::hairpin::Hairpin;
+use crate::vhost::open_vswitch::OpenVSwitch;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +20,10 @@ pub enum WireKind {
     Dpdk,
     /// A program and its first arguments; `--cpu 1 SOCKET0 SOCKET1` is appended.
     Command(Vec<String>),
+    /// Hairpin's daemon: its program.
+    Hairpin(PathBuf),
+    /// Open vSwitch with DPDK.
+    OpenVSwitch,
 }
 
 impl WireKind {
@@ -35,7 +41,7 @@ impl WireKind {
 /// A side of the comparison.
 #[derive(Clone, Debug)]
 pub struct Side {
-    /// `dpdk`, `ours` or `null`: what the table and `--only` call it.
+    /// What the table and `--only` call it, such as `dpdk`.
     pub name: &'static str,
     /// Its wire.
     pub wire: WireKind,
@@ -45,13 +51,22 @@ pub struct Side {
 enum Wire {
     Dpdk(Testpmd),
     Command(Process),
+    Hairpin(Hairpin),
+    OpenVSwitch(OpenVSwitch),
 }
 
 impl Wire {
     fn start(side: &Side, sockets: &[PathBuf; 2], run: &RunDirectory) -> Result<Self> {
         let name = format!("wire-{}", side.name);
-        let WireKind::Command(words) = &side.wire else {
-            return Ok(Self::Dpdk(Testpmd::wire(&name, sockets, run)?));
+        let words = match &side.wire {
+            WireKind::Dpdk => return Ok(Self::Dpdk(Testpmd::wire(&name, sockets, run)?)),
+            WireKind::Hairpin(program) => {
+                return Ok(Self::Hairpin(Hairpin::start(&name, program, sockets, run)?));
+            }
+            WireKind::OpenVSwitch => {
+                return Ok(Self::OpenVSwitch(OpenVSwitch::start(&name, sockets, run)?));
+            }
+            WireKind::Command(words) => words,
         };
         let (program, arguments) = match words.as_slice() {
             [program, arguments @ ..] => (program, arguments),
@@ -70,6 +85,18 @@ impl Wire {
             Self::Command(process) => {
                 process.read_until(READY, |line| line.trim() == "ready").map(drop)
             }
+            Self::Hairpin(hairpin) => hairpin.await_start(),
+            // Its database answered for it.
+            Self::OpenVSwitch(_) => Ok(()),
+        }
+    }
+
+    /// Waits until it carries frames between the generator's ports, which are there.
+    fn await_up(&mut self) -> Result<()> {
+        match self {
+            Self::Dpdk(_) | Self::Command(_) => Ok(()),
+            Self::Hairpin(hairpin) => hairpin.await_up(),
+            Self::OpenVSwitch(switch) => switch.await_up(),
         }
     }
 
@@ -77,6 +104,8 @@ impl Wire {
         match self {
             Self::Dpdk(testpmd) => testpmd.process(),
             Self::Command(process) => process,
+            Self::Hairpin(hairpin) => hairpin.process(),
+            Self::OpenVSwitch(switch) => switch.process(),
         }
     }
 }
@@ -110,8 +139,20 @@ impl Pair {
             return Err(pair.generator.process().check_alive().err().unwrap_or(error));
         }
         pair.generator.await_start()?;
+        pair.wire.await_up()?;
         pair.check_path(layout)?;
         Ok(pair)
+    }
+
+    /// Starts all of them in this order, and pauses them.
+    pub fn start_all(sides: &[&Side], layout: &Layout, run: &RunDirectory) -> Result<Vec<Self>> {
+        let mut pairs = Vec::with_capacity(sides.len());
+        for side in sides {
+            let mut pair = Self::start(side, layout, run)?;
+            pair.pause()?;
+            pairs.push(pair);
+        }
+        Ok(pairs)
     }
 
     /// The side this pair measures.
@@ -159,7 +200,7 @@ impl Pair {
     pub fn stop(self) -> Vec<String> {
         // The generator is killed after this: a wire may have something to say about its rings.
         match self.wire {
-            Wire::Dpdk(_) => Vec::new(),
+            Wire::Dpdk(_) | Wire::Hairpin(_) | Wire::OpenVSwitch(_) => Vec::new(),
             Wire::Command(process) => process.terminate(),
         }
     }

@@ -57,7 +57,7 @@ fn row(layout: &Layout, bytes: u32, label: Placement, windows: &[&Window]) -> St
 }
 
 /// Both sides' rates, round by round.
-fn rounds(above: &[&Window], below: &[&Window]) -> Vec<Round> {
+pub(crate) fn rounds(above: &[&Window], below: &[&Window]) -> Vec<Round> {
     let last = above.iter().map(|window| window.round).max().unwrap_or_default();
     let of = |windows: &[&Window], round| -> Vec<f64> {
         windows.iter().filter(|window| window.round == round).map(|window| window.mpps).collect()
@@ -65,8 +65,15 @@ fn rounds(above: &[&Window], below: &[&Window]) -> Vec<Round> {
     (0..=last).map(|round| (of(above, round), of(below, round))).collect()
 }
 
-fn rates(windows: &[&Window]) -> Vec<f64> {
+/// Millions of frames a second, in each window.
+pub(crate) fn rates(windows: &[&Window]) -> Vec<f64> {
     windows.iter().map(|window| window.mpps).collect()
+}
+
+/// How busy the generator was, in the median.
+pub(crate) fn busy(windows: &[&Window]) -> String {
+    let busy: Vec<f64> = windows.iter().filter_map(|window| window.busy()).collect();
+    median(&busy).map_or_else(|| NONE.into(), |busy| format!("{:.0} %", busy * 100.0))
 }
 
 /// The generator's cycles per frame, how busy it was, and the Mpps at which it would be
@@ -124,6 +131,8 @@ impl Raw {
             let wire = match &pair.side().wire {
                 WireKind::Dpdk => "dpdk".to_owned(),
                 WireKind::Command(words) => words.join(" "),
+                WireKind::Hairpin(program) => program.display().to_string(),
+                WireKind::OpenVSwitch => "ovs".to_owned(),
             };
             self.write(&json!({
                 "layout": layout.name,

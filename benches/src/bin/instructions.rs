@@ -26,7 +26,7 @@ struct Counted {
     instructions_max: f64,
 }
 
-const COUNTED: [Counted; 5] = [
+const COUNTED: [Counted; 9] = [
     Counted {
         program: "relay_count",
         arguments: &[],
@@ -56,12 +56,48 @@ const COUNTED: [Counted; 5] = [
     },
     Counted {
         program: "breath_count",
-        arguments: &[],
+        arguments: &["mixed"],
         scope: Scope::Function("*breathe_once*"),
         frames: 128_000,
         runs: 5,
         what: "whole breath over memory ports, 64 B",
         instructions_max: 970.0,
+    },
+    Counted {
+        program: "breath_count",
+        arguments: &["alike"],
+        scope: Scope::Function("*breathe_once*"),
+        frames: 128_000,
+        runs: 5,
+        what: "the same, frames of one flow",
+        instructions_max: 970.0,
+    },
+    Counted {
+        program: "vhost_count",
+        arguments: &["split", "64"],
+        scope: Scope::Function("*breathe_once*"),
+        frames: 32_000,
+        runs: 1,
+        what: "whole breath over vhost-user ports, split, 64 B of one flow",
+        instructions_max: 1050.0,
+    },
+    Counted {
+        program: "vhost_count",
+        arguments: &["packed", "64"],
+        scope: Scope::Function("*breathe_once*"),
+        frames: 32_000,
+        runs: 1,
+        what: "whole breath over vhost-user ports, packed, 64 B of one flow",
+        instructions_max: 1050.0,
+    },
+    Counted {
+        program: "vhost_count",
+        arguments: &["packed-inorder", "64"],
+        scope: Scope::Function("*breathe_once*"),
+        frames: 32_000,
+        runs: 1,
+        what: "whole breath over vhost-user ports, packed-inorder, 64 B of one flow",
+        instructions_max: 1050.0,
     },
     Counted {
         program: "segment_count",
@@ -84,7 +120,7 @@ fn run() -> Result<()> {
     let mut above = Vec::new();
     for counted in COUNTED {
         let Counted { arguments, scope, frames, runs, what, instructions_max, .. } = counted;
-        let path = example(counted.program)?;
+        let path = built(counted.program)?;
         let instructions = per_frame(Program { path: &path, arguments, scope }, frames, runs)?;
         println!("| {what} | {instructions:.1} |");
         if instructions > instructions_max {
@@ -96,15 +132,17 @@ fn run() -> Result<()> {
     if above.is_empty() { Ok(()) } else { Err(RigError::new(above.join("; "))) }
 }
 
-/// An example of the dataplane, built beside this program.
-fn example(name: &str) -> Result<PathBuf> {
+/// An example of the dataplane, or a program of this package, built beside this one.
+fn built(name: &str) -> Result<PathBuf> {
     let program = std::env::current_exe().context("finding this program")?;
     let example = program.with_file_name("examples").join(name);
-    if example.exists() {
-        return Ok(example);
-    }
-    Err(RigError::new(format!(
-        "{} is missing; cargo build --release -p hairpin-dataplane --examples makes it",
-        example.display()
-    )))
+    let beside = program.with_file_name(name);
+    let found = [&example, &beside].into_iter().find(|path| path.exists());
+    found.cloned().ok_or_else(|| {
+        RigError::new(format!(
+            "{} is missing; cargo build --release -p hairpin-dataplane --examples, and \
+             cargo build --release -p hairpin-bench, make it",
+            example.display()
+        ))
+    })
 }

@@ -46,7 +46,11 @@ fn compare(
     let rounds = options.rounds.min(options.windows);
     let mut outcomes = vec![Outcome::default(); options.sizes.len()];
     for round in 0..rounds {
-        let mut pairs = start(layout, options, round, directory)?;
+        let mut sides: Vec<&Side> = options.sides.iter().collect();
+        if round % 2 == 1 {
+            sides.reverse();
+        }
+        let mut pairs = Pair::start_all(&sides, layout, directory)?;
         raw.pairs(layout, &pairs)?;
         for (&bytes, outcome) in options.sizes.iter().zip(&mut outcomes) {
             let plan = Plan {
@@ -76,24 +80,4 @@ fn compare(
         }
     }
     Ok(())
-}
-
-/// Starts all pairs, every other round in the opposite order, and pauses them.
-fn start(
-    layout: &Layout,
-    options: &Options,
-    round: usize,
-    directory: &RunDirectory,
-) -> Result<Vec<Pair>> {
-    let mut sides: Vec<&Side> = options.sides.iter().collect();
-    if round % 2 == 1 {
-        sides.reverse();
-    }
-    let mut pairs = Vec::with_capacity(sides.len());
-    for side in sides {
-        let mut pair = Pair::start(side, layout, directory)?;
-        pair.pause()?;
-        pairs.push(pair);
-    }
-    Ok(pairs)
 }

@@ -103,6 +103,23 @@ impl Guest {
     /// # Errors
     /// [`GuestError`].
     pub fn plug(rings: Rings) -> Result<(Guest, Port), GuestError> {
+        let (guest, terms) = Guest::new(rings)?;
+        let port = Port {
+            transmitter: QueueTransmitter::open(rings.kind, &terms[0]).map_err(GuestError::Ring)?,
+            receiver: QueueReceiver::open(rings.kind, &terms[1]).map_err(GuestError::Ring)?,
+            receiver_call: None,
+            transmitter_call: None,
+            counts: Counts::default(),
+        };
+        Ok((guest, port))
+    }
+
+    /// A guest whose receive buffers are posted, and what its rings are opened with: its
+    /// receive ring's first.
+    ///
+    /// # Errors
+    /// [`GuestError`].
+    pub fn new(rings: Rings) -> Result<(Guest, [Terms; 2]), GuestError> {
         let bytes = BUFFERS[1] + u64::from(SIZE) * BUFFER_BYTES;
         let memory = Arc::new(Memory::arena(bytes as usize).map_err(GuestError::Memory)?);
         let terms = [0, RING_BYTES].map(|base| terms(&memory, rings, base));
@@ -124,14 +141,7 @@ impl Guest {
         };
         (0..u64::from(SIZE)).for_each(|index| guest.post(index));
         guest.receive.publish();
-        let port = Port {
-            transmitter: QueueTransmitter::open(rings.kind, &terms[0]).map_err(GuestError::Ring)?,
-            receiver: QueueReceiver::open(rings.kind, &terms[1]).map_err(GuestError::Ring)?,
-            receiver_call: None,
-            transmitter_call: None,
-            counts: Counts::default(),
-        };
-        Ok((guest, port))
+        Ok((guest, terms))
     }
 
     /// Posts a receive buffer.

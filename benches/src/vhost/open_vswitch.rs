@@ -1,0 +1,157 @@
+//! Open vSwitch with DPDK between two VMs: its bridge as it comes (`NORMAL`), one
+//! forwarding CPU, away from the machine's own Open vSwitch, if there is one.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use hairpin_tests::bed::Namespace;
+
+use crate::error::{Context, Result, RigError};
+use crate::hugepages::RunDirectory;
+use crate::interrupt;
+use crate::process::Process;
+use crate::testpmd::{GENERATOR_CPU, WIRE_CPU};
+
+/// Where Debian's openvswitch-switch-dpdk and openvswitch-common keep things.
+const SWITCH: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
+const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
+const PORTS: [&str; 2] = ["vm0", "vm1"];
+/// How long a part of it may take to start.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why it cannot be measured on this machine; `None` if it can.
+#[must_use]
+pub fn missing() -> Option<&'static str> {
+    let there = Path::new(SWITCH).exists() && Path::new(SCHEMA).exists();
+    (!there).then_some("no Open vSwitch (Debian package openvswitch-switch-dpdk)")
+}
+
+/// A running Open vSwitch whose two ports are the generator's.
+#[derive(Debug)]
+pub struct OpenVSwitch {
+    // In the order in which they go: the switch before the database that it reads.
+    switch: Process,
+    _database: Process,
+    place: PathBuf,
+    _namespace: Namespace,
+}
+
+impl OpenVSwitch {
+    /// Starts it, which connects to the sockets when they are there.
+    ///
+    /// # Errors
+    /// If a part of it does not start.
+    pub fn start(name: &str, sockets: &[PathBuf; 2], run: &RunDirectory) -> Result<OpenVSwitch> {
+        let namespace = Namespace::new().context("a namespace")?;
+        let place = run.path().join(name);
+        let _ = fs::remove_dir_all(&place);
+        fs::create_dir(&place).context(format_args!("creating {}", place.display()))?;
+        let file = |name: &str| place.join(name).display().to_string();
+        command(&place, &["ovsdb-tool", "create", &file("conf.db"), SCHEMA])?;
+        let remote = format!("--remote=punix:{}", file("db.sock"));
+        let words = ["ovsdb-server", &file("conf.db"), &remote];
+        let mut database = service(&format!("database-{name}"), &namespace, &place, &words)?;
+        let end = Instant::now() + PATIENCE;
+        while !place.join("db.sock").exists() {
+            database.check_alive()?;
+            if Instant::now() > end {
+                return Err(database.failed("does not serve its socket"));
+            }
+            interrupt::sleep(interrupt::SLICE)?;
+        }
+        configure(&place, &["--no-wait", "init"])?;
+        configure(&place, &settings(name, run))?;
+        let socket = format!("unix:{}", file("db.sock"));
+        let switch = service(name, &namespace, &place, &[SWITCH, &socket])?;
+        let switch = OpenVSwitch { switch, _database: database, place, _namespace: namespace };
+        switch.plug(sockets)?;
+        Ok(switch)
+    }
+
+    /// The switch.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.switch
+    }
+
+    /// Waits until both ports carry frames.
+    ///
+    /// # Errors
+    /// If they do not.
+    pub fn await_up(&mut self) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            interrupt::check()?;
+            self.switch.check_alive()?;
+            let state = |port| configure(&self.place, &["get", "Interface", port, "link_state"]);
+            let states = [state(PORTS[0])?, state(PORTS[1])?];
+            if states.iter().all(|state| state.trim() == "up") {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(self.switch.failed(&format!("has its ports {states:?}, not up")));
+            }
+            std::thread::sleep(interrupt::SLICE);
+        }
+    }
+
+    fn plug(&self, sockets: &[PathBuf; 2]) -> Result<()> {
+        let bridge = ["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev"];
+        configure(&self.place, &bridge)?;
+        for (port, socket) in PORTS.iter().zip(sockets) {
+            let path = format!("options:vhost-server-path={}", socket.display());
+            let kind = "type=dpdkvhostuserclient";
+            let words =
+                ["add-port", "br0", port, "--", "set", "Interface", port, kind, path.as_str()];
+            configure(&self.place, &words)?;
+        }
+        Ok(())
+    }
+}
+
+/// One forwarding CPU, the other for everything else, as in testpmd's wire.
+fn settings(name: &str, run: &RunDirectory) -> Vec<String> {
+    let extra =
+        format!("--no-pci --no-telemetry --huge-dir={} --file-prefix={name}", run.huge().display());
+    let words = ["--no-wait", "set", "Open_vSwitch", "."].map(str::to_owned).into_iter();
+    let settings = [
+        "other_config:dpdk-init=true".to_owned(),
+        "other_config:dpdk-socket-mem=512".to_owned(),
+        format!("other_config:pmd-cpu-mask={:#x}", 1 << WIRE_CPU),
+        format!("other_config:dpdk-lcore-mask={:#x}", 1 << GENERATOR_CPU),
+        format!("other_config:dpdk-extra=\"{extra}\""),
+    ];
+    words.chain(settings).collect()
+}
+
+fn environment(place: &Path) -> [(&'static str, &OsStr); 4] {
+    ["OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"]
+        .map(|name| (name, place.as_os_str()))
+}
+
+fn service(name: &str, namespace: &Namespace, place: &Path, words: &[&str]) -> Result<Process> {
+    let words: Vec<&str> =
+        ["netns", "exec", namespace.name()].iter().chain(words).copied().collect();
+    Process::spawn(name, "ip", &words, &environment(place))
+}
+
+fn configure<S: AsRef<str>>(place: &Path, words: &[S]) -> Result<String> {
+    let database = format!("--db=unix:{}", place.join("db.sock").display());
+    let timeout = format!("--timeout={}", PATIENCE.as_secs());
+    let line = ["ovs-vsctl", &database, &timeout];
+    let line: Vec<&str> = line.into_iter().chain(words.iter().map(AsRef::as_ref)).collect();
+    command(place, &line)
+}
+
+fn command(place: &Path, words: &[&str]) -> Result<String> {
+    let what = words.join(" ");
+    let output = Command::new(words[0]).args(&words[1..]).envs(environment(place)).output();
+    let output = output.context(format_args!("running {what}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    Err(RigError::new(format!("{what}: {}: {complaint}", output.status)))
+}
