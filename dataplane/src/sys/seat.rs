@@ -81,6 +81,24 @@ impl<T: Send> Seat<T> {
         self.held = ptr::null_mut();
         self.place.taken.store(false, Ordering::Release);
     }
+
+    /// Does some work with what lies there, if anything does, and rises, seated before or
+    /// not: also if the work panics.
+    #[inline]
+    pub fn with<R>(&mut self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let rising = Rising(self);
+        rising.0.sit().map(work)
+    }
+}
+
+/// A seat that is risen from when this is dropped.
+struct Rising<'s, T: Send>(&'s mut Seat<T>);
+
+impl<T: Send> Drop for Rising<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.rise();
+    }
 }
 
 impl<T: Send> Keeper<T> {
@@ -247,6 +265,22 @@ mod tests {
         assert_eq!(keeper.take(NOW), Ok(None));
         keeper.put(Box::new(4)).unwrap();
         assert_eq!(seat.sit(), Some(&mut 4));
+    }
+
+    #[test]
+    fn who_works_for_a_moment_rises_also_if_the_work_panics() {
+        let (mut seat, mut keeper) = seat();
+        assert_eq!(seat.with(|_: &mut i32| ()), None);
+        keeper.put(Box::new(1)).unwrap();
+        assert_eq!(seat.with(|value| std::mem::replace(value, 2)), Some(1));
+        let work = std::panic::AssertUnwindSafe(|| seat.with(|_| panic!("a test asked for it")));
+        std::panic::catch_unwind(work).unwrap_err();
+        assert_eq!(keeper.take(NOW), Ok(Some(Box::new(2))));
+        keeper.put(Box::new(3)).unwrap();
+        // Seated before.
+        *seat.sit().unwrap() += 1;
+        assert_eq!(seat.with(|value| *value), Some(4));
+        assert_eq!(keeper.take(NOW), Ok(Some(Box::new(4))));
     }
 
     #[test]

@@ -45,29 +45,25 @@ impl VhostUserReceiver {
     #[inline]
     pub fn release(&mut self, batch: &mut Batch) {
         batch.end();
-        if let Some(incoming) = self.seat.sit() {
+        self.seat.with(|incoming| {
             incoming.queue.release();
             incoming.settle(Moment::Busy);
-        }
-        self.seat.rise();
+        });
     }
 
     /// See [`Receiver::arm`](crate::port::Receiver::arm).
     pub fn arm(&mut self) -> Armed {
         self.waker.consume();
-        let armed = self.seat.sit().map_or(Armed::Asleep, Incoming::arm);
-        self.seat.rise();
-        armed
+        self.seat.with(Incoming::arm).unwrap_or(Armed::Asleep)
     }
 
     /// See [`Receiver::disarm`](crate::port::Receiver::disarm).
     pub fn disarm(&mut self) {
         self.waker.consume();
-        if let Some(incoming) = self.seat.sit() {
+        self.seat.with(|incoming| {
             incoming.queue.refuse_kicks();
             incoming.consume_kick();
-        }
-        self.seat.rise();
+        });
     }
 
     /// What becomes readable when the driver kicks, and when a ring comes.
