@@ -10,7 +10,7 @@ use super::load::Load;
 use super::{Activity, Decider, Delivery, Doing, Groups, HOT, Progress};
 use crate::frame::Batch;
 use crate::ledger::{Counters, DropReason};
-use crate::port::{Arena, Condition, Received};
+use crate::port::{Arena, Condition, Received, Receiver};
 use crate::relay::Relay;
 use crate::relay::bucket::Reflections;
 use crate::relay::fdb::Fdb;
@@ -129,7 +129,7 @@ impl Bench {
         let turn = contained(|| self.turn(snapshot, fdb, token, queue, device));
         progress.set(Doing::Nothing);
         turn.unwrap_or_else(|cause| {
-            self.abandon(snapshot, device);
+            self.abandon(snapshot, device, &mut queue.receiver);
             Turn::Failed(cause)
         })
     }
@@ -170,16 +170,20 @@ impl Bench {
         }
     }
 
-    /// After a panic: the frames not yet settled are the port's loss, and nothing
-    /// of the batch is left.
-    fn abandon(&mut self, snapshot: &Snapshot, device: &Device) {
+    /// After a panic: the frames not yet settled are the port's loss, nothing of the batch
+    /// is left, and what it lay in is its sender's again.
+    fn abandon(&mut self, snapshot: &Snapshot, device: &Device, receiver: &mut Receiver) {
         let counters = &device.attached.counters[self.worker];
         let unsettled = self.received.saturating_sub(self.decider.settled());
         counters.drop_frames(DropReason::PortFault, unsettled as u64);
         self.delivery.abandon(snapshot, &self.groups, counters);
         device.attached.set_condition(Condition::Quarantined);
         self.groups.clear();
-        self.batch.end();
+        // Where that fails, too, at least nothing of the sender's memory stays in hand.
+        let Bench { batch, .. } = self;
+        if contained(|| receiver.release(batch)).is_err() {
+            batch.end();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure in the wiring is the message")]
 
+mod guest;
 pub(super) mod mishap;
 mod rest;
 #[path = "../../tests/wiring/mod.rs"]
