@@ -12,7 +12,7 @@ use crate::sys::virtqueue::{
     Chain, ChainFault, Doorbell, LayoutError, Moment, NetHeader, Piece, Position, Refusal,
     RingFault, Sink, Source, Terms, Visit, packed, split,
 };
-use crate::wire::offload::{Checksum, Offload, Support};
+use crate::wire::offload::Offload;
 use crate::wire::virtio_net;
 
 /// How a device's rings are laid out.
@@ -216,7 +216,6 @@ impl Visit for Staging<'_> {
 #[derive(Debug)]
 pub struct QueueTransmitter {
     queue: ToDriver,
-    checksums: Support,
 }
 
 impl QueueTransmitter {
@@ -229,13 +228,7 @@ impl QueueTransmitter {
             RingKind::Split => ToDriver::Split(split::Sink::open(terms)?),
             RingKind::Packed => ToDriver::Packed(packed::Sink::open(terms)?),
         };
-        Ok(QueueTransmitter { queue, checksums: Support::Taken })
-    }
-
-    /// Sets whether the driver takes word of checksums (`VIRTIO_NET_F_GUEST_CSUM`), as it
-    /// is taken to do at first: without, that one was verified is not passed on.
-    pub fn set_checksums(&mut self, checksums: Support) {
-        self.checksums = checksums;
+        Ok(QueueTransmitter { queue })
     }
 
     /// How the driver broke the ring, if it did. Buffers found before are still used.
@@ -245,18 +238,11 @@ impl QueueTransmitter {
     }
 
     /// Copies these frames into the driver's buffers, in order, each behind a virtio-net
-    /// header that says what is left to do on it, and shows them at once.
-    /// Frames whose `fate` is an error already are passed over.
+    /// header that says what is left to do on it, which is to be no more than the driver
+    /// takes, and shows them at once. Frames whose `fate` is an error already are passed over.
     #[inline]
     pub fn transmit(&mut self, departures: &mut [Departure<'_>]) {
-        let QueueTransmitter { queue, checksums } = self;
-        each_ring!(ToDriver, queue, sink => transmit(sink, *checksums, departures));
-    }
-
-    /// Finds the buffers for the next frames and brings them near.
-    #[inline]
-    pub fn look_ahead(&mut self) {
-        each_ring!(ToDriver, &mut self.queue, sink => sink.look_ahead());
+        each_ring!(ToDriver, &mut self.queue, sink => transmit(sink, departures));
     }
 
     /// How many frames of up to `length` bytes there is room for now, `wanted` at most.
@@ -286,7 +272,7 @@ impl QueueTransmitter {
 /// Copies the departures into the sink, each one's body brought near while the one
 /// before it is copied.
 #[inline]
-fn transmit(sink: &mut impl Sink, checksums: Support, departures: &mut [Departure<'_>]) {
+fn transmit(sink: &mut impl Sink, departures: &mut [Departure<'_>]) {
     sink.look_ahead();
     for index in 0..departures.len() {
         if let Some(next) = departures.get(index + 1)
@@ -299,7 +285,7 @@ fn transmit(sink: &mut impl Sink, checksums: Support, departures: &mut [Departur
         if departure.fate.is_ok() {
             let net = match departure.offload {
                 Offload::NONE => NetHeader::COMPLETE,
-                offload => net_header(offload, departure.header, checksums),
+                offload => net_header(&offload, departure.header),
             };
             let fate = sink.offer(net, departure.header, departure.body);
             departure.fate = fate.map_err(DropReason::from);
@@ -309,15 +295,9 @@ fn transmit(sink: &mut impl Sink, checksums: Support, departures: &mut [Departur
 }
 
 /// The header of a frame that is not complete, or whose checksum was verified.
-#[cold]
-fn net_header(offload: Offload, first: &[u8], checksums: Support) -> NetHeader {
-    match (offload.checksum, checksums) {
-        (Checksum::Valid, Support::Lacking) => {
-            let unknown = Offload { checksum: Checksum::Unknown, ..offload };
-            NetHeader::from(virtio_net::encode_legacy(&unknown, first))
-        }
-        _ => NetHeader::from(virtio_net::encode_legacy(&offload, first)),
-    }
+#[inline(never)]
+fn net_header(offload: &Offload, first: &[u8]) -> NetHeader {
+    NetHeader::from(virtio_net::encode_legacy(offload, first))
 }
 
 fn recycle(sink: &mut impl Sink, count: usize, length: u32) -> usize {

@@ -19,8 +19,9 @@ use crate::sys::seat::{Keeper, seat};
 use crate::sys::virtqueue::{Position, RingFault};
 use crate::wire::offload::Capabilities;
 
-/// How long a worker is waited for: a thousand breaths.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a worker is waited for: some breaths. One that takes longer is asked again
+/// later, as all vhost-user ports are served by the thread that waits here.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 /// A driver's transmit queue, as a worker serves it.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ pub(super) struct Incoming {
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub queue: QueueTransmitter,
+    pub service: Service,
     pub accepts: Capabilities,
     pub call: Option<Arc<Eventfd>>,
     pub faults: Arc<Faults>,
@@ -83,9 +85,12 @@ impl Waker {
         self.stir.consume();
     }
 
-    fn add(&self, kick: &Eventfd) {
-        // Fails if the same eventfd serves two rings of a pair's: then one wakes us.
-        let _ = epoll::add(&self.epoll, kick, EventData::new_u64(1), EventFlags::IN);
+    /// Has a ring's kick wake the worker.
+    ///
+    /// # Errors
+    /// Those of epoll_ctl(2): the user's watches may be used up (`ENOSPC`).
+    pub fn add(&self, kick: &Eventfd) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, kick, EventData::new_u64(1), EventFlags::IN)?)
     }
 
     fn remove(&self, kick: &Eventfd) {
@@ -102,15 +107,15 @@ impl AsFd for Waker {
 /// Control's end of a device: it starts and halts the rings of all pairs.
 #[derive(Debug)]
 pub struct Host {
-    pairs: Vec<Pair>,
+    pub(super) pairs: Vec<Pair>,
     open: Arc<AtomicU16>,
 }
 
 #[derive(Debug)]
-struct Pair {
+pub(super) struct Pair {
     incoming: Keeper<Incoming>,
     outgoing: Keeper<Outgoing>,
-    waker: Arc<Waker>,
+    pub waker: Arc<Waker>,
     /// What the waker has of the ring that is served.
     kick: Option<Arc<Eventfd>>,
     /// Of the rings that run, the driver's receive queue first.
@@ -166,21 +171,25 @@ impl RingHost for Host {
             Direction::FromDriver => {
                 let mut queue = QueueReceiver::open(kind, &terms).map_err(StartError::Layout)?;
                 queue.set_headers(headers);
+                // One that cannot wake the worker has it poll.
+                let kick = kick.filter(|kick| pair.waker.add(kick).is_ok());
                 pair.kick.clone_from(&kick);
-                let incoming = Box::new(Incoming { queue, service, kick, call, faults });
+                let incoming =
+                    Box::new(Incoming { queue, service, kick, call: call.clone(), faults });
                 pair.incoming.put(incoming).map_err(|_| StartError::Stuck(Stuck))?;
-                if let Some(kick) = &pair.kick {
-                    pair.waker.add(kick);
-                }
                 pair.waker.stir.signal();
             }
             Direction::ToDriver => {
-                let mut queue = QueueTransmitter::open(kind, &terms).map_err(StartError::Layout)?;
-                queue.set_checksums(accepts.checksum);
-                let outgoing = Box::new(Outgoing { queue, accepts, call, faults });
+                let queue = QueueTransmitter::open(kind, &terms).map_err(StartError::Layout)?;
+                let outgoing =
+                    Box::new(Outgoing { queue, service, accepts, call: call.clone(), faults });
                 pair.outgoing.put(outgoing).map_err(|_| StartError::Stuck(Stuck))?;
                 self.set_open(ring.pair(), service);
             }
+        }
+        // Whoever served it before may have owed its driver a call.
+        if let Some(call) = &call {
+            call.signal();
         }
         Ok(())
     }

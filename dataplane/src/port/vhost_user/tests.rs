@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failure in the wiring is the message")]
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -78,6 +78,16 @@ impl Bed {
     }
 
     fn start(&mut self, number: u32, service: Service, available: u16) {
+        self.start_taking(Capabilities::NONE, number, service, available);
+    }
+
+    fn start_taking(
+        &mut self,
+        accepts: Capabilities,
+        number: u32,
+        service: Service,
+        available: u16,
+    ) {
         let terms = Terms {
             memory: Arc::clone(&self.memory),
             layout: layout(number),
@@ -88,8 +98,7 @@ impl Bed {
             wishes: Wishes::Flags,
         };
         let [kick, call] = self.eventfds.each_ref().map(|it| Some(Arc::clone(it)));
-        let (headers, accepts) = (NetHeaders::Read, Capabilities::NONE);
-        let kind = RingKind::Split;
+        let (kind, headers) = (RingKind::Split, NetHeaders::Read);
         let start = Start { kind, terms, service, headers, accepts, kick, call };
         self.host.start(ring(number), start).unwrap();
     }
@@ -132,11 +141,41 @@ impl Bed {
         departures[0].fate
     }
 
-    fn is_woken(&self) -> bool {
-        let fd = self.receiver.wake_fd();
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&now)).unwrap() == 1
+    /// The guest makes receive buffers available.
+    fn post(&mut self, buffers: std::ops::Range<u64>) {
+        for number in buffers {
+            let address = BUFFERS + number * u64::from(BUFFER_BYTES);
+            let buffer = Buffer { address, length: BUFFER_BYTES, access: Access::Write };
+            self.drivers[0].add(&[buffer]).unwrap();
+        }
+        self.drivers[0].publish();
     }
+
+    /// The virtio-net header in a receive buffer.
+    fn header(&self, buffer: u64) -> [u8; PREFIX_BYTES] {
+        let mut bytes = [0xff; PREFIX_BYTES];
+        let address = BUFFERS + buffer * u64::from(BUFFER_BYTES);
+        let place = self.memory.place(&mut RegionHint::default(), address, PREFIX_BYTES as u32);
+        place.unwrap().read(&mut bytes);
+        bytes
+    }
+
+    /// Whether the guest was called since the last time.
+    fn is_called(&self) -> bool {
+        let call = &*self.eventfds[1];
+        let called = is_readable(call.as_fd());
+        call.consume();
+        called
+    }
+
+    fn is_woken(&self) -> bool {
+        is_readable(self.receiver.wake_fd())
+    }
+}
+
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&now)).unwrap() == 1
 }
 
 #[test]
@@ -226,20 +265,11 @@ fn a_driver_gets_frames_while_its_ring_is_there_and_only_what_it_takes() {
     assert_eq!(bed.transmit(&frame(1), Offload::NONE), Err(DropReason::PortDown));
     bed.start(TO_DRIVER, Service::Enabled, 0);
     assert_eq!(bed.transmit(&frame(1), Offload::NONE), Err(DropReason::RxRingFull));
-    let buffer = |number: u64| Buffer {
-        address: BUFFERS + number * u64::from(BUFFER_BYTES),
-        length: BUFFER_BYTES,
-        access: Access::Write,
-    };
-    for number in 0..3 {
-        bed.drivers[0].add(&[buffer(number)]).unwrap();
-    }
-    bed.drivers[0].publish();
+    bed.post(0..3);
     assert_eq!((bed.transmitter.room(9, 100), bed.transmitter.room(9, 300)), (3, 1));
     assert_eq!(bed.transmit(&frame(2), Offload::NONE), Ok(()));
     let checksum = Checksum::Partial { start: 34, offset: 16 };
     let unfinished = Offload { checksum, ..Offload::NONE };
-    assert_eq!(bed.transmitter.accepts(), Some(Capabilities::NONE));
     assert_eq!(bed.transmit(&frame(3), unfinished), Err(DropReason::PortDown));
     // It may have begun to sleep meanwhile: asked for once more when nothing comes.
     while bed.transmitter.ring() == Rung::Again {}
@@ -250,6 +280,75 @@ fn a_driver_gets_frames_while_its_ring_is_there_and_only_what_it_takes() {
     assert_eq!(bed.halt(TO_DRIVER), Ok(Some(1)));
     assert_eq!(bed.transmit(&frame(4), Offload::NONE), Err(DropReason::PortDown));
     assert_eq!(Arc::strong_count(&bed.memory), shares);
+}
+
+#[test]
+fn frames_that_were_made_for_another_driver_are_held_against_what_this_one_takes() {
+    let mut bed = Bed::new();
+    let offload = |checksum| Offload { checksum, ..Offload::NONE };
+    let (partial, valid) = (Checksum::Partial { start: 34, offset: 16 }, Checksum::Valid);
+    bed.post(0..4);
+    bed.start_taking(Capabilities::ALL, TO_DRIVER, Service::Enabled, 0);
+    assert_eq!(bed.transmitter.accepts(), Some(Capabilities::ALL));
+    assert_eq!(bed.transmit(&frame(1), offload(partial)), Ok(()));
+    assert_eq!(bed.transmit(&frame(1), offload(valid)), Ok(()));
+    assert_eq!(bed.halt(TO_DRIVER), Ok(Some(2)));
+    bed.start(TO_DRIVER, Service::Enabled, 2);
+    assert_eq!(bed.transmit(&frame(1), offload(partial)), Err(DropReason::PortDown));
+    assert_eq!(bed.transmit(&frame(1), offload(valid)), Ok(()));
+    let flags = [0, 1, 2].map(|buffer| bed.header(buffer)[0]);
+    assert_eq!(flags, [1, 2, 0], "NEEDS_CSUM, DATA_VALID, nothing");
+    // From now on it is known, and software does what the driver does not take.
+    assert_eq!(bed.transmitter.accepts(), Some(Capabilities::NONE));
+    assert_eq!(bed.transmit(&frame(1), Offload::NONE), Ok(()));
+}
+
+#[test]
+fn a_driver_gets_nothing_on_a_ring_that_is_not_enabled() {
+    let mut bed = Bed::new();
+    bed.post(0..3);
+    bed.start(TO_DRIVER, Service::Disabled, 0);
+    assert_eq!(bed.transmitter.room(9, 100), 9, "it is not for want of room");
+    assert_eq!(bed.transmit(&frame(1), Offload::NONE), Err(DropReason::PortDown));
+    assert_eq!(bed.halt(TO_DRIVER), Ok(Some(0)));
+    bed.start(TO_DRIVER, Service::Enabled, 0);
+    assert_eq!(bed.transmit(&frame(1), Offload::NONE), Ok(()));
+}
+
+#[test]
+fn a_ring_that_starts_calls_its_driver_once() {
+    let mut bed = Bed::new();
+    for number in [TO_DRIVER, FROM_DRIVER] {
+        for _ in 0..2 {
+            bed.start(number, Service::Enabled, 0);
+            assert!(bed.is_called() && !bed.is_called(), "ring {number}");
+            assert_eq!(bed.halt(number), Ok(Some(0)));
+        }
+    }
+}
+
+#[test]
+fn a_ring_whose_kick_cannot_wake_is_polled() {
+    let mut bed = Bed::new();
+    // The same descriptor is not watched twice.
+    bed.host.pairs[0].waker.add(&bed.eventfds[0]).unwrap();
+    bed.start(FROM_DRIVER, Service::Enabled, 0);
+    assert_eq!(bed.receiver.arm(), Armed::FramesWaiting);
+    bed.send(1);
+    assert_eq!(bed.serve().0, [1]);
+    assert_eq!(bed.halt(FROM_DRIVER), Ok(Some(1)));
+    assert_eq!(bed.receiver.arm(), Armed::Asleep);
+}
+
+#[test]
+fn a_broken_ring_is_told_of_also_when_it_is_only_asked_for_room() {
+    let mut bed = Bed::new();
+    bed.start(TO_DRIVER, Service::Enabled, 0);
+    let index = layout(TO_DRIVER).driver + 2;
+    let place = bed.memory.place(&mut RegionHint::default(), index, 2).unwrap();
+    place.write(&0x8001_u16.to_le_bytes());
+    assert_eq!(bed.transmitter.room(9, 100), 0);
+    assert_eq!(bed.host.broken(), [(ring(TO_DRIVER), RingFault::Overrun)]);
 }
 
 #[test]

@@ -1,16 +1,19 @@
 //! A driver's receive queue, served by one worker or several in turn.
 
+use super::ring::Service;
 use super::seats::Outgoing;
 use crate::ledger::DropReason;
 use crate::port::{Departure, Rung};
 use crate::sys::seat::Seat;
 use crate::sys::virtqueue::{Doorbell, Moment};
-use crate::wire::offload::{Capabilities, Lack};
+use crate::wire::offload::{Capabilities, Checksum, Lack, Support};
 
 /// The transmit side of a queue pair: whatever ring lies at its seat, or none.
 #[derive(Debug)]
 pub struct VhostUserTransmitter {
     seat: Seat<Outgoing>,
+    /// What its driver takes, as was last told: frames are made for that.
+    told: Capabilities,
     news: News,
 }
 
@@ -27,36 +30,32 @@ enum News {
 
 impl VhostUserTransmitter {
     pub(super) fn new(seat: Seat<Outgoing>) -> VhostUserTransmitter {
-        VhostUserTransmitter { seat, news: News::None }
+        // As is told of a device before it has a driver.
+        VhostUserTransmitter { seat, told: Capabilities::ALL, news: News::None }
     }
 
     /// What the driver takes of frames that are not complete, as it is now.
     #[inline]
     pub fn accepts(&mut self) -> Capabilities {
-        let accepts = self.seat.sit().map_or(Capabilities::NONE, |outgoing| outgoing.accepts);
-        self.seat.rise();
-        accepts
+        let accepts = self.seat.with(|outgoing| outgoing.accepts);
+        self.told = accepts.unwrap_or(Capabilities::NONE);
+        self.told
     }
 
     /// See [`Transmitter::transmit`](crate::port::Transmitter::transmit).
     #[inline]
     pub fn transmit(&mut self, departures: &mut [Departure<'_>]) {
-        match self.seat.sit() {
-            Some(outgoing) => {
-                outgoing.transmit(departures);
-                self.news = News::Fresh;
-            }
+        let VhostUserTransmitter { seat, told, news } = self;
+        match seat.with(|outgoing| outgoing.transmit(departures, *told)) {
+            Some(()) => *news = News::Fresh,
             None => departures.iter_mut().for_each(lose),
         }
-        self.seat.rise();
     }
 
     /// See [`Transmitter::room`](crate::port::Transmitter::room).
     #[inline]
     pub fn room(&mut self, wanted: usize, length: usize) -> usize {
-        let room = self.seat.sit().map_or(wanted, |outgoing| outgoing.queue.room(wanted, length));
-        self.seat.rise();
-        room
+        self.seat.with(|outgoing| outgoing.room(wanted, length)).unwrap_or(wanted)
     }
 
     /// See [`Transmitter::ring`](crate::port::Transmitter::ring). Until a breath without
@@ -68,28 +67,56 @@ impl VhostUserTransmitter {
             News::Told => Moment::Idle,
             News::Fresh => Moment::Busy,
         };
-        let doorbell = match self.seat.sit() {
-            Some(outgoing) => outgoing.ring(moment),
-            None => Doorbell::Wanted,
-        };
-        self.seat.rise();
+        let doorbell = self.seat.with(|outgoing| outgoing.ring(moment));
         self.news = match (moment, doorbell) {
-            (Moment::Busy, Doorbell::Silent) => News::Told,
-            (Moment::Idle, _) | (Moment::Busy, Doorbell::Wanted) => News::None,
+            (Moment::Busy, Some(Doorbell::Silent)) => News::Told,
+            (Moment::Idle, _) | (Moment::Busy, Some(Doorbell::Wanted) | None) => News::None,
         };
         if self.news == News::None { Rung::Heard } else { Rung::Again }
     }
 }
 
 impl Outgoing {
+    /// Transmits frames that were made for a driver that takes what was `told`.
     #[inline]
-    fn transmit(&mut self, departures: &mut [Departure<'_>]) {
-        if self.accepts != Capabilities::ALL {
-            // Its driver may be another than the one these were made for.
-            let lacks = |it: &&mut Departure<'_>| self.accepts.lack(&it.offload) != Lack::Nothing;
-            departures.iter_mut().filter(lacks).for_each(lose);
+    fn transmit(&mut self, departures: &mut [Departure<'_>], told: Capabilities) {
+        if self.service == Service::Disabled {
+            return departures.iter_mut().for_each(lose);
+        }
+        if self.accepts != told {
+            self.reconsider(departures);
         }
         self.queue.transmit(departures);
+        self.note_fault();
+    }
+
+    /// The driver is another than the one that these frames were made for.
+    #[cold]
+    fn reconsider(&self, departures: &mut [Departure<'_>]) {
+        for departure in departures {
+            let offload = &mut departure.offload;
+            if self.accepts.lack(offload) != Lack::Nothing {
+                lose(departure);
+            } else if self.accepts.checksum == Support::Lacking {
+                // All that is left that it must not be told (virtio 1.2, 5.1.6.4.1).
+                offload.checksum = Checksum::Unknown;
+            }
+        }
+    }
+
+    #[inline]
+    fn room(&mut self, wanted: usize, length: usize) -> usize {
+        if self.service == Service::Disabled {
+            // What is handed over then is lost by its own reason.
+            return wanted;
+        }
+        let room = self.queue.room(wanted, length);
+        self.note_fault();
+        room
+    }
+
+    #[inline]
+    fn note_fault(&self) {
         if let Some(fault) = self.queue.fault() {
             self.faults.note(fault);
         }
