@@ -1,5 +1,6 @@
 //! The life of rings: set up, started, enabled, changed, stopped.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use hairpin_dataplane::port::vhost_user::features::{Features, ProtocolFeatures};
@@ -8,6 +9,7 @@ use hairpin_dataplane::port::vhost_user::queue::RingKind;
 use hairpin_dataplane::port::vhost_user::ring::{RingIndex, Service};
 use hairpin_dataplane::port::vhost_user::session::{Fault, Handled, RingState};
 use hairpin_dataplane::sys::eventfd::Eventfd;
+use hairpin_dataplane::sys::memory::RegionHint;
 use hairpin_dataplane::sys::virtqueue::{Merge, Order, Position, RingFault};
 use proptest::prelude::*;
 
@@ -254,13 +256,47 @@ fn a_broken_ring_is_signalled_and_stays_down_until_it_is_set_up_anew() {
     rustix::io::read(&error, &mut count).unwrap();
     assert_eq!(u64::from_ne_bytes(count), 1);
     let status = vmm.session.status();
-    assert_eq!(status.rings[1].state, RingState::Broken("Overrun".to_owned()));
+    let how = "its driver made more buffers available than it has entries";
+    assert_eq!(status.rings[1].state, RingState::Broken(how.to_owned()));
     assert_eq!(status.counts.broken_rings, 1);
+    assert_eq!(vmm.error(), format!("ring 1 is broken: {how}: reset the guest's network device"));
     vmm.lend(memfd(MEMORY_BYTES)).unwrap();
     assert_eq!(vmm.host.running(), [0]);
     vmm.stop(1);
     vmm.set(SET_VRING_KICK, &[1], Some(eventfd())).unwrap();
     assert_eq!(vmm.host.running(), [0, 1]);
+}
+
+#[test]
+fn memory_that_is_cut_short_breaks_the_rings_that_run() {
+    let _alone = alone();
+    let mut vmm = Vmm::running(MODERN, 2);
+    let file = File::from(memfd(MEMORY_BYTES));
+    vmm.lend(file.try_clone().unwrap().into()).unwrap();
+    file.set_len(4096).unwrap();
+    vmm.session.attend();
+    assert_eq!(vmm.session.status().counts.broken_rings, 0, "nobody touched what is gone");
+    let memory = Arc::clone(&vmm.host.start_of(0).terms.memory);
+    let last = GUEST + MEMORY_BYTES - 1;
+    let mut byte = [1];
+    memory.place(&mut RegionHint::default(), last, 1).unwrap().read(&mut byte);
+    assert_eq!(byte, [0]);
+    drop(memory);
+    vmm.session.attend();
+    vmm.session.attend();
+    let how = "the file of the memory that it lies in was cut short";
+    let status = vmm.session.status();
+    let broken = RingState::Broken(how.to_owned());
+    assert!(status.rings[..2].iter().all(|ring| ring.state == broken), "{status:?}");
+    assert_eq!((&status.rings[2].state, status.counts.broken_rings), (&RingState::Stopped, 2));
+    assert_eq!(vmm.error(), format!("ring 1 is broken: {how}: restart the VM"));
+    vmm.lend(memfd(MEMORY_BYTES)).unwrap();
+    assert!(vmm.host.running().is_empty());
+    for ring in 0..2 {
+        vmm.set(SET_VRING_KICK, &[ring], Some(eventfd())).unwrap();
+    }
+    vmm.session.attend();
+    assert_eq!((vmm.host.running(), vmm.session.status().counts.broken_rings), (vec![0, 1], 2));
 }
 
 #[test]

@@ -48,8 +48,13 @@ pub(super) struct Outgoing {
 pub(super) struct Faults(AtomicU8);
 
 impl Faults {
-    const ALL: [RingFault; 4] =
-        [RingFault::Overrun, RingFault::Index, RingFault::Endless, RingFault::Buffer];
+    const ALL: [RingFault; 5] = [
+        RingFault::Overrun,
+        RingFault::Index,
+        RingFault::Endless,
+        RingFault::Buffer,
+        RingFault::Memory,
+    ];
 
     /// Tells control. A ring that is broken once stays so.
     #[cold]

@@ -190,6 +190,24 @@ pub enum RingFault {
     /// A receive buffer is not the device's to write, in no region, or of a kind that
     /// was not negotiated.
     Buffer,
+    /// The memory that it lies in was cut short ([`Memory::is_poisoned`]). No queue finds
+    /// that itself: what was cut off reads as zeros.
+    Memory,
+}
+
+impl fmt::Display for RingFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            RingFault::Overrun => "its driver made more buffers available than it has entries",
+            RingFault::Index => "its driver named a descriptor beyond its table",
+            RingFault::Endless => "its driver made a chain of descriptors that does not end",
+            RingFault::Buffer => {
+                "its driver made a receive buffer available that is read-only, in no memory \
+                 region, or of a kind that was not negotiated"
+            }
+            RingFault::Memory => "the file of the memory that it lies in was cut short",
+        })
+    }
 }
 
 /// Why a frame did not go into a sink.

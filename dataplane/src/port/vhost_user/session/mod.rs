@@ -27,7 +27,7 @@ use super::queue::RingKind;
 use super::regions::{REGIONS_MAX, Regions};
 use super::ring::{PAIRS_MAX, RingHost, RingIndex, Stuck};
 use crate::sys::eventfd::Eventfd;
-use crate::sys::virtqueue::SIZE_MAX;
+use crate::sys::virtqueue::{RingFault, SIZE_MAX};
 use rings::{Base, Ground, Kick, Ring, Run};
 
 /// What a device offers.
@@ -385,20 +385,31 @@ impl Session {
         }
     }
 
-    /// Looks after the rings: notes those that their drivers broke, and tells the front
-    /// end of them. To be called now and then.
+    /// Looks after the rings: notes those that their drivers broke, and all if memory was
+    /// cut short, and tells the front end of them. To be called now and then.
     pub fn attend(&mut self) {
         for (index, fault) in self.host.broken() {
-            let Some(ring) = self.rings.get_mut(index.number()) else { continue };
-            if ring.run != Run::Running {
-                continue;
-            }
-            ring.run = Run::Broken(fault);
-            ring.error.iter().for_each(Eventfd::signal);
-            self.counts.broken_rings += 1;
-            let number = index.number();
-            self.last_error = Some(format!("ring {number}: broken by its driver: {fault:?}"));
+            self.note_broken(index, fault);
         }
+        if self.regions.memory().is_some_and(|memory| memory.is_poisoned()) {
+            RingIndex::all(self.pairs).for_each(|index| self.note_broken(index, RingFault::Memory));
+        }
+    }
+
+    fn note_broken(&mut self, index: RingIndex, fault: RingFault) {
+        let Some(ring) = self.rings.get_mut(index.number()) else { return };
+        if ring.run != Run::Running {
+            return;
+        }
+        ring.run = Run::Broken(fault);
+        ring.error.iter().for_each(Eventfd::signal);
+        self.counts.broken_rings += 1;
+        let remedy = match fault {
+            RingFault::Memory => "restart the VM",
+            _ => "reset the guest's network device",
+        };
+        let number = index.number();
+        self.last_error = Some(format!("ring {number} is broken: {fault}: {remedy}"));
     }
 
     /// Ends the session: halts all rings and lets the memory go. After that it is as new,

@@ -48,7 +48,8 @@ pub(super) enum Run {
     Running,
     /// It cannot with what is known; something has to change first.
     Failed(RingTrouble),
-    /// Its driver broke it; it has to be set up anew. It was not halted yet.
+    /// Its driver broke it, or its memory was cut short; it has to be set up anew. It was
+    /// not halted yet.
     Broken(RingFault),
     /// As `Broken`, and halted.
     BrokenHalted(RingFault),

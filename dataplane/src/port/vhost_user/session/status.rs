@@ -49,7 +49,7 @@ pub enum RingState {
     Started,
     /// It was set up, but cannot run; why.
     Failed(String),
-    /// Its driver broke it; how.
+    /// Its driver broke it, or its memory was cut short; how.
     Broken(String),
 }
 
@@ -64,7 +64,7 @@ pub struct Counts {
     pub unknown: u64,
     /// Descriptors that came where they do not belong, and were closed.
     pub stray_descriptors: u64,
-    /// Rings that their drivers broke.
+    /// Rings that their drivers broke, or whose memory was cut short.
     pub broken_rings: u64,
 }
 
@@ -74,9 +74,7 @@ impl RingStatus {
             Run::Halted => RingState::Stopped,
             Run::Running => RingState::Started,
             Run::Failed(trouble) => RingState::Failed(trouble.to_string()),
-            Run::Broken(fault) | Run::BrokenHalted(fault) => {
-                RingState::Broken(format!("{fault:?}"))
-            }
+            Run::Broken(fault) | Run::BrokenHalted(fault) => RingState::Broken(fault.to_string()),
         };
         RingStatus {
             number: ring.index.number(),
