@@ -12,8 +12,9 @@ use std::ptr::{self, NonNull};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
-/// Mappings that can be watched at a time: 254 guests with 16 regions each.
-pub const WATCHED_MAX: usize = 4096;
+/// Mappings that can be watched at a time: those of 254 guests with 128 regions each, which
+/// is half of what a process may map.
+pub const WATCHED_MAX: usize = 254 * 128;
 
 /// What the handler knows of a mapping.
 struct Entry {
@@ -51,16 +52,29 @@ pub(super) fn watch(start: NonNull<u8>, length: usize) -> io::Result<Watch> {
     static INSTALLED: OnceLock<Result<(), i32>> = OnceLock::new();
     let installed = INSTALLED.get_or_init(install);
     installed.map_err(io::Error::from_raw_os_error)?;
-    let claim = |entry: &&'static Entry| {
-        entry.state.compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    };
-    let full = "regions of guests' memory: there are as many as can be watched";
-    let full = || io::Error::new(io::ErrorKind::QuotaExceeded, full);
-    let entry = TABLE.iter().find(claim).ok_or_else(full)?;
+    let full = "as many mappings are watched as can be";
+    let entry = claim().ok_or_else(|| io::Error::new(io::ErrorKind::QuotaExceeded, full))?;
     entry.start.store(start.addr().get(), Ordering::Relaxed);
     entry.length.store(length, Ordering::Relaxed);
     entry.state.store(WATCHED, Ordering::Release);
     Ok(Watch(entry))
+}
+
+/// Claims an entry that is free, if there is one. The search goes on where the last one
+/// ended, so that a table that fills up is not walked from its start for each mapping.
+fn claim() -> Option<&'static Entry> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let first = NEXT.load(Ordering::Relaxed) % WATCHED_MAX;
+    let is_claimed = |entry: &Entry| {
+        entry.state.load(Ordering::Relaxed) == FREE
+            && entry
+                .state
+                .compare_exchange(FREE, CLAIMED, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+    };
+    let index = (first..WATCHED_MAX).chain(0..first).find(|&index| is_claimed(&TABLE[index]))?;
+    NEXT.store(index + 1, Ordering::Relaxed);
+    Some(&TABLE[index])
 }
 
 impl Watch {

@@ -1,9 +1,12 @@
 //! Memory that changes under running rings.
 
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use hairpin_dataplane::port::vhost_user::features::Features;
 use hairpin_dataplane::port::vhost_user::session::{Handled, RingState};
+use hairpin_dataplane::sys::memory::Mapping;
+use hairpin_dataplane::sys::sigbus::WATCHED_MAX;
 
 use super::wiring::*;
 
@@ -55,6 +58,23 @@ fn regions_come_and_go_under_running_rings() {
     assert_eq!((vmm.host.running(), vmm.session.status().memory.regions), (vec![0, 1], 1));
     vmm.set(REM_MEM_REG, &[0, GUEST, MEMORY_BYTES, USER, 0], None).unwrap();
     assert_eq!((vmm.host.running(), vmm.session.status().memory.regions), (vec![], 0));
+}
+
+#[test]
+fn more_regions_than_can_be_watched_are_refused() {
+    let _alone = alone();
+    let mut vmm = Vmm::with_memory(MODERN);
+    let file = memfd(4096);
+    let map = || Mapping::shared(file.as_fd(), 0, 4096).unwrap().watched();
+    let mut others: Vec<Mapping> = std::iter::from_fn(|| map().ok()).collect();
+    assert_eq!(others.len(), WATCHED_MAX - 1);
+    let more = [0, GUEST + MORE, MEMORY_BYTES, USER + MORE, 0];
+    vmm.set(ADD_MEM_REG, &more, Some(memfd(MEMORY_BYTES))).unwrap_err();
+    let error = "ADD_MEM_REG: memory region at guest address 0x1100000: the regions of all VMs \
+                 together are 32512, and no more can be: give their memory in fewer";
+    assert_eq!(vmm.error(), error);
+    others.swap_remove(0);
+    vmm.set(ADD_MEM_REG, &more, Some(memfd(MEMORY_BYTES))).unwrap();
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! its place ([`crate::sys::sigbus`]).
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
@@ -13,12 +14,16 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, fstatfs};
 use crate::port::vhost_user::message::RegionSpec;
 use crate::port::vhost_user::ring::Stuck;
 use crate::sys::memory::{Mapping, Memory, Region};
+use crate::sys::sigbus::WATCHED_MAX;
 
 /// Regions of a device. More than a VMM has by far, and few enough for 254 devices to stay
-/// below the mappings that a process can have (`vm.max_map_count`, 65530).
+/// below the mappings that a process can have (`vm.max_map_count`, 65530), and those that
+/// can be watched.
 pub const REGIONS_MAX: usize = 128;
 /// Bytes of all regions of a device together: address space is for all.
 pub const MEMORY_BYTES_MAX: u64 = 4 << 40;
+
+const _: () = assert!(254 * REGIONS_MAX <= WATCHED_MAX);
 
 /// `TMPFS_MAGIC` and `HUGETLBFS_MAGIC` of statfs(2).
 const FILE_SYSTEMS: [u64; 2] = [0x0102_1994, 0x9584_58f6];
@@ -66,6 +71,12 @@ pub enum RegionFault {
     /// There are too many.
     #[error("a device has at most {REGIONS_MAX} regions: give the VM's memory in fewer")]
     TooMany,
+    /// There are too many of all devices together.
+    #[error(
+        "the regions of all VMs together are {WATCHED_MAX}, and no more can be: give their memory \
+         in fewer"
+    )]
+    TooManyInAll,
     /// It is too large.
     #[error(
         "size {0:#x}: the regions of a device have at most {MEMORY_BYTES_MAX:#x} bytes together"
@@ -267,7 +278,11 @@ fn map(spec: RegionSpec, file: &OwnedFd) -> Result<Region, RegionFault> {
     let before = spec.offset % page;
     let whole = (before + spec.bytes).next_multiple_of(page);
     let [before, whole, bytes] = [before, whole, spec.bytes].map(|value| value as usize);
-    let mapping = Mapping::shared(file.as_fd(), spec.offset - before as u64, whole)?.watched()?;
+    let mapping = Mapping::shared(file.as_fd(), spec.offset - before as u64, whole)?;
+    let mapping = mapping.watched().map_err(|error| match error.kind() {
+        ErrorKind::QuotaExceeded => RegionFault::TooManyInAll,
+        _ => RegionFault::Map(error),
+    })?;
     let wraps = RegionFault::Wraps { field: "size", value: spec.guest, bytes: spec.bytes };
     Region::part(spec.guest, mapping, before, bytes).ok_or(wraps)
 }
