@@ -56,25 +56,14 @@ impl Prefix {
 #[repr(align(64))]
 struct Header([u8; HEADER_BYTES]);
 
-/// Whether what lies before a frame is still to be read.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Unread {
-    #[default]
-    Nothing,
-    VirtioNet,
-}
-
 /// What a batch knows of a frame besides its bytes.
 #[derive(Clone, Copy, Default)]
 struct Shape {
     /// Without the prefix.
     length: u32,
-    header_length: u16,
-    /// Bytes before the frame in its first span: a device's own header.
-    prefix: u16,
-    unread: Unread,
     first_span: u16,
     span_count: u16,
+    header_length: u16,
     offload: Offload,
 }
 
@@ -190,7 +179,7 @@ impl Batch {
         let first_span = self.spans.count();
         match self.push_pieces(hint, pieces, prefix) {
             Ok((length, offload)) => {
-                self.note(first_span, length, Prefix::None);
+                self.note(first_span, self.spans.count() - first_span, length);
                 self.shapes[self.count - 1].offload = offload;
             }
             Err(reason) => {
@@ -209,7 +198,7 @@ impl Batch {
         self.assert_room();
         let first_span = self.spans.count();
         match self.push_piece(hint, piece, prefix) {
-            Ok(length) => self.note(first_span, length, prefix),
+            Ok(length) => self.note(first_span, 1, length),
             Err(reason) => self.reject(reason),
         }
     }
@@ -219,19 +208,14 @@ impl Batch {
         assert!(self.count + self.rejected.len() < BATCH_FRAMES, "a batch was overfilled");
     }
 
-    /// Notes a frame that lies in the spans from `first_span` on.
+    /// Notes a frame that lies in so many spans from `first_span` on.
     #[inline(always)]
-    fn note(&mut self, first_span: usize, length: u32, prefix: Prefix) {
+    fn note(&mut self, first_span: usize, span_count: usize, length: u32) {
         self.shapes[self.count] = Shape {
             length,
-            header_length: 0,
-            prefix: prefix.length(),
-            unread: match prefix {
-                Prefix::VirtioNet => Unread::VirtioNet,
-                Prefix::None | Prefix::Ignored => Unread::Nothing,
-            },
             first_span: first_span as u16,
-            span_count: (self.spans.count() - first_span) as u16,
+            span_count: span_count as u16,
+            header_length: 0,
             offload: Offload::NONE,
         };
         self.count += 1;
@@ -245,16 +229,14 @@ impl Batch {
         while index < self.count {
             let shape = &self.shapes[index];
             let (first, count) = (usize::from(shape.first_span), usize::from(shape.span_count));
-            if shape.unread == Unread::VirtioNet {
-                let [front, back] = self.spans.first_words(first);
-                if front | back != 0 && self.read_prefix(index, front, back).is_err() {
-                    continue;
-                }
+            let body = self.spans.body_from(first, count, 0, shape.length);
+            let wanted = body.length().min(HEADER_BYTES);
+            let header = &mut self.headers[index].0[..wanted];
+            let (header_length, [front, back]) = body.read_with_words(header);
+            self.shapes[index].header_length = header_length as u16;
+            if front | back != 0 && self.read_prefix(index, front, back).is_err() {
+                continue;
             }
-            let shape = &mut self.shapes[index];
-            let body = self.spans.body_from(first, count, u32::from(shape.prefix), shape.length);
-            let wanted = (shape.length as usize).min(HEADER_BYTES);
-            shape.header_length = body.read(&mut self.headers[index].0[..wanted]) as u16;
             index += 1;
         }
         self.settled = self.count;
@@ -262,7 +244,7 @@ impl Batch {
 
     /// Notes what the virtio-net header of a staged frame says, given its words as they
     /// were read; one that says what it must not takes its frame out of the batch.
-    #[cold]
+    #[inline(never)]
     fn read_prefix(&mut self, index: usize, front: u64, back: u64) -> Result<(), OffloadError> {
         let mut header = [0; virtio_net::HEADER_BYTES];
         header[..8].copy_from_slice(&front.to_le_bytes());
@@ -312,21 +294,26 @@ impl Batch {
     fn push_piece(
         &mut self,
         hint: &mut RegionHint,
-        piece: Piece,
+        (address, size): Piece,
         prefix: Prefix,
     ) -> Result<u32, DropReason> {
-        let length = piece.1.checked_sub(u32::from(prefix.length())).ok_or(DropReason::Runt)?;
-        self.spans.push(hint, piece, prefix.length()).map_err(DropReason::from)?;
-        if prefix == Prefix::VirtioNet {
-            // It often ends the line before the frame's first.
-            self.spans.prefetch_last();
+        let length = size.checked_sub(u32::from(prefix.length())).ok_or(DropReason::Runt)?;
+        match prefix {
+            Prefix::None | Prefix::VirtioNet => {
+                self.spans.push(hint, (address, size), prefix.length())?;
+            }
+            Prefix::Ignored => {
+                let address = address.checked_add(u64::from(prefix.length()));
+                let address = address.ok_or(DropReason::BadAddress)?;
+                self.spans.push(hint, (address, length), 0)?;
+            }
         }
         Ok(length)
     }
 
     /// Adds the pieces of a frame behind its prefix; says the frame's length, and what
     /// its sender left to do.
-    #[cold]
+    #[inline(never)]
     fn push_pieces(
         &mut self,
         hint: &mut RegionHint,
@@ -351,7 +338,7 @@ impl Batch {
             }
             length = length.checked_add(size - skipped).ok_or(DropReason::Giant)?;
             let address = address.checked_add(u64::from(skipped)).ok_or(DropReason::BadAddress)?;
-            self.spans.push(hint, (address, size - skipped), 0).map_err(DropReason::from)?;
+            self.spans.push(hint, (address, size - skipped), 0)?;
         }
         if !missing.is_empty() {
             return Err(DropReason::Runt);
@@ -385,13 +372,13 @@ impl Batch {
         let shape = &self.shapes[index];
         let header = &self.headers[index].0[..usize::from(shape.header_length)];
         let (first, count) = (usize::from(shape.first_span), usize::from(shape.span_count));
-        let (prefix, taken) = (u32::from(shape.prefix), u32::from(shape.header_length));
+        let taken = u32::from(shape.header_length);
         let rest = shape.length - taken;
         let body = match count {
-            0 | 1 => self.spans.body_from(first, count, prefix + taken, rest),
+            0 | 1 => self.spans.body_from(first, count, taken, rest),
             _ => self
                 .spans
-                .body_from(first, count, prefix, shape.length)
+                .body_from(first, count, 0, shape.length)
                 .slice(taken as usize, rest as usize),
         };
         View { header, body, offload: shape.offload }

@@ -17,11 +17,18 @@ const SHORT: usize = 128;
 pub(super) unsafe fn apart(from: *const u8, to: *mut u8, count: usize) {
     // SAFETY: passed on to the caller; each branch touches `count` bytes only.
     unsafe {
-        match count {
-            65..=SHORT => ends::<64>(from, to, count),
-            33..=64 => ends::<32>(from, to, count),
-            16..=32 => ends::<16>(from, to, count),
-            _ => ptr::copy_nonoverlapping(from, to, count),
+        // In this order a minimal frame takes two comparisons.
+        if count > 64 {
+            match count {
+                ..=SHORT => ends::<64>(from, to, count),
+                _ => ptr::copy_nonoverlapping(from, to, count),
+            }
+        } else if count > 32 {
+            ends::<32>(from, to, count);
+        } else if count >= 16 {
+            ends::<16>(from, to, count);
+        } else {
+            ptr::copy_nonoverlapping(from, to, count);
         }
     }
 }

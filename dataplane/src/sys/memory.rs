@@ -326,6 +326,27 @@ impl<'m> Place<'m> {
 struct Span {
     at: NonNull<u8>,
     length: u32,
+    /// Bytes before it that lie in the same memory, and are none of the frame's.
+    before: u32,
+}
+
+impl Span {
+    /// The 12 bytes before it, read once, as two little-endian words; zeros where there are
+    /// not as many.
+    #[inline(always)]
+    #[allow(clippy::cast_ptr_alignment)]
+    fn words_before(&self) -> [u64; 2] {
+        if self.before < 12 {
+            return [0; 2];
+        }
+        // SAFETY: the span has at least 12 bytes before it in the pinned memory, which are
+        // what the two words read.
+        let (front, back) = unsafe {
+            let at = self.at.as_ptr().sub(12);
+            (at.cast::<u64>().read_unaligned(), at.add(8).cast::<u32>().read_unaligned())
+        };
+        [u64::from_le(front), u64::from(u32::from_le(back))]
+    }
 }
 
 /// The segments of one batch, and a share in the memory they lie in.
@@ -354,7 +375,7 @@ impl Spans {
     /// Room for `capacity` segments; allocates once, here.
     #[must_use]
     pub fn with_capacity(capacity: usize) -> Spans {
-        let none = Span { at: NonNull::dangling(), length: 0 };
+        let none = Span { at: NonNull::dangling(), length: 0, before: 0 };
         Spans { memory: None, spans: vec![none; capacity].into_boxed_slice(), count: 0 }
     }
 
@@ -394,35 +415,9 @@ impl Spans {
         self.memory.as_ref()?.place(hint, address, length)
     }
 
-    /// The first 12 bytes of a segment, read once, as two little-endian words; zeros
-    /// where there is no segment of as many.
-    #[inline(always)]
-    #[must_use]
-    #[allow(clippy::cast_ptr_alignment)]
-    pub fn first_words(&self, index: usize) -> [u64; 2] {
-        let Some(span) = self.spans[..self.count].get(index) else { return [0; 2] };
-        if span.length < 12 {
-            return [0; 2];
-        }
-        let at = span.at.as_ptr();
-        // SAFETY: the segment lies in the pinned memory and has the 12 bytes that the two
-        // words read.
-        let (front, back) = unsafe {
-            (at.cast::<u64>().read_unaligned(), at.add(8).cast::<u32>().read_unaligned())
-        };
-        [u64::from_le(front), u64::from(u32::from_le(back))]
-    }
-
-    /// Brings the first bytes of the segment added last near, to be read soon: a hint.
-    #[inline(always)]
-    pub fn prefetch_last(&self) {
-        if let Some(span) = self.count.checked_sub(1).and_then(|last| self.spans.get(last)) {
-            prefetch::to_read(span.at.as_ptr());
-        }
-    }
-
-    /// Adds a segment, and brings its bytes `ahead..ahead + 128`, which are what a batch
-    /// copies of a frame, near.
+    /// Adds the segment that begins `before` bytes into a piece (at most all of it), and
+    /// brings near its first 128 bytes, which are what a batch copies of a frame, and the
+    /// bytes before it ([`Body::read_with_words`]).
     ///
     /// # Errors
     /// [`SpanError`]; nothing is added then.
@@ -431,17 +426,21 @@ impl Spans {
         &mut self,
         hint: &mut RegionHint,
         (address, length): Piece,
-        ahead: u16,
+        before: u16,
     ) -> Result<(), SpanError> {
         let slot = self.spans.get_mut(self.count).ok_or(SpanError::Full)?;
         let memory = self.memory.as_ref().ok_or(SpanError::Unmapped)?;
-        let at = memory.place(hint, address, length).ok_or(SpanError::Unmapped)?.at;
-        *slot = Span { at, length };
+        let whole = memory.place(hint, address, length).ok_or(SpanError::Unmapped)?;
+        let (first, rest) = whole.split(usize::from(before));
+        *slot = Span { at: rest.at, length: rest.length as u32, before: first.length as u32 };
         self.count += 1;
-        let first = at.as_ptr().wrapping_add(usize::from(ahead));
-        prefetch::to_read(first);
-        if length as usize > usize::from(ahead) + prefetch::LINE {
-            prefetch::to_read(first.wrapping_add(prefetch::LINE));
+        rest.prefetch();
+        if rest.length > prefetch::LINE {
+            prefetch::to_read(rest.at.as_ptr().wrapping_add(prefetch::LINE));
+        }
+        if before > 0 {
+            // They often end the line before the segment's first.
+            first.prefetch();
         }
         Ok(())
     }
@@ -461,10 +460,16 @@ impl Spans {
 
     /// As [`Spans::body`], where the caller knows where in the first segment the body
     /// begins and how long it is; cut to what the segments have.
+    ///
+    /// # Panics
+    /// If there are no such segments.
     #[inline]
     #[must_use]
     pub fn body_from(&self, first: usize, count: usize, skip: u32, length: u32) -> Body<'_> {
-        let spans = self.spans[..self.count].get(first..first + count).unwrap_or_default();
+        let end = first.saturating_add(count);
+        assert!(end <= self.count, "segments that a batch does not have");
+        // SAFETY: `first <= end <= self.count`, which is never more than there is room for.
+        let spans = unsafe { self.spans.get_unchecked(first..end) };
         Body { spans, skip, length }
     }
 }
@@ -517,6 +522,16 @@ impl<'b> Body<'b> {
         }
     }
 
+    /// Copies the first bytes to private memory, and reads the 12 before the first segment;
+    /// how many were copied, and those as little-endian words.
+    #[inline(always)]
+    pub fn read_with_words(&self, into: &mut [u8]) -> (usize, [u64; 2]) {
+        match (self.spans, self.only()) {
+            ([span, ..], Some(place)) => (place.read(into), span.words_before()),
+            _ => (self.read_pieces(into), [0; 2]),
+        }
+    }
+
     /// The body as one place, where it lies in one segment.
     #[inline]
     #[must_use]
@@ -548,9 +563,14 @@ impl<'b> Body<'b> {
     /// Copies the first bytes to private memory; says how many.
     #[inline(always)]
     pub fn read(&self, into: &mut [u8]) -> usize {
-        if let Some(place) = self.only() {
-            return place.read(into);
+        match self.only() {
+            Some(place) => place.read(into),
+            None => self.read_pieces(into),
         }
+    }
+
+    #[inline(never)]
+    fn read_pieces(&self, into: &mut [u8]) -> usize {
         self.places().fold(0, |done, piece| done + piece.read(&mut into[done..]))
     }
 
@@ -576,7 +596,9 @@ mod tests {
         let mut hint = RegionHint::default();
         let mut spans = Spans::with_capacity(2);
         let there = |spans: &Spans| {
-            [spans.body(0, 2).length(), spans.body_from(0, 2, 0, 3).places().count()]
+            let from =
+                std::panic::AssertUnwindSafe(|| spans.body_from(0, 2, 0, 3).places().count());
+            [spans.body(0, 2).length(), std::panic::catch_unwind(from).unwrap_or(0)]
         };
         spans.begin(&memory);
         spans.push(&mut hint, (0, 1), 0).unwrap();

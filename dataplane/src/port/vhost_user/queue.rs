@@ -197,7 +197,7 @@ impl Visit for Staging<'_> {
         self.flow()
     }
 
-    #[cold]
+    #[inline(never)]
     fn chain(&mut self, chain: Chain<'_>) -> ControlFlow<()> {
         let prefix = match self.headers {
             NetHeaders::Read => Prefix::VirtioNet,
@@ -287,8 +287,9 @@ fn transmit(sink: &mut impl Sink, departures: &mut [Departure<'_>]) {
                 Offload::NONE => NetHeader::COMPLETE,
                 offload => net_header(&offload, departure.header),
             };
-            let fate = sink.offer(net, departure.header, departure.body);
-            departure.fate = fate.map_err(DropReason::from);
+            if let Err(refusal) = sink.offer(net, departure.header, departure.body) {
+                departure.fate = Err(refusal.into());
+            }
         }
     }
     sink.publish();

@@ -58,7 +58,7 @@ impl Scratch {
                 rest = later;
             }
         }
-        self.spans.push(Span { at, length: body.length });
+        self.spans.push(Span { at, length: body.length, before: 0 });
         Some(index)
     }
 

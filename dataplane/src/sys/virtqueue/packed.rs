@@ -33,11 +33,12 @@ const WRAP: u16 = 1 << 15;
 /// Which of a descriptor's flags say that it is available in this lap; in the next
 /// one it is the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u16)]
 pub(super) enum Lap {
     /// The wrap counter is 1.
-    Odd,
+    Odd = AVAILABLE,
     /// The wrap counter is 0.
-    Even,
+    Even = USED,
 }
 
 impl Lap {
@@ -52,10 +53,7 @@ impl Lap {
     /// The flags of an available descriptor.
     #[inline(always)]
     pub(super) fn available(self) -> u16 {
-        match self {
-            Lap::Odd => AVAILABLE,
-            Lap::Even => USED,
-        }
+        self as u16
     }
 
     /// The flags of a used descriptor.
@@ -129,6 +127,32 @@ struct Walk {
     next: Cursor,
     /// Descriptors taken and not given back: never more than there are.
     held: u16,
+}
+
+/// A walk that is in registers whatever else is written meanwhile, and is put back where it
+/// belongs when this is dropped: also if a visitor panics.
+struct Underway<'w> {
+    walk: Walk,
+    kept: &'w mut Walk,
+}
+
+impl Underway<'_> {
+    // Field by field, here and below: taken as one word they would stay one, and be shifted
+    // for each use.
+    #[inline(always)]
+    fn on(kept: &mut Walk) -> Underway<'_> {
+        let Walk { size, next: Cursor { index, lap }, held } = *kept;
+        Underway { walk: Walk { size, next: Cursor { index, lap }, held }, kept }
+    }
+}
+
+impl Drop for Underway<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.kept.next.index = self.walk.next.index;
+        self.kept.next.lap = self.walk.next.lap;
+        self.kept.held = self.walk.held;
+    }
 }
 
 impl Walk {
@@ -287,19 +311,17 @@ impl Source {
         limit: usize,
         visitor: &mut impl Visit,
     ) -> Result<(usize, Option<Tail>), RingFault> {
-        let table = self.ring.descriptors.table();
-        // A copy, so that it is in registers whatever a visitor writes; put back before each
-        // visit, which may panic.
-        let mut walk = self.ring.walk;
+        let Source { ring, taken, .. } = self;
+        let table = ring.descriptors.table();
+        let mut on = Underway::on(&mut ring.walk);
         for count in 0..limit {
-            let Some(tail) = walk.available(table) else { return Ok((count, None)) };
+            let Some(tail) = on.walk.available(table) else { return Ok((count, None)) };
             if tail.high() & (NEXT | WRITE | INDIRECT) != 0 {
                 return Ok((count, Some(tail)));
             }
-            let piece = (table.address(walk.next.index), tail.length());
-            walk.take(1)?;
-            self.taken.push(tail.low(), 1);
-            self.ring.walk = walk;
+            let piece = (table.address(on.walk.next.index), tail.length());
+            on.walk.take(1)?;
+            taken.push(tail.low(), 1);
             if visitor.piece(piece).is_break() {
                 return Ok((count + 1, None));
             }
@@ -309,7 +331,7 @@ impl Source {
 
     /// Takes a chain of several descriptors, or of kinds that cannot be used, that
     /// begins with `tail`.
-    #[cold]
+    #[inline(never)]
     fn take_chain(
         &mut self,
         mut tail: Tail,
@@ -439,27 +461,21 @@ impl Receive {
     ) -> Result<Option<Tail>, RingFault> {
         let Receive { ring, .. } = self;
         let table = ring.descriptors.table();
-        let mut walk = ring.walk;
-        let other = loop {
-            if window.count() >= wanted {
-                break Ok(None);
-            }
-            let Some(tail) = walk.available(table) else { break Ok(None) };
+        let mut on = Underway::on(&mut ring.walk);
+        while window.count() < wanted {
+            let Some(tail) = on.walk.available(table) else { return Ok(None) };
             if tail.high() & (NEXT | WRITE | INDIRECT) != WRITE {
-                break Ok(Some(tail));
+                return Ok(Some(tail));
             }
-            let piece = (table.address(walk.next.index), tail.length());
-            let found = walk.take(1).and_then(|()| window.push(piece, tail.low(), Link::ONE));
-            if let Err(fault) = found {
-                break Err(fault);
-            }
-        };
-        ring.walk = walk;
-        other
+            let piece = (table.address(on.walk.next.index), tail.length());
+            on.walk.take(1)?;
+            window.push(piece, tail.low(), Link::ONE)?;
+        }
+        Ok(None)
     }
 
     /// Finds a buffer of several descriptors, or one in a table, that begins with `tail`.
-    #[cold]
+    #[inline(never)]
     fn find_chain(&mut self, window: &mut Window, mut tail: Tail) -> Result<(), RingFault> {
         let Receive { ring, tables } = self;
         let mut at = ring.walk.next;

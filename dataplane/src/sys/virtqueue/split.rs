@@ -231,7 +231,7 @@ impl Source {
 
     /// Takes a chain of several descriptors, or of kinds that cannot be used, that
     /// begins with `tail`.
-    #[cold]
+    #[inline(never)]
     fn take_chain(&mut self, head: u16, tail: Tail, visitor: &mut impl Visit) -> ControlFlow<()> {
         self.pieces.clear();
         let fault = self.gather(head, tail).err();
@@ -377,7 +377,7 @@ impl Receive {
     }
 
     /// Finds a buffer of several pieces, which a table may end.
-    #[cold]
+    #[inline(never)]
     fn find_chain(
         &mut self,
         window: &mut Window,

@@ -162,12 +162,14 @@ impl Window {
     /// room to note it.
     #[inline(always)]
     fn whole(&self, need: usize) -> Option<Slot> {
+        if self.count == 0 || self.filled_count >= FILLED_MAX {
+            return None;
+        }
         let slot = self.slots[self.first % SLOTS];
-        let whole = self.count > 0
-            && self.filled_count < FILLED_MAX
-            && slot.link != Link::MORE
-            && slot.length as usize >= need;
-        whole.then_some(slot)
+        if slot.link == Link::MORE || need > slot.length as usize {
+            return None;
+        }
+        Some(slot)
     }
 
     /// Copies a frame into the next buffers.
@@ -219,7 +221,7 @@ impl Window {
     }
 
     /// Copies a frame over several descriptors, or several buffers.
-    #[cold]
+    #[inline(never)]
     fn fill_several(
         &mut self,
         net: NetHeader,
