@@ -1,10 +1,10 @@
 //! A [`Backend`] by the dataplane's session: messages from the socket to it, its replies
 //! back.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use hairpin_dataplane::port::vhost_user::connection::{Connection, Received};
+use hairpin_dataplane::port::vhost_user::connection::{Connection, ConnectionError, Received};
 use hairpin_dataplane::port::vhost_user::features::Features;
 use hairpin_dataplane::port::vhost_user::ring::{RingHost, Service, Stuck};
 use hairpin_dataplane::port::vhost_user::session::{self, Config, Handled};
@@ -31,42 +31,49 @@ impl Served {
         Served { session, connection: None, unfinished: false, broken: 0 }
     }
 
-    fn step(&mut self) -> Result<Step, String> {
-        let Some(connection) = &mut self.connection else { return Ok(Step::Ends(Turn::Closed)) };
-        let problem = |error: &dyn std::error::Error| error.to_string();
-        connection.flush().map_err(|error| problem(&error))?;
+    /// Handles one message.
+    ///
+    /// # Errors
+    /// The end of the turn: it goes no further.
+    fn step(&mut self) -> Result<(), Turn> {
+        let Some(connection) = &mut self.connection else { return Err(Turn::Closed) };
+        connection.flush().map_err(broken)?;
         if connection.holds_output() {
-            return Ok(Step::Ends(Turn::Idle(Interest::Write)));
+            return Err(Turn::Idle(Interest::Write));
         }
         let handled = if self.unfinished {
             self.session.resume()
         } else {
-            match connection.receive().map_err(|error| problem(&error))? {
+            match connection.receive().map_err(broken)? {
                 Received::Message(message) => self.session.handle(message),
-                Received::Nothing => return Ok(Step::Ends(Turn::Idle(Interest::Read))),
-                Received::Again => return Ok(Step::Ends(Turn::More)),
-                Received::Closed => return Ok(Step::Ends(Turn::Closed)),
+                Received::Nothing => return Err(Turn::Idle(Interest::Read)),
+                Received::Again => return Err(Turn::More),
+                Received::Closed => return Err(Turn::Closed),
             }
         };
         self.unfinished = false;
-        match handled.map_err(|error| problem(&error))? {
-            Handled::Silently => {}
-            Handled::Reply(reply) => connection.send(&reply).map_err(|error| problem(&error))?,
+        match handled.map_err(|fault| Turn::Fault(fault.to_string()))? {
+            Handled::Silently => Ok(()),
+            Handled::Reply(reply) => connection.send(&reply).map_err(broken),
             Handled::Stuck => {
                 self.unfinished = true;
-                return Ok(Step::Ends(Turn::Later));
+                Err(Turn::Later)
             }
         }
-        Ok(Step::Done)
     }
 }
 
-/// What came of a message.
-enum Step {
-    /// The next one.
-    Done,
-    /// No further in this turn.
-    Ends(Turn),
+/// What a connection's error means. A VMM that was killed before it read its reply is gone,
+/// and at no fault.
+fn broken(error: ConnectionError) -> Turn {
+    match error {
+        ConnectionError::Io(error)
+            if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) =>
+        {
+            Turn::Closed
+        }
+        error => Turn::Fault(error.to_string()),
+    }
 }
 
 impl Backend for Served {
@@ -82,10 +89,8 @@ impl Backend for Served {
 
     fn turn(&mut self, most: usize) -> Turn {
         for _ in 0..most {
-            match self.step() {
-                Ok(Step::Done) => {}
-                Ok(Step::Ends(turn)) => return turn,
-                Err(problem) => return Turn::Fault(problem),
+            if let Err(turn) = self.step() {
+                return turn;
             }
         }
         Turn::More

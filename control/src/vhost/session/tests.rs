@@ -78,3 +78,11 @@ fn what_is_no_message_is_a_fault_and_a_flood_fills_one_turn() {
     vmm.write_all(&[0xff; 64]).unwrap();
     assert!(matches!(served.turn(8), Turn::Fault(_)));
 }
+
+#[test]
+fn a_vmm_that_is_killed_before_it_reads_its_reply_is_gone_and_at_no_fault() {
+    let (mut served, mut vmm) = served();
+    vmm.write_all(&request(GET_FEATURES, &[]).repeat(2)).unwrap();
+    drop(vmm);
+    assert_eq!(served.turn(8), Turn::Closed);
+}
