@@ -57,6 +57,8 @@ impl Device {
         let quarantined = self.attached.condition() == Condition::Quarantined;
         let is_new = status.faults > self.faults.known;
         self.faults.known = status.faults;
+        // Also of a fault that is over since: its VMM may have come back meanwhile.
+        self.faults.shared |= quarantined && is_new;
         match &status.fault {
             Some(reason) if is_new && !quarantined => {
                 self.attached.set_condition(Condition::Quarantined);
@@ -64,10 +66,7 @@ impl Device {
                 self.faults.shared = true;
                 false
             }
-            Some(_) => {
-                self.faults.shared |= quarantined && is_new;
-                false
-            }
+            Some(_) => false,
             None => quarantined && self.faults.shared,
         }
     }
