@@ -35,10 +35,11 @@ nothing = 1
 members = [{ nothing = 1 }]
 [[port]]
 nothing = 1
+device = { vhost-user = { nothing = 1 } }
 vlan = { nothing = 1 }
 "#;
 /// The tables in it, line by line, which is how they are refused, as paths of keys.
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "",
     "switch",
     "switch.fdb",
@@ -50,6 +51,7 @@ const TABLES: [&str; 12] = [
     "bridge",
     "bridge.members",
     "port",
+    "port.device.vhost-user",
     "port.vlan",
 ];
 
