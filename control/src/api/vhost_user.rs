@@ -42,7 +42,7 @@ pub fn vmm(status: &Status) -> v1::Vmm {
         queues: session.pairs.iter().map(pair).collect(),
         memory_regions: u32::try_from(session.regions).unwrap_or(u32::MAX),
         memory_bytes: session.memory_bytes,
-        features: session.features,
+        features: session.features.clone(),
     }
 }
 

@@ -162,11 +162,12 @@ impl Slot {
                 let _ = self.turn(poll, now);
             }
             Phase::Served { since, interest, .. } => {
+                // Nothing else becomes another by itself.
                 self.phase = Phase::Served { since, look: now + LOOK, interest };
                 if let Some(reason) = self.backend.look() {
+                    self.report();
                     self.quarantine(reason, now);
                 }
-                self.report();
             }
             Phase::Leaving { then, .. } => self.leave(then, now),
         }
@@ -224,7 +225,7 @@ impl Slot {
         tracing::info!(socket = ?self.path, "a VMM is connected");
         let session = self.backend.report();
         self.shared.change(|status| {
-            status.session = Some(session);
+            status.session = Some(Arc::new(session));
             status.connects += 1;
             // It was kept out for as long as it had to be.
             status.fault = None;
@@ -284,7 +285,7 @@ impl Slot {
     /// Says what is agreed on by now.
     fn report(&self) {
         let session = self.backend.report();
-        self.shared.change(|status| status.session = Some(session));
+        self.shared.change(|status| status.session = Some(Arc::new(session)));
     }
 
     /// The port is not to be served until the VMM was kept out for long enough and has

@@ -12,7 +12,7 @@ use crate::switch::line::Seen;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Status {
     /// What is agreed with the VMM that is connected; nothing if none is.
-    pub session: Option<Session>,
+    pub session: Option<Arc<Session>>,
     /// How often one has connected.
     pub connects: u64,
     /// How often the first queue pair has stopped running.
@@ -32,6 +32,12 @@ impl Status {
         self.connects.saturating_sub(1)
     }
 
+    /// What the engine acts upon.
+    fn tells(&self) -> Tells {
+        let line = self.seen().line;
+        Tells { line, faults: self.faults, is_at_fault: self.fault.is_some() }
+    }
+
     /// The port's line: as a netdev's that has no carrier while no VMM is connected, and
     /// that is down while the guest's driver has not started its device.
     #[must_use]
@@ -43,6 +49,14 @@ impl Status {
         };
         Seen { line, carrier_losses: self.falls }
     }
+}
+
+/// What the engine acts upon.
+#[derive(PartialEq, Eq)]
+struct Tells {
+    line: Line,
+    faults: u64,
+    is_at_fault: bool,
 }
 
 /// A status that is shared, and a bell that is rung when it becomes another.
@@ -65,15 +79,16 @@ impl Shared {
         self.lock().clone()
     }
 
-    /// Changes it, and rings if that made a difference.
+    /// Changes it, and rings if the engine has something to do about that: the rest waits
+    /// until somebody looks.
     pub fn change(&self, change: impl FnOnce(&mut Status)) {
         let mut status = self.lock();
-        let before = status.clone();
+        let before = status.tells();
         change(&mut status);
-        if before.seen().line == Line::Up && status.seen().line != Line::Up {
+        if before.line == Line::Up && status.seen().line != Line::Up {
             status.falls = status.falls.wrapping_add(1);
         }
-        let differs = *status != before;
+        let differs = status.tells() != before;
         drop(status);
         if differs {
             // One that rings already is heard.
