@@ -236,7 +236,9 @@ fn a_broken_ring_quarantines_and_the_vmm_stays_connected() {
     assert_eq!(status.fault.as_deref(), Some("its driver broke a ring"));
     vmm.ask(*b"still...");
     plug.release();
-    await_status(&plug, |status| status.fault.is_none() && status.seen().line == Line::Up);
+    await_status(&plug, |status| status.fault.is_none() && status.seen().line == Line::Down);
+    vmm.ask(RUN);
+    await_status(&plug, |status| status.seen().line == Line::Up);
 }
 
 #[test]

@@ -25,9 +25,6 @@ pub trait Backend: fmt::Debug + Send {
     /// served any more, in a sentence.
     fn look(&mut self) -> Option<String>;
 
-    /// Serves rings again that were left alone after [`Backend::look`] said why.
-    fn release(&mut self);
-
     /// Lets go of the VMM: its rings, its memory and its socket.
     ///
     /// # Errors

@@ -104,10 +104,6 @@ impl Backend for Served {
         is_new.then(|| status.last_error.unwrap_or_else(|| "a ring is broken".to_owned()))
     }
 
-    fn release(&mut self) {
-        // A broken ring is its driver's to set up again: until then its port is down.
-    }
-
     fn end(&mut self) -> Result<(), Stuck> {
         // Whatever becomes of rings: nobody is to wait for an answer.
         self.connection = None;

@@ -17,8 +17,9 @@ use super::status::Shared;
 pub const MESSAGES_PER_TURN: usize = 32;
 /// Between two looks at rings that run, and at workers that hold one.
 pub const LOOK: Duration = Duration::from_millis(100);
-/// Before a worker is asked again that had something in hand: some breaths.
-const LATER: Duration = Duration::from_millis(2);
+/// Before a worker is asked again that had something in hand. Asking it waits for it, in
+/// everybody's time, and one that breathes had let go by then.
+const LATER: Duration = Duration::from_millis(10);
 /// A VMM that stayed for so long is one that works: it is let in, or tried, at once.
 const STAYED: Duration = Duration::from_secs(1);
 
@@ -152,25 +153,24 @@ impl Slot {
         }
     }
 
-    /// Does what is due.
-    pub fn due(&mut self, poll: &OwnedFd, now: Instant) {
+    /// Does what is due. Whether it is to be looked at again at once.
+    #[must_use]
+    pub fn due(&mut self, poll: &OwnedFd, now: Instant) -> bool {
         match self.phase {
             Phase::Idle => {}
             Phase::Awaiting { .. } => self.welcome(poll, now),
-            Phase::Served { interest: Interest::Nothing, .. } => {
-                // There is a next time, which is soon, if this was not enough.
-                let _ = self.turn(poll, now);
-            }
+            Phase::Served { interest: Interest::Nothing, .. } => return self.turn(poll, now),
             Phase::Served { since, interest, .. } => {
-                // Nothing else becomes another by itself.
                 self.phase = Phase::Served { since, look: now + LOOK, interest };
+                // Nothing else becomes another by itself.
                 if let Some(reason) = self.backend.look() {
-                    self.report();
                     self.quarantine(reason, now);
+                    self.report();
                 }
             }
             Phase::Leaving { then, .. } => self.leave(then, now),
         }
+        false
     }
 
     /// A descriptor of its has something. Whether it is to be looked at again at once.
@@ -218,7 +218,12 @@ impl Slot {
     fn serve(&mut self, socket: OwnedFd, poll: &OwnedFd, now: Instant) -> io::Result<()> {
         self.backend.begin(socket)?;
         if let Some(socket) = self.backend.socket() {
-            epoll::add(poll, socket, token(self.key, Which::Connection), EventFlags::IN)?;
+            let token = token(self.key, Which::Connection);
+            if let Err(error) = epoll::add(poll, socket, token, EventFlags::IN) {
+                // It said nothing yet, so no worker has anything of its.
+                let _ = self.backend.end();
+                return Err(error.into());
+            }
         }
         self.phase = Phase::Served { since: now, look: now + LOOK, interest: Interest::Read };
         (self.held, self.told_waiting) = (None, false);
@@ -229,6 +234,8 @@ impl Slot {
             status.connects += 1;
             // It was kept out for as long as it had to be.
             status.fault = None;
+            // What stood against it does no more.
+            status.last_error.clear();
         });
         Ok(())
     }
@@ -299,8 +306,11 @@ impl Slot {
             kept_out_s = wait.as_secs(),
             "the port is quarantined: a VMM that connects anew is let in when this time is over"
         );
-        if let Phase::Awaiting { at } = &mut self.phase {
-            *at = Some(now + wait);
+        match &mut self.phase {
+            Phase::Awaiting { at } => *at = Some(now + wait),
+            // One that is leaving skips nothing of it.
+            Phase::Leaving { then, .. } => *then = (*then).max(now + wait),
+            Phase::Idle | Phase::Served { .. } => {}
         }
         self.shared.change(|status| {
             status.faults += 1;
@@ -312,7 +322,6 @@ impl Slot {
     /// Ends a quarantine.
     pub fn release(&mut self, now: Instant) {
         self.held = None;
-        self.backend.release();
         self.shared.change(|status| status.fault = None);
         match &mut self.phase {
             Phase::Awaiting { at: Some(at) } => *at = now,

@@ -146,8 +146,8 @@ impl Running {
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         slot::watch_always(&poll, &waker, WAKER)?;
         let commands = Commands { commands, waker: Arc::clone(&waker) };
-        let (slots, leaving) = (BTreeMap::new(), Vec::new());
-        let serving = Serving { poll, waker, commands: receiver, slots, leaving };
+        let (slots, leaving, look) = (BTreeMap::new(), Vec::new(), Instant::now());
+        let serving = Serving { poll, waker, commands: receiver, slots, leaving, look };
         let thread = std::thread::Builder::new()
             .name("vhost-user".to_owned())
             .spawn(move || serving.run())?;
@@ -200,6 +200,8 @@ struct Serving {
     slots: BTreeMap<u64, Slot>,
     /// Closed, but a worker has a ring of theirs in hand.
     leaving: Vec<Slot>,
+    /// When those are looked at: each look waits for their workers.
+    look: Instant,
 }
 
 /// Whether the thread goes on.
@@ -234,9 +236,16 @@ impl Serving {
                     again.push(key);
                 }
             }
-            let due = |slot: &&mut Slot| slot.due_at().is_some_and(|at| at <= now);
-            self.slots.values_mut().filter(due).for_each(|slot| slot.due(&self.poll, now));
-            self.leaving.retain_mut(|slot| !slot.close());
+            let due = |slot: &Slot| slot.due_at().is_some_and(|at| at <= now);
+            for (&key, slot) in self.slots.iter_mut().filter(|(_, slot)| due(slot)) {
+                if slot.due(&self.poll, now) {
+                    again.push(key);
+                }
+            }
+            if !self.leaving.is_empty() && self.look <= now {
+                self.leaving.retain_mut(|slot| !slot.close());
+                self.look = now + slot::LOOK;
+            }
         }
         self.end();
     }
@@ -244,9 +253,9 @@ impl Serving {
     /// How long nothing is due.
     fn wait(&self) -> Option<Duration> {
         let next = self.slots.values().filter_map(Slot::due_at).min();
-        let next = next.map(|next| next.saturating_duration_since(Instant::now()));
-        let look = (!self.leaving.is_empty()).then_some(slot::LOOK);
-        next.into_iter().chain(look).min()
+        let look = (!self.leaving.is_empty()).then_some(self.look);
+        let next = next.into_iter().chain(look).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
     }
 
     fn await_events(&self, events: &mut Vec<epoll::Event>, wait: Option<Duration>) {
@@ -299,8 +308,10 @@ impl Serving {
                 Command::End => return Goes::ToItsEnd,
                 Command::Close(key) => {
                     // Here, and again later if that was not enough.
-                    let closed = self.slots.remove(&key);
-                    self.leaving.extend(closed.and_then(Slot::closed));
+                    if let Some(left) = self.slots.remove(&key).and_then(Slot::closed) {
+                        self.look = now + slot::LOOK;
+                        self.leaving.push(left);
+                    }
                 }
             }
         }
@@ -311,7 +322,8 @@ impl Serving {
         let end = match access {
             None => End::Client(Retry::default()),
             Some(access) => {
-                let mut others = self.slots.values();
+                // One that is still leaving may have it, too.
+                let mut others = self.slots.values().chain(&self.leaving);
                 let ours = others.find_map(|slot| slot.listening(&path)).map(Arc::clone);
                 let listening = match ours {
                     Some(ours) => ours,

@@ -96,10 +96,6 @@ impl Backend for Double {
         broken.then(|| "its driver broke a ring".to_owned())
     }
 
-    fn release(&mut self) {
-        self.ring.state = RingState::Running;
-    }
-
     fn end(&mut self) -> Result<(), Stuck> {
         self.socket = None;
         Ok(())
