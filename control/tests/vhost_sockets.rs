@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use hairpin::config::vhost_user::{Account, SocketAccess, VhostUserConfig};
 use hairpin::vhost::{Plug, Sockets, Status};
 use hairpin_dataplane::sys::netdev::Line;
-use vmm::{BREAK, Double, HALT, MESSAGE_BYTES, RUN, SOON, Vmm, WRONG};
+use vmm::{BREAK, Double, HALT, MESSAGE_BYTES, PANIC, RUN, SOON, Vmm, WRONG};
 
 /// A directory, and the thread that serves what is in it.
 struct Site {
@@ -239,6 +239,26 @@ fn a_broken_ring_quarantines_and_the_vmm_stays_connected() {
     await_status(&plug, |status| status.fault.is_none() && status.seen().line == Line::Down);
     vmm.ask(RUN);
     await_status(&plug, |status| status.seen().line == Line::Up);
+}
+
+#[test]
+fn a_panic_costs_the_port_that_it_was_for_and_nobody_else() {
+    let site = Site::new();
+    let (bad, good) = (site.server("bad"), site.server("good"));
+    let mut neighbour = site.connect("good");
+    neighbour.ask(RUN);
+    let mut vmm = site.connect("bad");
+    vmm.ask(RUN);
+    vmm.say(PANIC);
+    let status = await_status(&bad, |status| status.fault.is_some());
+    let reason = "serving its socket failed: a double was asked to; report this";
+    assert_eq!(status.fault.as_deref(), Some(reason));
+    assert_eq!(vmm.0.read(&mut [0]).unwrap(), 0, "it is sent away");
+    neighbour.ask(*b"still...");
+    assert_eq!((good.status().connects, good.status().faults), (1, 0));
+    // When its time is over a VMM is served as if nothing had been.
+    site.connect("bad").ask(*b"again...");
+    assert_eq!(bad.status().fault, None);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! One port's socket: who is awaited, who is served, who is kept out.
 
+use std::any::Any;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -156,6 +158,10 @@ impl Slot {
     /// Does what is due. Whether it is to be looked at again at once.
     #[must_use]
     pub fn due(&mut self, poll: &OwnedFd, now: Instant) -> bool {
+        self.contained(now, |slot| slot.do_due(poll, now))
+    }
+
+    fn do_due(&mut self, poll: &OwnedFd, now: Instant) -> bool {
         match self.phase {
             Phase::Idle => {}
             Phase::Awaiting { .. } => self.welcome(poll, now),
@@ -176,6 +182,27 @@ impl Slot {
     /// A descriptor of its has something. Whether it is to be looked at again at once.
     #[must_use]
     pub fn event(&mut self, poll: &OwnedFd, which: Which, now: Instant) -> bool {
+        self.contained(now, |slot| slot.do_event(poll, which, now))
+    }
+
+    /// Does something for this port. A panic in it costs this port only: it is quarantined,
+    /// and its VMM sent away, as nobody knows how far its messages had come.
+    fn contained(&mut self, now: Instant, work: impl FnOnce(&mut Slot) -> bool) -> bool {
+        let worked = catch_unwind(AssertUnwindSafe(|| work(self)));
+        worked.unwrap_or_else(|panic| {
+            let cause = said(panic.as_ref());
+            self.quarantine(format!("serving its socket failed: {cause}; report this"), now);
+            if catch_unwind(AssertUnwindSafe(|| self.part(now))).is_err() {
+                // Tried again, but not at once.
+                let then = self.held.unwrap_or(now + LOOK);
+                self.phase = Phase::Leaving { at: then, then };
+                self.shared.change(|status| status.session = None);
+            }
+            false
+        })
+    }
+
+    fn do_event(&mut self, poll: &OwnedFd, which: Which, now: Instant) -> bool {
         match (which, self.phase) {
             (Which::Listener, Phase::Awaiting { at: None }) => self.welcome(poll, now),
             (Which::Listener, Phase::Served { .. }) if !self.told_waiting => {
@@ -370,7 +397,9 @@ impl Slot {
     /// Ends it. Whether nobody has anything of it in hand any more.
     #[must_use]
     pub fn close(&mut self) -> bool {
-        let ended = self.backend.end().is_ok();
+        let ended = catch_unwind(AssertUnwindSafe(|| self.backend.end()));
+        // After a panic it has let go of all that it ever will.
+        let ended = ended.map_or(true, |ended| ended.is_ok());
         self.shared.change(|status| status.session = None);
         ended
     }
@@ -390,6 +419,12 @@ impl Drop for Slot {
             tracing::error!(socket = ?self.path, "a worker does not let go of its rings");
         }
     }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("panic")
 }
 
 fn flags(interest: Interest) -> EventFlags {

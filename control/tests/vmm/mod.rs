@@ -14,11 +14,13 @@ use hairpin_dataplane::port::vhost_user::ring::Stuck;
 pub const SOON: Duration = Duration::from_secs(5);
 pub const MESSAGE_BYTES: usize = 8;
 
-/// Starts its one ring pair, breaks it, or makes the double find fault with the VMM.
+/// Starts its one ring pair, breaks it, or makes the double find fault with the VMM, or
+/// fail itself.
 pub const RUN: [u8; MESSAGE_BYTES] = *b"run.....";
 pub const HALT: [u8; MESSAGE_BYTES] = *b"halt....";
 pub const BREAK: [u8; MESSAGE_BYTES] = *b"break...";
 pub const WRONG: [u8; MESSAGE_BYTES] = *b"wrong...";
+pub const PANIC: [u8; MESSAGE_BYTES] = *b"panic...";
 
 /// Serves one VMM.
 #[derive(Debug, Default)]
@@ -35,6 +37,7 @@ impl Double {
             RUN => self.ring = Ring { size: 256, state: RingState::Running },
             HALT => self.ring.state = RingState::Stopped,
             BREAK => self.ring.state = RingState::Broken,
+            PANIC => panic!("a double was asked to"),
             WRONG => return Err("it sent something wrong".to_owned()),
             _ => {}
         }
