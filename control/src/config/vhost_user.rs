@@ -85,6 +85,17 @@ pub enum Account {
     Name(String),
 }
 
+impl Account {
+    /// Its name, if it is not a number.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Account::Number(_) => None,
+            Account::Name(name) => Some(name),
+        }
+    }
+}
+
 impl fmt::Display for Account {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
