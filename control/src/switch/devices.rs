@@ -299,6 +299,13 @@ impl Source {
     #[must_use]
     pub fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.queue_problem.iter().cloned().collect();
+        if self.plug().is_some_and(Plug::is_abandoned) {
+            notes.push(
+                "the thread that serves its socket has failed, so that no VMM can connect: \
+                 restart the daemon, and report this"
+                    .to_owned(),
+            );
+        }
         let (DeviceConfig::Xdp { interface, .. }, Some(Share::Xdp(xdp))) =
             (&self.config, &self.share)
         else {

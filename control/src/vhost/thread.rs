@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, bounded, unbounded};
 use hairpin_dataplane::sys::eventfd::Eventfd;
 use rustix::event::{Timespec, epoll};
 
@@ -23,6 +24,9 @@ use crate::config::vhost_user::{SocketRole, VhostUserConfig};
 const EVENTS: usize = 64;
 /// What the thread's own descriptor is called among those of slots, which count from 1.
 const WAKER: u64 = 0;
+/// How long whoever wants a socket waits for the thread, which has other things to do: the
+/// engine's lock is held meanwhile.
+const OPEN_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the end waits for workers to let go of rings.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PATIENCE_STEP: Duration = Duration::from_millis(10);
@@ -51,9 +55,16 @@ struct Order {
 struct Commands {
     commands: Sender<Command>,
     waker: Arc<Eventfd>,
+    /// Of the thread, as long as it goes on.
+    life: Weak<()>,
 }
 
 impl Commands {
+    /// Whether the thread has ended that was to obey.
+    fn are_in_vain(&self) -> bool {
+        self.life.strong_count() == 0
+    }
+
     fn send(&self, command: Command) {
         // A thread that has ended serves nothing that could be changed.
         let _ = self.commands.send(command);
@@ -106,8 +117,8 @@ impl Sockets {
             SocketRole::Server(access) => Some(Access::of(access)?),
         };
         let running = match self.running.take() {
-            Some(running) => running,
-            None => Running::start().map_err(SocketError::Thread)?,
+            Some(running) if !running.commands.are_in_vain() => running,
+            Some(_) | None => Running::start().map_err(SocketError::Thread)?,
         };
         let commands = self.running.insert(running).commands.clone();
         let key = self.key;
@@ -118,8 +129,14 @@ impl Sockets {
         let (reply, replied) = bounded(1);
         let order = Order { key, path, access, backend, shared };
         plug.commands.send(Command::Open { order, reply });
-        let ended = |_| SocketError::Thread(io::Error::other("it has ended"));
-        replied.recv().map_err(ended)??;
+        // Given up, it is closed again as soon as the thread comes to it.
+        replied.recv_timeout(OPEN_PATIENCE).map_err(|error| {
+            let problem = match error {
+                RecvTimeoutError::Timeout => "it does not answer: see the log",
+                RecvTimeoutError::Disconnected => "it has ended: see the log",
+            };
+            SocketError::Thread(io::Error::other(problem))
+        })??;
         Ok(plug)
     }
 
@@ -145,12 +162,21 @@ impl Running {
         let waker = Arc::new(Eventfd::new()?);
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         slot::watch_always(&poll, &waker, WAKER)?;
-        let commands = Commands { commands, waker: Arc::clone(&waker) };
+        let life = Arc::new(());
+        let commands =
+            Commands { commands, waker: Arc::clone(&waker), life: Arc::downgrade(&life) };
         let (slots, leaving, look) = (BTreeMap::new(), Vec::new(), Instant::now());
         let serving = Serving { poll, waker, commands: receiver, slots, leaving, look };
-        let thread = std::thread::Builder::new()
-            .name("vhost-user".to_owned())
-            .spawn(move || serving.run())?;
+        let thread =
+            std::thread::Builder::new().name("vhost-user".to_owned()).spawn(move || {
+                let _life = life;
+                if catch_unwind(AssertUnwindSafe(|| serving.run())).is_err() {
+                    tracing::error!(
+                        "the thread that serves the sockets of vhost-user ports has failed: their \
+                         VMMs are let go; restart the daemon, and report this"
+                    );
+                }
+            })?;
         Ok(Running { commands, thread })
     }
 }
@@ -177,6 +203,12 @@ impl Plug {
     /// Quarantines it for a reason that its socket does not tell.
     pub fn quarantine(&self, reason: &str) {
         self.commands.send(Command::Quarantine(self.key, reason.to_owned()));
+    }
+
+    /// Whether nobody serves it any more: the thread that did has failed.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.commands.are_in_vain()
     }
 
     /// How it is.
@@ -346,5 +378,34 @@ impl Serving {
             }
             std::thread::sleep(PATIENCE_STEP);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::vhost_user::SocketAccess;
+    use crate::vhost::session::Served;
+
+    #[test]
+    fn a_port_whose_thread_has_ended_says_so_and_the_next_one_gets_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut sockets = Sockets::default();
+        let mut open = |name: &str| {
+            let path = directory.path().join(name);
+            let config = VhostUserConfig::server(path, SocketAccess::default());
+            let (_, host) = hairpin_dataplane::port::vhost_user::open(1).unwrap();
+            sockets.open(&config, Box::new(Served::new(1, Box::new(host)))).unwrap()
+        };
+        let (first, second) = (open("vm1"), open("vm2"));
+        assert!(!first.is_abandoned());
+        first.commands.send(Command::End);
+        let until = Instant::now() + Duration::from_secs(10);
+        while !second.is_abandoned() {
+            assert!(Instant::now() < until, "nobody notices");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        assert!(first.is_abandoned());
+        assert!(!open("vm3").is_abandoned());
     }
 }
