@@ -232,18 +232,6 @@ fn a_worker_that_does_not_let_go_delays_the_answer() {
 }
 
 #[test]
-fn a_ring_whose_start_is_stuck_is_started_later_and_acknowledged_then() {
-    let _alone = alone();
-    let mut vmm = Vmm::with_memory(MODERN);
-    vmm.state(SET_VRING_NUM, 0, 256).unwrap();
-    vmm.set(SET_VRING_ADDR, &addresses(0), None).unwrap();
-    vmm.host.log().stuck = 1;
-    assert_eq!(vmm.send(SET_VRING_KICK, &[0x100], None).unwrap(), Handled::Stuck);
-    assert!(matches!(vmm.session.resume().unwrap(), Handled::Reply(_)));
-    assert_eq!(vmm.host.running(), [0]);
-}
-
-#[test]
 fn a_broken_ring_is_signalled_and_stays_down_until_it_is_set_up_anew() {
     let _alone = alone();
     let mut vmm = Vmm::running(MODERN, 2);

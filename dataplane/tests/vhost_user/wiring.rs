@@ -9,11 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hairpin_dataplane::port::vhost_user::features::{Features, ProtocolFeatures};
 use hairpin_dataplane::port::vhost_user::message::{Acknowledge, Body, Code, Message, Reply};
 use hairpin_dataplane::port::vhost_user::queue::{QueueReceiver, QueueTransmitter};
-use hairpin_dataplane::port::vhost_user::ring::{
-    Direction, RingHost, RingIndex, Start, StartError, Stuck,
-};
+use hairpin_dataplane::port::vhost_user::ring::{Direction, RingHost, RingIndex, Start, Stuck};
 use hairpin_dataplane::port::vhost_user::session::{Config, Fault, Handled, Session};
-use hairpin_dataplane::sys::virtqueue::{Position, RingFault};
+use hairpin_dataplane::sys::virtqueue::{LayoutError, Position, RingFault};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 pub const GET_FEATURES: u32 = 1;
@@ -101,14 +99,12 @@ impl Host {
 }
 
 impl RingHost for Host {
-    fn start(&mut self, ring: RingIndex, start: Start) -> Result<(), StartError> {
+    fn start(&mut self, ring: RingIndex, start: Start) -> Result<(), LayoutError> {
         let mut log = self.log();
-        Host::stuck(&mut log).map_err(StartError::Stuck)?;
         match ring.direction() {
             Direction::ToDriver => QueueTransmitter::open(start.kind, &start.terms).map(drop),
             Direction::FromDriver => QueueReceiver::open(start.kind, &start.terms).map(drop),
-        }
-        .map_err(StartError::Layout)?;
+        }?;
         log.starts += 1;
         assert!(log.running.insert(ring.number(), start).is_none(), "a ring is halted first");
         Ok(())

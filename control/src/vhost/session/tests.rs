@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use hairpin_dataplane::port::vhost_user::ring::{RingIndex, Start, StartError};
-use hairpin_dataplane::sys::virtqueue::{Position, RingFault};
+use hairpin_dataplane::port::vhost_user::ring::{RingIndex, Start};
+use hairpin_dataplane::sys::virtqueue::{LayoutError, Position, RingFault};
 
 use super::*;
 
@@ -13,7 +13,7 @@ use super::*;
 struct NoWorker;
 
 impl RingHost for NoWorker {
-    fn start(&mut self, _: RingIndex, _: Start) -> Result<(), StartError> {
+    fn start(&mut self, _: RingIndex, _: Start) -> Result<(), LayoutError> {
         Ok(())
     }
 

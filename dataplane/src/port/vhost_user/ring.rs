@@ -86,29 +86,9 @@ pub struct Start {
     pub call: Option<Arc<Eventfd>>,
 }
 
-/// Why a ring was not started.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum StartError {
-    /// It cannot be where it is said to be.
-    Layout(LayoutError),
-    /// The worker did not let go of it.
-    Stuck(Stuck),
-}
-
 /// The worker that has a ring in hand did not end its breath in time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stuck;
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StartError::Layout(error) => error.fmt(f),
-            StartError::Stuck(stuck) => stuck.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
 
 impl fmt::Display for Stuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,12 +100,14 @@ impl std::error::Error for Stuck {}
 
 /// Where rings are started and halted: the workers' side of a device, or a test's.
 pub trait RingHost: fmt::Debug + Send {
-    /// Has a worker serve a ring from now on, in the place of what it was before, if it
-    /// ran.
+    /// Has a worker serve a ring from now on, which does not run.
     ///
     /// # Errors
-    /// [`StartError`]; the ring does not run then.
-    fn start(&mut self, ring: RingIndex, start: Start) -> Result<(), StartError>;
+    /// [`LayoutError`]; the ring does not run then.
+    ///
+    /// # Panics
+    /// It may if the ring runs.
+    fn start(&mut self, ring: RingIndex, start: Start) -> Result<(), LayoutError>;
 
     /// Takes a ring from its worker. When this returns nobody touches it, nor any buffer
     /// of its, any more. Where it stood; nothing if it did not run.

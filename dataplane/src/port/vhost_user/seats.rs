@@ -11,12 +11,12 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use super::queue::{QueueReceiver, QueueTransmitter};
 use super::receiver::VhostUserReceiver;
-use super::ring::{Direction, PAIRS_MAX, RingHost, RingIndex, Service, Start, StartError, Stuck};
+use super::ring::{Direction, PAIRS_MAX, RingHost, RingIndex, Service, Start, Stuck};
 use super::transmitter::VhostUserTransmitter;
 use crate::port::{Opened, Receiver, Steering, Transmitter};
 use crate::sys::eventfd::Eventfd;
 use crate::sys::seat::{Keeper, seat};
-use crate::sys::virtqueue::{Position, RingFault};
+use crate::sys::virtqueue::{LayoutError, Position, RingFault};
 use crate::wire::offload::Capabilities;
 
 /// How long a worker is waited for: some breaths. One that takes longer is asked again
@@ -166,29 +166,30 @@ impl Host {
 }
 
 impl RingHost for Host {
-    fn start(&mut self, ring: RingIndex, start: Start) -> Result<(), StartError> {
-        self.halt(ring).map_err(StartError::Stuck)?;
+    fn start(&mut self, ring: RingIndex, start: Start) -> Result<(), LayoutError> {
         let Start { kind, terms, service, headers, accepts, kick, call } = start;
         let pair = &mut self.pairs[ring.pair()];
         let faults = Arc::new(Faults::default());
         pair.faults[ring.number() % 2] = Some(Arc::clone(&faults));
         match ring.direction() {
             Direction::FromDriver => {
-                let mut queue = QueueReceiver::open(kind, &terms).map_err(StartError::Layout)?;
+                let mut queue = QueueReceiver::open(kind, &terms)?;
                 queue.set_headers(headers);
                 // One that cannot wake the worker has it poll.
                 let kick = kick.filter(|kick| pair.waker.add(kick).is_ok());
                 pair.kick.clone_from(&kick);
                 let incoming =
                     Box::new(Incoming { queue, service, kick, call: call.clone(), faults });
-                pair.incoming.put(incoming).map_err(|_| StartError::Stuck(Stuck))?;
+                let put = pair.incoming.put(incoming);
+                assert!(put.is_ok(), "ring {} was started while it ran", ring.number());
                 pair.waker.stir.signal();
             }
             Direction::ToDriver => {
-                let queue = QueueTransmitter::open(kind, &terms).map_err(StartError::Layout)?;
+                let queue = QueueTransmitter::open(kind, &terms)?;
                 let outgoing =
                     Box::new(Outgoing { queue, service, accepts, call: call.clone(), faults });
-                pair.outgoing.put(outgoing).map_err(|_| StartError::Stuck(Stuck))?;
+                let put = pair.outgoing.put(outgoing);
+                assert!(put.is_ok(), "ring {} was started while it ran", ring.number());
                 self.set_open(ring.pair(), service);
             }
         }

@@ -87,7 +87,7 @@ pub enum RingTrouble {
     Untranslated(u64),
     /// It cannot be where it is said to be.
     #[error(transparent)]
-    Layout(LayoutError),
+    Layout(#[from] LayoutError),
 }
 
 /// Why a session cannot go on: the connection is to be closed, the session to be ended.

@@ -63,7 +63,8 @@ pub struct Session {
     regions: Regions,
     rings: Vec<Ring>,
     mtu: Option<u16>,
-    unfinished: Option<Step>,
+    /// A message that something has to be at rest for.
+    unfinished: Option<(Asked, Request)>,
     counts: Counts,
     last_error: Option<String>,
 }
@@ -76,15 +77,6 @@ struct Asked {
 }
 
 type Outcome = Result<Option<Body>, Refusal>;
-
-/// What is left to be done for a message.
-#[derive(Debug)]
-enum Step {
-    /// Everything.
-    Apply(Asked, Request),
-    /// Rings are to be started, and it is to be answered; the ring it was about.
-    Settle(Asked, Option<RingIndex>, Outcome),
-}
 
 /// What has to be at rest before a request is applied.
 enum Rest {
@@ -129,7 +121,7 @@ impl Session {
         match Request::parse(message) {
             Ok(Parsed { request, stray }) => {
                 self.counts.stray_descriptors += stray as u64;
-                self.advance(Step::Apply(asked, request))
+                self.advance(asked, request)
             }
             Err(malformed) => {
                 self.counts.stray_descriptors += descriptors as u64;
@@ -144,30 +136,20 @@ impl Session {
     /// As for [`Session::handle`].
     pub fn resume(&mut self) -> Result<Handled, Fault> {
         match self.unfinished.take() {
-            Some(step) => self.advance(step),
+            Some((asked, request)) => self.advance(asked, request),
             None => Ok(Handled::Silently),
         }
     }
 
-    fn advance(&mut self, step: Step) -> Result<Handled, Fault> {
-        let (asked, about, outcome) = match step {
-            Step::Settle(asked, about, outcome) => (asked, about, outcome),
-            Step::Apply(asked, request) => {
-                let (rest, about) = self.concerns(&request);
-                if self.rest(&rest).is_err() {
-                    self.unfinished = Some(Step::Apply(asked, request));
-                    return Ok(Handled::Stuck);
-                }
-                (asked, about, self.apply(asked.code, request))
-            }
-        };
-        match self.start_all(about) {
-            Err(Stuck) => {
-                self.unfinished = Some(Step::Settle(asked, about, outcome));
-                Ok(Handled::Stuck)
-            }
-            Ok(started) => self.answer(asked, started.and(outcome)),
+    fn advance(&mut self, asked: Asked, request: Request) -> Result<Handled, Fault> {
+        let (rest, about) = self.concerns(&request);
+        if self.rest(&rest).is_err() {
+            self.unfinished = Some((asked, request));
+            return Ok(Handled::Stuck);
         }
+        let outcome = self.apply(asked.code, request);
+        let started = self.start_all(about);
+        self.answer(asked, started.and(outcome))
     }
 
     /// What a request concerns: what is to be at rest, and the ring it is about.
@@ -218,23 +200,23 @@ impl Session {
         }
     }
 
-    /// Starts all rings that can run and do not. The inner result is that of one of them;
-    /// what goes wrong with the others is noted only.
-    fn start_all(&mut self, about: Option<RingIndex>) -> Result<Result<(), Refusal>, Stuck> {
+    /// Starts all rings that can run and do not. The result is that of one of them; what
+    /// goes wrong with the others is noted only.
+    fn start_all(&mut self, about: Option<RingIndex>) -> Result<(), Refusal> {
         let (Some(features), Some(memory)) = (self.features, self.regions.memory()) else {
-            return Ok(Ok(()));
+            return Ok(());
         };
         let ground = Ground { features, regions: &self.regions, memory };
         let mut outcome = Ok(());
         for ring in &mut self.rings {
-            let Err(error) = ring.start(ground, self.host.as_mut())? else { continue };
+            let Err(error) = ring.start(ground, self.host.as_mut()) else { continue };
             let refusal = Refusal::Ring { ring: ring.index.number(), error };
             match about {
                 Some(index) if index == ring.index => outcome = Err(refusal),
                 _ => self.last_error = Some(refusal.to_string()),
             }
         }
-        Ok(outcome)
+        outcome
     }
 
     fn apply(&mut self, code: Code, request: Request) -> Outcome {

@@ -7,7 +7,7 @@ use crate::port::vhost_user::features::{Features, NetHeader};
 use crate::port::vhost_user::message::Addresses;
 use crate::port::vhost_user::queue::RingKind;
 use crate::port::vhost_user::regions::Regions;
-use crate::port::vhost_user::ring::{RingHost, RingIndex, Service, Start, StartError, Stuck};
+use crate::port::vhost_user::ring::{RingHost, RingIndex, Service, Start, Stuck};
 use crate::sys::eventfd::Eventfd;
 use crate::sys::memory::{Memory, RegionHint};
 use crate::sys::virtqueue::{Layout, Position, RingFault, Terms};
@@ -126,37 +126,30 @@ impl Ring {
         &mut self,
         ground: Ground<'_>,
         host: &mut dyn RingHost,
-    ) -> Result<Result<(), RingTrouble>, Stuck> {
+    ) -> Result<(), RingTrouble> {
         let (Run::Halted, Some(size), Some(addresses)) = (self.run, self.size, self.addresses)
         else {
-            return Ok(Ok(()));
+            return Ok(());
         };
         let kick = match &self.kick {
-            Kick::Awaited => return Ok(Ok(())),
+            Kick::Awaited => return Ok(()),
             Kick::Polled => None,
             Kick::By(kick) => Some(Arc::clone(kick)),
         };
-        let outcome = match self.terms(ground, size, addresses) {
-            Err(trouble) => Err(trouble),
-            Ok(terms) => {
-                let start = Start {
-                    kind: ground.features.ring_kind(),
-                    terms,
-                    service: self.service(ground.features),
-                    headers: ground.features.headers(),
-                    accepts: ground.features.accepts(),
-                    kick,
-                    call: self.call.clone(),
-                };
-                match host.start(self.index, start) {
-                    Ok(()) => Ok(()),
-                    Err(StartError::Layout(error)) => Err(RingTrouble::Layout(error)),
-                    Err(StartError::Stuck(stuck)) => return Err(stuck),
-                }
-            }
-        };
+        let outcome = self.terms(ground, size, addresses).and_then(|terms| {
+            let start = Start {
+                kind: ground.features.ring_kind(),
+                terms,
+                service: self.service(ground.features),
+                headers: ground.features.headers(),
+                accepts: ground.features.accepts(),
+                kick,
+                call: self.call.clone(),
+            };
+            Ok(host.start(self.index, start)?)
+        });
         self.run = outcome.map_or_else(Run::Failed, |()| Run::Running);
-        Ok(outcome)
+        outcome
     }
 
     /// Whether its frames are wanted. Without protocol features nobody can say so, and
