@@ -6,7 +6,7 @@ use std::sync::Arc;
 use hairpin_dataplane::port::vhost_user::features::{Features, ProtocolFeatures};
 use hairpin_dataplane::port::vhost_user::message::{Acknowledge, Body, Message};
 use hairpin_dataplane::port::vhost_user::queue::RingKind;
-use hairpin_dataplane::port::vhost_user::ring::{RingIndex, Service};
+use hairpin_dataplane::port::vhost_user::ring::{RingIndex, Service, Stuck};
 use hairpin_dataplane::port::vhost_user::session::{Fault, Handled, RingState};
 use hairpin_dataplane::sys::eventfd::Eventfd;
 use hairpin_dataplane::sys::memory::RegionHint;
@@ -278,13 +278,50 @@ fn memory_that_is_cut_short_breaks_the_rings_that_run() {
     assert!(status.rings[..2].iter().all(|ring| ring.state == broken), "{status:?}");
     assert_eq!((&status.rings[2].state, status.counts.broken_rings), (&RingState::Stopped, 2));
     assert_eq!(vmm.error(), format!("ring 1 is broken: {how}: restart the VM"));
+    vmm.set(SET_VRING_KICK, &[0], Some(eventfd())).unwrap_err();
+    let cannot = format!("{how}: restart the VM");
+    assert_eq!(vmm.error(), format!("ring 0 cannot run: {cannot}"));
+    assert_eq!(vmm.session.release(), Ok(()));
+    assert_eq!(vmm.error(), format!("ring 1 cannot run: {cannot}"));
+    assert_eq!(vmm.session.status().rings[1].state, RingState::Failed(cannot));
     vmm.lend(memfd(MEMORY_BYTES)).unwrap();
-    assert!(vmm.host.running().is_empty());
-    for ring in 0..2 {
-        vmm.set(SET_VRING_KICK, &[ring], Some(eventfd())).unwrap();
-    }
     vmm.session.attend();
     assert_eq!((vmm.host.running(), vmm.session.status().counts.broken_rings), (vec![0, 1], 2));
+}
+
+#[test]
+fn a_broken_ring_that_is_released_runs_again_where_it_stood() {
+    let _alone = alone();
+    let mut vmm = Vmm::running(PACKED, 2);
+    vmm.host.log().progress = 7;
+    let ring = RingIndex::new(1, 2).unwrap();
+    vmm.host.log().broken.push((ring, RingFault::Index));
+    vmm.session.attend();
+    vmm.host.log().stuck = 1;
+    assert_eq!(vmm.session.release(), Err(Stuck));
+    assert!(matches!(vmm.session.status().rings[1].state, RingState::Broken(_)));
+    assert_eq!(vmm.session.release(), Ok(()));
+    assert_eq!(vmm.host.running(), [0, 1]);
+    let position = vmm.host.start_of(1).terms.position;
+    assert_eq!(position, Position { available: 0x8007, used: 0x8007 });
+    assert_eq!(vmm.host.start_of(0).terms.position.used, 0x8000, "the other ran on");
+}
+
+#[test]
+fn a_ring_that_is_released_while_a_message_waits_runs_when_that_is_done() {
+    let _alone = alone();
+    let mut vmm = Vmm::running(MODERN, 2);
+    let held = Arc::clone(&vmm.host.start_of(0).terms.memory);
+    vmm.host.log().broken.push((RingIndex::new(1, 2).unwrap(), RingFault::Index));
+    vmm.session.attend();
+    let table = [1, GUEST, MEMORY_BYTES, USER, 0];
+    let handled = vmm.send(SET_MEM_TABLE, &table, Some(memfd(MEMORY_BYTES))).unwrap();
+    assert_eq!(handled, Handled::Stuck);
+    assert_eq!(vmm.session.release(), Ok(()));
+    assert!(vmm.host.running().is_empty());
+    drop(held);
+    assert!(matches!(vmm.session.resume().unwrap(), Handled::Reply(_)));
+    assert_eq!(vmm.host.running(), [0, 1]);
 }
 
 #[test]

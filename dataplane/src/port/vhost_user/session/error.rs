@@ -85,6 +85,9 @@ pub enum RingTrouble {
     /// An address of the front end's that it lends no memory for.
     #[error("address {0:#x}: in no memory region of the front end's")]
     Untranslated(u64),
+    /// The memory that it lies in was cut short.
+    #[error("the file of the memory that it lies in was cut short: restart the VM")]
+    Memory,
     /// It cannot be where it is said to be.
     #[error(transparent)]
     Layout(#[from] LayoutError),

@@ -394,6 +394,22 @@ impl Session {
         self.last_error = Some(format!("ring {number} is broken: {fault}: {remedy}"));
     }
 
+    /// Has broken rings run again where they stood, whoever sees to it that they are not
+    /// broken again. One that cannot says why in its status, and as the last error.
+    ///
+    /// # Errors
+    /// [`Stuck`]: a worker has something in hand; to be called again.
+    pub fn release(&mut self) -> Result<(), Stuck> {
+        let host = self.host.as_mut();
+        self.rings.iter_mut().try_for_each(|ring| ring.release(host))?;
+        // A message that is not done starts them when it is.
+        if self.unfinished.is_none() {
+            // What goes wrong with one of them is noted, as it is about none.
+            let _ = self.start_all(None);
+        }
+        Ok(())
+    }
+
     /// Ends the session: halts all rings and lets the memory go. After that it is as new,
     /// for the next connection; counts and the last error stay.
     ///

@@ -121,6 +121,15 @@ impl Ring {
         }
     }
 
+    /// Has it run again where it stood, if it is broken, once it is started.
+    pub(super) fn release(&mut self, host: &mut dyn RingHost) -> Result<(), Stuck> {
+        if let Run::Broken(_) | Run::BrokenHalted(_) = self.run {
+            self.halt(host)?;
+            self.mend();
+        }
+        Ok(())
+    }
+
     /// Starts it, if it does not run, and all that it needs is known.
     pub(super) fn start(
         &mut self,
@@ -170,6 +179,9 @@ impl Ring {
     ) -> Result<Terms, RingTrouble> {
         if features.header() == NetHeader::Ten {
             return Err(RingTrouble::ShortHeader);
+        }
+        if memory.is_poisoned() {
+            return Err(RingTrouble::Memory);
         }
         let guest = |user| regions.translate(user).ok_or(RingTrouble::Untranslated(user));
         let layout = Layout {
