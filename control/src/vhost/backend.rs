@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use hairpin_dataplane::port::vhost_user::queue::RingKind;
 use hairpin_dataplane::port::vhost_user::ring::Stuck;
+use hairpin_dataplane::port::vhost_user::session::Notifier;
 
 /// One port's end of the protocol, connection after connection. Nothing of it blocks.
 pub trait Backend: fmt::Debug + Send {
@@ -33,6 +34,11 @@ pub trait Backend: fmt::Debug + Send {
 
     /// What was agreed with the VMM, and how far it has come.
     fn report(&self) -> Session;
+
+    /// What is written to that the VMM made; it changes by turns only.
+    fn notifiers(&self) -> Vec<Notifier> {
+        Vec::new()
+    }
 }
 
 /// What came of a turn.

@@ -11,7 +11,8 @@
 //!   [`session`] — the one there is, by the dataplane's session.
 //! * [`socket`] — the sockets' files. [`slot`] — one port's socket, whoever is at its
 //!   other end. [`pace`] — how soon something is tried again.
-//! * [`thread`] — all of them. [`status`] — what others see.
+//! * [`thread`] — all of them. [`status`] — what others see. [`watch`] — VMMs that would
+//!   hold up a worker.
 
 pub mod backend;
 pub mod pace;
@@ -20,6 +21,7 @@ pub mod slot;
 pub mod socket;
 pub mod status;
 pub mod thread;
+pub mod watch;
 
 pub use backend::Backend;
 pub use status::Status;

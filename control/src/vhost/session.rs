@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use hairpin_dataplane::port::vhost_user::connection::{Connection, ConnectionError, Received};
 use hairpin_dataplane::port::vhost_user::features::Features;
 use hairpin_dataplane::port::vhost_user::ring::{RingHost, Service, Stuck};
-use hairpin_dataplane::port::vhost_user::session::{self, Config, Handled};
+use hairpin_dataplane::port::vhost_user::session::{self, Config, Handled, Notifier};
 
 use super::backend::{self, Backend, Interest, Pair, Ring, RingState, Turn};
 
@@ -98,10 +98,10 @@ impl Backend for Served {
 
     fn look(&mut self) -> Option<String> {
         self.session.attend();
-        let status = self.session.status();
-        let before = std::mem::replace(&mut self.broken, status.counts.broken_rings);
-        let is_new = self.broken > before;
-        is_new.then(|| status.last_error.unwrap_or_else(|| "a ring is broken".to_owned()))
+        let broken = self.session.counts().broken_rings;
+        let is_new = broken > std::mem::replace(&mut self.broken, broken);
+        let reason = || self.session.status().last_error;
+        is_new.then(|| reason().unwrap_or_else(|| "a ring is broken".to_owned()))
     }
 
     fn end(&mut self) -> Result<(), Stuck> {
@@ -109,6 +109,10 @@ impl Backend for Served {
         self.connection = None;
         self.unfinished = false;
         self.session.end()
+    }
+
+    fn notifiers(&self) -> Vec<Notifier> {
+        self.session.notifiers()
     }
 
     fn report(&self) -> backend::Session {

@@ -14,6 +14,7 @@ use super::backend::{Backend, Interest, Turn};
 use super::pace::{Penalty, Retry};
 use super::socket::{self, Access, Listening};
 use super::status::Shared;
+use super::watch::Notifiers;
 
 /// Messages of one VMM that are handled before the next one's.
 pub const MESSAGES_PER_TURN: usize = 32;
@@ -74,6 +75,7 @@ pub struct Slot {
     end: End,
     backend: Box<dyn Backend>,
     shared: Shared,
+    notifiers: Notifiers,
     phase: Phase,
     penalty: Penalty,
     /// Until when VMMs are kept out.
@@ -104,12 +106,14 @@ impl Slot {
         end: End,
         backend: Box<dyn Backend>,
         shared: Shared,
+        notifiers: Notifiers,
     ) -> Slot {
         Slot {
             path,
             end,
             backend,
             shared,
+            notifiers,
             phase: Phase::Idle,
             penalty: Penalty::default(),
             held: None,
@@ -316,8 +320,9 @@ impl Slot {
         }
     }
 
-    /// Says what is agreed on by now.
+    /// Says what is agreed on by now, and has that watched which is written to.
     fn report(&self) {
+        self.notifiers.set(self.key, self.backend.notifiers());
         let session = self.backend.report();
         self.shared.change(|status| status.session = Some(Arc::new(session)));
     }
@@ -344,6 +349,20 @@ impl Slot {
             status.last_error.clone_from(&reason);
             status.fault = Some(reason);
         });
+    }
+
+    /// A worker would have been held up by its VMM, which is sent away.
+    pub fn blocked(&mut self, reason: String, now: Instant) {
+        // As long as it does so this is said again and again.
+        if self.shared.get().fault.is_none() {
+            self.quarantine(reason, now);
+        }
+        if let Phase::Served { .. } = self.phase {
+            let _ = self.contained(now, |slot| {
+                slot.part(now);
+                false
+            });
+        }
     }
 
     /// Ends a quarantine.
@@ -379,7 +398,10 @@ impl Slot {
 
     fn leave(&mut self, then: Instant, now: Instant) {
         self.phase = match self.backend.end() {
-            Ok(()) => Phase::Awaiting { at: Some(then) },
+            Ok(()) => {
+                self.notifiers.set(self.key, Vec::new());
+                Phase::Awaiting { at: Some(then) }
+            }
             Err(stuck) => {
                 self.note(stuck.to_string());
                 Phase::Leaving { at: now + LOOK, then }
@@ -400,6 +422,9 @@ impl Slot {
         let ended = catch_unwind(AssertUnwindSafe(|| self.backend.end()));
         // After a panic it has let go of all that it ever will.
         let ended = ended.map_or(true, |ended| ended.is_ok());
+        if ended {
+            self.notifiers.set(self.key, Vec::new());
+        }
         self.shared.change(|status| status.session = None);
         ended
     }

@@ -18,6 +18,7 @@ use super::pace::Retry;
 use super::slot::{self, End, Slot, Which, meaning};
 use super::socket::{Access, Listening, SocketError};
 use super::status::{Shared, Status};
+use super::watch::{Blocked, Notifiers, Watch};
 use crate::config::vhost_user::{SocketRole, VhostUserConfig};
 
 /// Events that are taken at a time.
@@ -36,6 +37,7 @@ enum Command {
     Activate(u64),
     Release(u64),
     Quarantine(u64, String),
+    Blocked(Blocked),
     Close(u64),
     End,
 }
@@ -76,6 +78,7 @@ impl Commands {
 #[derive(Debug)]
 pub struct Sockets {
     running: Option<Running>,
+    notifiers: Notifiers,
     /// Of the next one.
     key: u64,
     bell: Sender<()>,
@@ -86,12 +89,13 @@ pub struct Sockets {
 struct Running {
     commands: Commands,
     thread: JoinHandle<()>,
+    watch: Watch,
 }
 
 impl Default for Sockets {
     fn default() -> Sockets {
         let (bell, rings) = bounded(1);
-        Sockets { running: None, key: WAKER + 1, bell, rings }
+        Sockets { running: None, notifiers: Notifiers::default(), key: WAKER + 1, bell, rings }
     }
 }
 
@@ -118,7 +122,7 @@ impl Sockets {
         };
         let running = match self.running.take() {
             Some(running) if !running.commands.are_in_vain() => running,
-            Some(_) | None => Running::start().map_err(SocketError::Thread)?,
+            Some(_) | None => Running::start(&self.notifiers).map_err(SocketError::Thread)?,
         };
         let commands = self.running.insert(running).commands.clone();
         let key = self.key;
@@ -142,11 +146,13 @@ impl Sockets {
 
     /// Closes all sockets; whoever is connected is let go.
     pub fn close(&mut self) {
-        let Some(Running { commands, thread }) = self.running.take() else { return };
+        let Some(Running { commands, thread, watch }) = self.running.take() else { return };
         commands.send(Command::End);
         drop(commands);
         // Its panic, if it had one, was reported by the hook.
         let _ = thread.join();
+        // Last: the thread waits for workers.
+        drop(watch);
     }
 }
 
@@ -157,7 +163,7 @@ impl Drop for Sockets {
 }
 
 impl Running {
-    fn start() -> io::Result<Running> {
+    fn start(notifiers: &Notifiers) -> io::Result<Running> {
         let (commands, receiver) = unbounded();
         let waker = Arc::new(Eventfd::new()?);
         let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -166,7 +172,14 @@ impl Running {
         let commands =
             Commands { commands, waker: Arc::clone(&waker), life: Arc::downgrade(&life) };
         let (slots, leaving, look) = (BTreeMap::new(), Vec::new(), Instant::now());
-        let serving = Serving { poll, waker, commands: receiver, slots, leaving, look };
+        let watch = {
+            let commands = commands.clone();
+            Watch::start(notifiers.clone(), move |blocked| {
+                commands.send(Command::Blocked(blocked));
+            })?
+        };
+        let notifiers = notifiers.clone();
+        let serving = Serving { poll, waker, commands: receiver, slots, leaving, look, notifiers };
         let thread =
             std::thread::Builder::new().name("vhost-user".to_owned()).spawn(move || {
                 let _life = life;
@@ -177,7 +190,7 @@ impl Running {
                     );
                 }
             })?;
-        Ok(Running { commands, thread })
+        Ok(Running { commands, thread, watch })
     }
 }
 
@@ -234,6 +247,7 @@ struct Serving {
     leaving: Vec<Slot>,
     /// When those are looked at: each look waits for their workers.
     look: Instant,
+    notifiers: Notifiers,
 }
 
 /// Whether the thread goes on.
@@ -337,6 +351,11 @@ impl Serving {
                         slot.quarantine(reason, now);
                     }
                 }
+                Command::Blocked(Blocked { key, reason }) => {
+                    if let Some(slot) = self.slots.get_mut(&key) {
+                        slot.blocked(reason, now);
+                    }
+                }
                 Command::End => return Goes::ToItsEnd,
                 Command::Close(key) => {
                     // Here, and again later if that was not enough.
@@ -364,7 +383,7 @@ impl Serving {
                 End::Server(listening, access)
             }
         };
-        Ok(Slot::new(key, path, end, backend, shared))
+        Ok(Slot::new(key, path, end, backend, shared, self.notifiers.clone()))
     }
 
     /// Lets go of all VMMs; waits for workers that have a ring in hand, but not for ever.

@@ -12,6 +12,7 @@
 //! So an answer always is a promise: what was taken back is not touched any more.
 
 mod error;
+mod notifier;
 mod rings;
 mod status;
 
@@ -19,6 +20,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 pub use error::{Fault, Refusal, RingTrouble};
+pub use notifier::{Notice, Notifier};
 pub use status::{Counts, RingState, RingStatus, Status};
 
 use super::features::{Features, ProtocolFeatures};
@@ -326,7 +328,7 @@ impl Session {
             }
             Request::SetVringErr { ring: number, fd } => {
                 let ring = self.ring(code, number)?;
-                ring.error = eventfd(code, number, fd)?;
+                ring.error = eventfd(code, number, fd)?.map(Arc::new);
             }
             Request::SetVringEnable { ring: number, service } => {
                 self.ring(code, number)?.service = Some(service);
@@ -384,7 +386,7 @@ impl Session {
             return;
         }
         ring.run = Run::Broken(fault);
-        ring.error.iter().for_each(Eventfd::signal);
+        ring.error.iter().for_each(|error| error.signal());
         self.counts.broken_rings += 1;
         let remedy = match fault {
             RingFault::Memory => "restart the VM",
@@ -422,6 +424,25 @@ impl Session {
         self.rings = RingIndex::all(self.pairs).map(Ring::new).collect();
         (self.features, self.protocol, self.mtu) = (None, ProtocolFeatures::NONE, None);
         Ok(())
+    }
+
+    /// What was handled so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// What is written to of the front end's, by workers and by [`Session::attend`].
+    #[must_use]
+    pub fn notifiers(&self) -> Vec<Notifier> {
+        let of_ring = |ring: &Ring| {
+            let each = [(Notice::Call, &ring.call), (Notice::Error, &ring.error)];
+            let ring = ring.index.number();
+            each.map(|(notice, eventfd)| {
+                eventfd.clone().map(|eventfd| Notifier { ring, notice, eventfd })
+            })
+        };
+        self.rings.iter().flat_map(of_ring).flatten().collect()
     }
 
     /// The session as it is now, for people.

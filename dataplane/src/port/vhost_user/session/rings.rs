@@ -64,7 +64,7 @@ pub(super) struct Ring {
     pub(super) base: Base,
     pub(super) kick: Kick,
     pub(super) call: Option<Arc<Eventfd>>,
-    pub(super) error: Option<Eventfd>,
+    pub(super) error: Option<Arc<Eventfd>>,
     /// As said, if it was.
     pub(super) service: Option<Service>,
     pub(super) run: Run,
