@@ -17,6 +17,7 @@ use hairpin_dataplane::sys::netdev::{Description, News};
 use hairpin_dataplane::sys::programs::ProgramId;
 use hairpin_dataplane::wire::offload::Capabilities;
 
+use super::conduct::Conduct;
 use super::drops::DeviceDrops;
 use super::line::{self, Seen};
 use super::queues::Queue;
@@ -533,6 +534,8 @@ pub struct Device {
     pub noted: Vec<String>,
     /// What is known of faults that its socket tells of.
     pub faults: Faults,
+    /// How its guest has behaved of late.
+    pub(super) conduct: Conduct,
 }
 
 /// What is being done about a device.

@@ -15,6 +15,7 @@ use hairpin_dataplane::sys::published::Publisher;
 use hairpin_dataplane::worker::command::{Event, ReceiveQueue};
 
 use super::ApplyError;
+use super::conduct::Conduct;
 use super::devices::{
     self, Care, Device, Embedder, Fresh, Makers, Outcome, Ready, Retune, Source, Way,
 };
@@ -268,8 +269,19 @@ impl Engine {
             plug.activate();
         }
         let (noted, faults) = (Vec::new(), Faults::default());
-        let device =
-            Device { source, attached, queues, care, reopened, last_error, drops, noted, faults };
+        let conduct = Conduct::begin(&attached.totals(), Instant::now());
+        let device = Device {
+            source,
+            attached,
+            queues,
+            care,
+            reopened,
+            last_error,
+            drops,
+            noted,
+            faults,
+            conduct,
+        };
         self.devices.insert(name, device);
         served.into_iter().for_each(|queue| self.hand_out(queue));
     }
@@ -476,6 +488,7 @@ impl Engine {
         self.publisher.collect();
         self.follow_netdevs(now);
         self.follow_vmms(now);
+        self.look_at_conduct(now);
         self.retry(now);
         self.measure(now);
         self.look_at_queues(now);

@@ -13,6 +13,7 @@
 //!   [`line`] — when one counts as up.
 //! * [`devices`], [`workers`], [`queues`] — the only contact with `port` and `worker`.
 //!   [`meter`] — rates.
+//! * [`conduct`] — guests that misbehave past a threshold.
 //! * [`notes`] — what is wrong with the frames of devices, said once.
 //! * [`diff`] — what an apply changes. [`view`] — what there is. [`drops`] — what the
 //!   kernel lost. [`cable`] — whether links have room for their tags.
@@ -52,6 +53,7 @@ pub mod view;
 pub mod workers;
 
 mod change;
+mod conduct;
 mod follow;
 mod former;
 mod notes;

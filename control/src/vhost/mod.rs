@@ -11,6 +11,7 @@
 //!   [`session`] — the one there is, by the dataplane's session.
 //! * [`socket`] — the sockets' files. [`slot`] — one port's socket, whoever is at its
 //!   other end. [`pace`] — how soon something is tried again.
+//!   [`spate`] — how much comes within a second.
 //! * [`thread`] — all of them. [`status`] — what others see. [`watch`] — VMMs that would
 //!   hold up a worker.
 
@@ -19,6 +20,7 @@ pub mod pace;
 pub mod session;
 pub mod slot;
 pub mod socket;
+pub mod spate;
 pub mod status;
 pub mod thread;
 pub mod watch;

@@ -3,6 +3,7 @@
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use hairpin_dataplane::port::vhost_user::connection::{Connection, ConnectionError, Received};
 use hairpin_dataplane::port::vhost_user::features::Features;
@@ -10,6 +11,7 @@ use hairpin_dataplane::port::vhost_user::ring::{RingHost, Service, Stuck};
 use hairpin_dataplane::port::vhost_user::session::{self, Config, Handled, Notifier};
 
 use super::backend::{self, Backend, Interest, Pair, Ring, RingState, Turn};
+use super::spate::Spate;
 
 /// One port's session, connection after connection.
 #[derive(Debug)]
@@ -20,7 +22,14 @@ pub struct Served {
     unfinished: bool,
     /// Rings that were broken when they were last looked at, in all sessions.
     broken: u64,
+    /// Messages that are refused.
+    refused: Spate,
 }
+
+/// Messages within a second that may be refused. A front end that works has one refused now
+/// and then, such as a request of a newer protocol; each costs all VMMs some microseconds of
+/// the thread that serves them.
+pub const REFUSED_MAX: u64 = 10_000;
 
 impl Served {
     /// A device of so many queue pairs, whose rings are started and halted there.
@@ -28,7 +37,8 @@ impl Served {
     pub fn new(pairs: usize, host: Box<dyn RingHost>) -> Served {
         let config = Config { pairs, features: Features::OFFERED };
         let session = session::Session::new(config, host);
-        Served { session, connection: None, unfinished: false, broken: 0 }
+        let refused = Spate::begin(0, Instant::now());
+        Served { session, connection: None, unfinished: false, broken: 0, refused }
     }
 
     /// Handles one message.
@@ -88,12 +98,17 @@ impl Backend for Served {
     }
 
     fn turn(&mut self, most: usize) -> Turn {
-        for _ in 0..most {
-            if let Err(turn) = self.step() {
-                return turn;
-            }
+        let mut steps = (0..most).map(|_| self.step());
+        let turn = steps.find_map(Result::err).unwrap_or(Turn::More);
+        let counts = self.session.counts();
+        match (self.refused.look(counts.refused, Instant::now()), turn) {
+            (refused @ REFUSED_MAX.., turn) if turn != Turn::Closed => Turn::Fault(format!(
+                "{refused} messages within a second were refused, the last one since {}: see to \
+                 the VMM; it may be hostile",
+                self.session.status().last_error.unwrap_or_default()
+            )),
+            (_, turn) => turn,
         }
-        Turn::More
     }
 
     fn look(&mut self) -> Option<String> {

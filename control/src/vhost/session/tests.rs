@@ -86,3 +86,24 @@ fn a_vmm_that_is_killed_before_it_reads_its_reply_is_gone_and_at_no_fault() {
     drop(vmm);
     assert_eq!(served.turn(8), Turn::Closed);
 }
+
+#[test]
+fn a_flood_of_messages_that_are_refused_is_a_fault() {
+    let (mut served, mut vmm) = served();
+    // A feature that nobody offered.
+    let wrong = request(SET_FEATURES, &(1_u64 << 63).to_ne_bytes());
+    let began = Instant::now();
+    let mut sent = 0;
+    let reason = loop {
+        vmm.write_all(&wrong.repeat(32)).unwrap();
+        sent += 32;
+        match served.turn(64) {
+            Turn::Fault(reason) => break reason,
+            turn => assert_eq!(turn, Turn::Idle(Interest::Read)),
+        }
+        assert!(sent < 100 * REFUSED_MAX, "{:?}", began.elapsed());
+    };
+    assert!(sent >= REFUSED_MAX, "{sent}");
+    assert!(reason.contains("messages within a second were refused"), "{reason}");
+    assert!(reason.contains("SET_FEATURES"), "{reason}");
+}
