@@ -257,3 +257,18 @@ fn a_guest_that_sends_nothing_but_bad_addresses_is_quarantined_past_the_threshol
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(site.switch.view().status["bad"].state, State::Up);
 }
+
+#[test]
+fn a_ring_that_cannot_run_is_named_with_the_reason() {
+    let site = Site::start();
+    let nowhere = USER + MEMORY_BYTES;
+    let places = longs(&[nowhere, nowhere, nowhere, 0]);
+    site.guest.say(SET_VRING_ADDR, &[words(&[TRANSMIT, 0]), places].concat(), &[]);
+    site.guest.catch_up();
+    let status = site.await_state(State::Down);
+    assert_eq!(
+        status.last_error,
+        "ring 1 cannot run: address 0x10100000: in no memory region of the front end's; see to the \
+         VMM, or to the guest's driver"
+    );
+}

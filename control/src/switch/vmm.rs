@@ -10,6 +10,7 @@ use super::engine::Engine;
 use super::line::Verdict;
 use crate::config::vhost_user::{SocketRole, VhostUserConfig};
 use crate::vhost::Status;
+use crate::vhost::backend::Session;
 
 /// What is known of a port's faults that its socket tells of.
 #[derive(Debug, Default)]
@@ -111,9 +112,12 @@ pub fn problem(verdict: Verdict, config: &VhostUserConfig, status: &Status) -> O
         (Verdict::NoCarrier, SocketRole::Client) => {
             Some(format!("not connected to socket {socket:?} yet"))
         }
-        (Verdict::Down, _) => {
-            Some("no driver: the guest has not started its network device".to_owned())
-        }
+        (Verdict::Down, _) => match status.session.as_deref() {
+            Some(Session { trouble, .. }) if !trouble.is_empty() => {
+                Some(format!("{trouble}; see to the VMM, or to the guest's driver"))
+            }
+            _ => Some("no driver: the guest has not started its network device".to_owned()),
+        },
         (Verdict::Flaps { hold }, _) => Some(format!(
             "the guest's network device flaps: it counts as up once it has run for {} s on end; \
              see to the guest and its VMM",

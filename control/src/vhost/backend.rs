@@ -80,6 +80,8 @@ pub struct Session {
     pub regions: usize,
     /// Their bytes, added up.
     pub memory_bytes: u64,
+    /// Why a ring that was set up does not run, in a sentence; empty if there is none.
+    pub trouble: String,
 }
 
 impl Session {

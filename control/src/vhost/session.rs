@@ -135,12 +135,19 @@ impl Backend for Served {
         let mut features: Vec<String> =
             status.features.into_iter().flat_map(Features::names).collect();
         features.extend(status.protocol.names());
+        let trouble = status.rings.iter().find_map(|ring| match &ring.state {
+            session::RingState::Failed(trouble) => {
+                Some(format!("ring {} cannot run: {trouble}", ring.number))
+            }
+            _ => None,
+        });
         backend::Session {
             features,
             ring: status.ring_kind,
             pairs: status.rings.chunks_exact(2).map(pair).collect(),
             regions: status.memory.regions,
             memory_bytes: status.memory.bytes,
+            trouble: trouble.unwrap_or_default(),
         }
     }
 }

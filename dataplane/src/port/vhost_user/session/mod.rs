@@ -382,7 +382,7 @@ impl Session {
 
     fn note_broken(&mut self, index: RingIndex, fault: RingFault) {
         let Some(ring) = self.rings.get_mut(index.number()) else { return };
-        if ring.run != Run::Running {
+        if !matches!(ring.run, Run::Running | Run::Leaving) {
             return;
         }
         ring.run = Run::Broken(fault);

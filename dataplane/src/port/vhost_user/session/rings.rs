@@ -46,6 +46,9 @@ pub(super) enum Run {
     Halted,
     /// It does.
     Running,
+    /// It did, and is to be halted: nobody takes it up any more, but its worker still has
+    /// it in hand.
+    Leaving,
     /// It cannot with what is known; something has to change first.
     Failed(RingTrouble),
     /// Its driver broke it, or its memory was cut short; it has to be set up anew. It was
@@ -95,15 +98,16 @@ impl Ring {
 
     /// Has it not run any more; notes where it stood.
     pub(super) fn halt(&mut self, host: &mut dyn RingHost) -> Result<(), Stuck> {
-        let run = match self.run {
-            Run::Running => Run::Halted,
-            Run::Broken(fault) => Run::BrokenHalted(fault),
+        let (leaving, halted) = match self.run {
+            Run::Running | Run::Leaving => (Run::Leaving, Run::Halted),
+            Run::Broken(fault) => (self.run, Run::BrokenHalted(fault)),
             Run::Halted | Run::Failed(_) | Run::BrokenHalted(_) => return Ok(()),
         };
+        self.run = leaving;
         if let Some(position) = host.halt(self.index)? {
             self.base = Base::Stood(position);
         }
-        self.run = run;
+        self.run = halted;
         Ok(())
     }
 

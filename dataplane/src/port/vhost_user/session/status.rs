@@ -71,7 +71,7 @@ pub struct Counts {
 impl RingStatus {
     pub(super) fn of(ring: &Ring, features: Option<Features>) -> RingStatus {
         let state = match ring.run {
-            Run::Halted => RingState::Stopped,
+            Run::Halted | Run::Leaving => RingState::Stopped,
             Run::Running => RingState::Started,
             Run::Failed(trouble) => RingState::Failed(trouble.to_string()),
             Run::Broken(fault) | Run::BrokenHalted(fault) => RingState::Broken(fault.to_string()),
