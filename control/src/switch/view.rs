@@ -63,11 +63,12 @@ pub struct Status {
 pub enum State {
     /// They do.
     Up,
-    /// It was set down, or its netdev was, or that has no carrier.
+    /// It was set down, or its netdev was, or that has no carrier, or its guest's driver has
+    /// not started its vhost-user device.
     Down,
-    /// Its device is not there.
+    /// Its device is not there, or no VMM is at its vhost-user socket.
     Waiting,
-    /// Serving it failed.
+    /// Serving it failed, or its guest or VMM is at fault.
     Quarantined,
 }
 
