@@ -23,6 +23,9 @@
 //! `src/bin/vhost.rs`) compares switches by the frames that they move between two VMs: it measures
 //! with step 0's rig, and its contestants are in [`vhost`].
 //!
+//! [`front_end`] is a VMM and its guest in one, honest or not: for measuring programs, and for the
+//! tests across crates.
+//!
 //! All four read their options by [`command_line`], begin and end by [`program`], and show what
 //! they found by [`figures`].
 
@@ -31,6 +34,7 @@ pub mod command_line;
 pub mod cpu;
 pub mod error;
 pub mod figures;
+pub mod front_end;
 pub mod gauge;
 pub mod hugepages;
 pub mod interrupt;
