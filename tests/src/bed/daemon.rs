@@ -42,7 +42,8 @@ impl Workers {
 /// A running daemon; dropping it ends it.
 #[derive(Debug)]
 pub struct Daemon {
-    namespace: Namespace,
+    /// Its own, if it has one.
+    namespace: Option<Namespace>,
     workers: Workers,
     directory: TempDir,
     program: PathBuf,
@@ -62,6 +63,15 @@ impl Daemon {
         Daemon::start_in(Namespace::new()?, &program()?, workers, configuration)
     }
 
+    /// The same where this process is, for a configuration that touches no network: needs
+    /// no root.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_here(workers: Workers, configuration: &str) -> Result<Daemon> {
+        Daemon::start_anywhere(None, &program()?, workers, configuration)
+    }
+
     /// The same with a given program, in a given namespace.
     ///
     /// # Errors
@@ -72,9 +82,18 @@ impl Daemon {
         workers: Workers,
         configuration: &str,
     ) -> Result<Daemon> {
+        Daemon::start_anywhere(Some(namespace), program, workers, configuration)
+    }
+
+    fn start_anywhere(
+        namespace: Option<Namespace>,
+        program: &Path,
+        workers: Workers,
+        configuration: &str,
+    ) -> Result<Daemon> {
         let directory = TempDir::new().map_err(BedError::while_doing("a directory"))?;
         write_configuration(directory.path(), workers, configuration)?;
-        let (child, ready) = spawn(&namespace, program, directory.path())?;
+        let (child, ready) = spawn(namespace.as_ref(), program, directory.path())?;
         let program = program.into();
         let mut daemon = Daemon { namespace, workers, directory, program, child, ready };
         daemon.wait_until_ready()?;
@@ -82,15 +101,27 @@ impl Daemon {
     }
 
     /// The namespace it runs in.
+    ///
+    /// # Panics
+    /// If it has none of its own ([`Daemon::start_here`]).
     #[must_use]
     pub fn namespace(&self) -> &Namespace {
-        &self.namespace
+        self.namespace.as_ref().expect("a daemon with a namespace of its own")
     }
 
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How many descriptors it has open.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn open_descriptors(&self) -> Result<usize> {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.pid()));
+        Ok(open.map_err(BedError::while_doing("counting the daemon's descriptors"))?.count())
     }
 
     /// Runs `hairpin WORDS… --json` on it and reads the answer (null if empty).
@@ -209,7 +240,8 @@ impl Daemon {
     /// # Errors
     /// If it ends instead of being ready.
     pub fn start_again(&mut self) -> Result<()> {
-        (self.child, self.ready) = spawn(&self.namespace, &self.program, self.directory.path())?;
+        (self.child, self.ready) =
+            spawn(self.namespace.as_ref(), &self.program, self.directory.path())?;
         self.wait_until_ready()
     }
 
@@ -272,14 +304,22 @@ impl Drop for Daemon {
 }
 
 /// Starts the program; whoever waits on the receiver hears of `ready`, or of its end.
-fn spawn(namespace: &Namespace, program: &Path, directory: &Path) -> Result<(Child, Receiver<()>)> {
+fn spawn(
+    namespace: Option<&Namespace>,
+    program: &Path,
+    directory: &Path,
+) -> Result<(Child, Receiver<()>)> {
     let opening = || BedError::while_doing("a log");
     let log = File::create(directory.join("log")).map_err(opening())?;
     let mut copy = log.try_clone().map_err(opening())?;
     // setpriv and ip become the daemon by exec: the process id stays. With the thread that
     // starts it the daemon goes too, so that a killed test leaves none behind.
-    let mut child = Command::new("setpriv")
-        .args(["--pdeathsig", "KILL", "ip", "netns", "exec", namespace.name()])
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]);
+    if let Some(namespace) = namespace {
+        command.args(["ip", "netns", "exec", namespace.name()]);
+    }
+    let mut child = command
         .arg(program)
         .args(["run", "--config"])
         .arg(directory.join("hairpin.toml"))
