@@ -148,6 +148,24 @@ fn a_port_waits_for_its_vmm_is_down_without_a_driver_and_up_with_one() {
 }
 
 #[test]
+fn a_guest_that_flaps_counts_as_up_again_once_it_has_run_for_long_enough() {
+    let site = Site::start();
+    let mut vmm = Vmm::connect(&site.socket());
+    vmm.ask(RUN);
+    site.await_state(State::Up);
+    for _ in 0..8 {
+        vmm.ask(HALT);
+        vmm.ask(RUN);
+    }
+    let until = Instant::now() + SOON;
+    while !site.status().last_error.starts_with("the guest's network device flaps: ") {
+        assert!(Instant::now() < until, "{:?}", site.status());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    site.await_state(State::Up);
+}
+
+#[test]
 fn the_engine_is_told_at_once_and_not_only_asks_now_and_then() {
     let site = Site::start();
     let took = |_| {

@@ -366,6 +366,10 @@ impl Source {
 
     /// Takes note of what has become of its netdev; says whether the policy has to follow.
     pub fn follow(&mut self, heard: &Heard, now: Instant) -> Followed {
+        if self.plug().is_some() {
+            // Its line is a VMM's: what netdevs do tells nothing of it.
+            return Followed::Same;
+        }
         let Some(share) = &self.share else { return Followed::Same };
         if !share.is_concerned(&heard.news) && !self.line.is_due(now) {
             return Followed::Same;
