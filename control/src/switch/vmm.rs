@@ -77,7 +77,12 @@ impl Device {
         let before = self.source.line.state();
         self.source.line.look(status.seen(), None, now);
         let after = self.source.line.state();
-        if before.verdict != after.verdict {
+        // Not each time that the guest starts and stops a device that flaps: it can do so
+        // thousands of times a second.
+        let flaps = |verdict| matches!(verdict, Verdict::Flaps { .. });
+        if before.verdict != after.verdict && !flaps(before.verdict) && !flaps(after.verdict)
+            || before.verdict.admin() != after.verdict.admin()
+        {
             match self.source.problem() {
                 None => tracing::info!(port = name, "the guest's driver has started the port"),
                 Some(problem) => tracing::info!(port = name, problem, "no frames pass"),
