@@ -42,6 +42,9 @@ pub fn vmm(status: &Status) -> v1::Vmm {
         queues: session.pairs.iter().map(pair).collect(),
         memory_regions: u32::try_from(session.regions).unwrap_or(u32::MAX),
         memory_bytes: session.memory_bytes,
+        refused_requests: session.refused_requests,
+        stray_descriptors: session.stray_descriptors,
+        last_refusal: session.last_refusal.clone(),
         features: session.features.clone(),
     }
 }

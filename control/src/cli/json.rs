@@ -151,7 +151,8 @@ fn vlan(vlan: Option<&v1::Vlan>) -> Value {
     }
 }
 
-fn unless_empty(text: &str) -> Value {
+/// A text, or null where there is none.
+pub fn unless_empty(text: &str) -> Value {
     if text.is_empty() { Value::Null } else { text.into() }
 }
 

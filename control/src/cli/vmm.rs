@@ -21,7 +21,16 @@ pub fn rows(vmm: &v1::Vmm) -> Vec<(&'static str, String)> {
         ("queues", words::sentences(&queues)),
         ("memory", memory),
         ("reconnects", vmm.reconnects.to_string()),
+        ("refused", refused(vmm)),
     ]
+}
+
+/// `3 requests, the last one: …`.
+fn refused(vmm: &v1::Vmm) -> String {
+    match vmm.refused_requests {
+        0 => "-".to_owned(),
+        count => format!("{count} requests, the last one: {}", vmm.last_refusal),
+    }
 }
 
 /// The keys that a port has more.
@@ -40,6 +49,9 @@ pub fn keys(vmm: &v1::Vmm) -> Map<String, Value> {
         ("memory", json!({ "regions": vmm.memory_regions, "bytes": vmm.memory_bytes })),
         ("connects", vmm.connects.into()),
         ("reconnects", vmm.reconnects.into()),
+        ("refused_requests", vmm.refused_requests.into()),
+        ("stray_descriptors", vmm.stray_descriptors.into()),
+        ("last_refusal", json::unless_empty(&vmm.last_refusal)),
     ];
     keys.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
@@ -90,6 +102,9 @@ mod tests {
             queues: vec![v1::QueuePair { receive: Some(queue), transmit: Some(queue) }],
             memory_regions: 2,
             memory_bytes: 1 << 30,
+            refused_requests: 2,
+            stray_descriptors: 1,
+            last_refusal: "SET_OWNER: no".to_owned(),
         }
     }
 
@@ -102,6 +117,7 @@ mod tests {
         assert_eq!(row("queues"), "0: receive 256 running, transmit 256 running");
         assert_eq!(row("memory"), "1024 MiB in 2 regions");
         assert_eq!(row("reconnects"), "2");
+        assert_eq!(row("refused"), "2 requests, the last one: SET_OWNER: no");
         let nobody = rows(&v1::Vmm::default());
         assert!(nobody.contains(&("vmm", "not connected".to_owned())), "{nobody:?}");
         assert!(nobody.contains(&("ring", "-".to_owned())), "{nobody:?}");
@@ -113,8 +129,11 @@ mod tests {
         assert_eq!(keys["features"], json!(["mrg_rxbuf", "ring_packed"]));
         assert_eq!(keys["ring"], "packed");
         assert_eq!(keys["reconnects"], 2);
+        assert_eq!([&keys["refused_requests"], &keys["stray_descriptors"]], [2, 1]);
+        assert_eq!(keys["last_refusal"], "SET_OWNER: no");
         assert_eq!(keys["queues"][0]["receive"], json!({ "size": 256, "state": "running" }));
         assert_eq!(keys["memory"], json!({ "regions": 2, "bytes": 1_u64 << 30 }));
-        assert_eq!(super::keys(&v1::Vmm::default())["ring"], Value::Null);
+        let nobody = super::keys(&v1::Vmm::default());
+        assert_eq!([&nobody["ring"], &nobody["last_refusal"]], [&Value::Null; 2]);
     }
 }

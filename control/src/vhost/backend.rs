@@ -82,6 +82,12 @@ pub struct Session {
     pub memory_bytes: u64,
     /// Why a ring that was set up does not run, in a sentence; empty if there is none.
     pub trouble: String,
+    /// Requests that were refused, its own and those of VMMs before it.
+    pub refused_requests: u64,
+    /// Descriptors that came where they do not belong, likewise; they were closed.
+    pub stray_descriptors: u64,
+    /// Why the last one was refused, or a ring broke; empty if none was.
+    pub last_refusal: String,
 }
 
 impl Session {

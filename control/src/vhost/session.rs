@@ -148,6 +148,9 @@ impl Backend for Served {
             regions: status.memory.regions,
             memory_bytes: status.memory.bytes,
             trouble: trouble.unwrap_or_default(),
+            refused_requests: status.counts.refused,
+            stray_descriptors: status.counts.stray_descriptors,
+            last_refusal: status.last_error.unwrap_or_default(),
         }
     }
 }
