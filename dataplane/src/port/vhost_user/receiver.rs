@@ -88,6 +88,10 @@ impl Incoming {
         if let Some(fault) = self.queue.fault() {
             self.faults.note(fault);
         }
+        if batch.is_empty() {
+            // It was begun on the guest's memory: nobody would release it.
+            batch.end();
+        }
         if self.service == Service::Disabled {
             self.discard(batch);
         }

@@ -258,6 +258,21 @@ fn a_ring_that_its_driver_broke_is_told_to_control_once_and_left_alone() {
     assert_eq!(bed.receiver.arm(), Armed::Asleep, "it is not polled for nothing");
 }
 
+/// Found by the fuzzer of the switch: the empty batch of a ring that was found broken kept
+/// the guest's memory until the worker received from another guest.
+#[test]
+fn a_ring_that_its_driver_broke_leaves_nothing_of_the_guest_in_hand() {
+    let mut bed = Bed::new();
+    let shares = Arc::strong_count(&bed.memory);
+    bed.start(FROM_DRIVER, Service::Enabled, 0);
+    let index = layout(FROM_DRIVER).driver + 2;
+    let place = bed.memory.place(&mut RegionHint::default(), index, 2).unwrap();
+    place.write(&0x8001_u16.to_le_bytes());
+    assert_eq!(bed.serve(), (vec![], vec![]));
+    assert_eq!(bed.halt(FROM_DRIVER), Ok(Some(0)));
+    assert_eq!(Arc::strong_count(&bed.memory), shares);
+}
+
 #[test]
 fn a_driver_gets_frames_while_its_ring_is_there_and_only_what_it_takes() {
     let mut bed = Bed::new();
