@@ -80,7 +80,7 @@ fn word(noise: &mut Noise, memory: &GuestMemory) -> u64 {
         2 => whole.user + noise.below(16) * 0x1000,
         3 => whole.guest,
         4 => whole.bytes,
-        5 => Layout::SPLIT.accepted().bits() ^ (1 << 34) * noise.below(2),
+        5 => Layout::SPLIT.accepted().bits() ^ ((1 << 34) * noise.below(2)),
         6 => 1,
         _ => noise.next_word(),
     }
@@ -97,7 +97,7 @@ fn shoot(connection: &Connection, noise: &mut Noise, memory: &GuestMemory) -> bo
     };
     let flags = match noise.below(200) {
         0 => noise.next_word() as u32,
-        _ => VERSION | NEED_REPLY * noise.below(2) as u32,
+        _ => VERSION | (NEED_REPLY * noise.below(2) as u32),
     };
     let number = if noise.below(50) == 0 { 100 } else { noise.below(3) };
     let fds: Vec<OwnedFd> = (0..number).map(|_| descriptor(noise, memory)).collect();

@@ -14,13 +14,9 @@ pub(super) struct Bell {
 }
 
 impl Bell {
-    /// The bell of a ring of `size` places at its beginning.
-    pub(super) fn at_start(size: u16) -> Bell {
-        Bell { size: size.into(), pending: 0 }
-    }
-
-    /// The bell of a ring that somebody served before, who may not have asked for all.
-    pub(super) fn taken_over(size: u16) -> Bell {
+    /// The bell of a ring of `size` places. Somebody may have served it before and not have
+    /// asked for all: a ring that stands at its first place may have come round to it.
+    pub(super) fn new(size: u16) -> Bell {
         Bell { size: size.into(), pending: size.into() }
     }
 
@@ -81,7 +77,8 @@ mod loom_tests {
                 ask_and_look(ask, || used.load(Ordering::Acquire))
             });
             let [used, event] = &*ring;
-            let mut bell = Bell::at_start(4);
+            let mut bell = Bell::new(4);
+            bell.ask(Moment::Idle, |_| Doorbell::Silent);
             used.store(1, Ordering::Release);
             bell.note_publication(1);
             let wish = |pending| {

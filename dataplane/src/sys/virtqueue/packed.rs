@@ -196,10 +196,6 @@ impl Ring {
         if size == 0 || size > SIZE_MAX {
             return Err(LayoutError::Size(size));
         }
-        let bell = match terms.position.used {
-            WRAP => Bell::at_start(size),
-            _ => Bell::taken_over(size),
-        };
         let ring = Ring {
             descriptors: Descriptors::new(&terms.memory, descriptors, size)?,
             driver: Area::new(&terms.memory, driver, 4, 4)?,
@@ -207,7 +203,7 @@ impl Ring {
             wishes: terms.wishes,
             walk: Walk { size, next: Cursor::at(terms.position.available, size)?, held: 0 },
             used: Cursor::at(terms.position.used, size)?,
-            bell,
+            bell: Bell::new(size),
         };
         ring.refuse_kicks();
         Ok(ring)

@@ -58,10 +58,6 @@ impl Ring {
         }
         let entries = usize::from(size);
         let used = Area::new(&terms.memory, device, 6 + 8 * entries, 4)?;
-        let bell = match terms.position.used {
-            0 => Bell::at_start(size),
-            _ => Bell::taken_over(size),
-        };
         let ring = Ring {
             descriptors: Descriptors::new(&terms.memory, descriptors, size)?,
             available: Area::new(&terms.memory, driver, 6 + 2 * entries, 2)?,
@@ -72,7 +68,7 @@ impl Ring {
             given: terms.position.used,
             shown: terms.position.used,
             wishes: terms.wishes,
-            bell,
+            bell: Bell::new(size),
         };
         ring.refuse_kicks();
         Ok(ring)

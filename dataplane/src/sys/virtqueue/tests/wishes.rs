@@ -268,6 +268,31 @@ fn a_successor_rings_for_its_predecessor_and_goes_on() {
     }
 }
 
+/// Found by the fuzzer of packed rings: one that took a ring over at its first place took it
+/// for a new one, and its driver, for one that nobody had to be called for.
+#[test]
+fn a_successor_rings_for_its_predecessor_at_every_place() {
+    fn check<D: Negotiated, S: Source>(mut bed: Bed<D>, open: impl Fn(&Terms) -> S) {
+        let mut position = bed.terms.position;
+        for round in 0..3 * bed.terms.layout.size {
+            let mut source = open(&Terms { position, ..bed.terms.clone() });
+            source.doorbell(Moment::Idle);
+            bed.driver.want_calls();
+            bed.send(&[readable(BUFFERS, 60)]);
+            assert_eq!(take(&mut source, 64).len(), 1);
+            source.give_back();
+            position = source.position();
+            let mut source = open(&Terms { position, ..bed.terms.clone() });
+            assert_eq!(source.doorbell(Moment::Idle), Doorbell::Wanted, "round {round}");
+            assert_eq!(bed.collected().len(), 1);
+        }
+    }
+    everywhere(
+        |bed| check(bed, |terms| split::Source::open(terms).unwrap()),
+        |bed| check(bed, |terms| packed::Source::open(terms).unwrap()),
+    );
+}
+
 #[test]
 fn a_successor_fills_the_buffers_that_its_predecessor_found() {
     fn check<D: Negotiated, S: Sink>(bed: &mut Bed<D>, open: impl Fn(&Terms) -> S) {
