@@ -87,7 +87,7 @@ fn cve_2019_14818_ring_sizes_that_cannot_be_are_refused() {
 #[test]
 fn cve_2019_14818_a_hundred_thousand_sizes_leave_nothing_behind() {
     let mut vmm = Vmm::start(Layout::SPLIT);
-    let before = vmm.stage.daemon().open_descriptors().unwrap();
+    let before = vmm.stage.descriptors();
     for round in 0..100_000_u32 {
         // Without answers, as fast as it is read: each has the ring halted and started.
         let size = 1 << (round % 9);
@@ -202,14 +202,13 @@ fn cve_2022_0669_descriptors_of_any_number_with_any_message_are_closed() {
         connection.hear_past_others(GET_QUEUE_NUM).unwrap();
     };
     settled();
-    let before = stage.daemon().open_descriptors().unwrap();
+    let before = stage.descriptors();
     let mut stray = 0;
     for code in usual {
         for number in NUMBERS {
             connection.tell(code, &payload(code), &fds[..number]).unwrap();
             settled();
-            let now = stage.daemon().open_descriptors().unwrap();
-            assert_eq!(now, before, "{code} with {number} descriptors");
+            stage.expect_descriptors(before);
             stray += match code {
                 SET_VRING_KICK | SET_VRING_CALL | SET_VRING_ERR | ADD_MEM_REG => number - 1,
                 REM_MEM_REG => number.min(8) - 1 + number.saturating_sub(8),

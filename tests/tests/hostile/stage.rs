@@ -54,11 +54,23 @@ pub fn broken(ring: usize, fault: RingFault) -> Expected {
     Expected::Quarantined(format!("ring {ring} is broken: {fault}"))
 }
 
+/// Whether the ports of cases are configured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cases {
+    There,
+    Gone,
+}
+
+/// The link, and the ports of the two in lockstep and of the helper.
+const HONEST_OBJECTS: usize = 4;
+
 /// A daemon and who is at it.
 pub struct Stage {
     lockstep: Lockstep,
     helper: FrontEnd,
     daemon: Daemon,
+    /// What is configured: the honest ones' objects, then the cases'.
+    objects: Vec<String>,
     directory: TempDir,
 }
 
@@ -79,9 +91,9 @@ impl Stage {
         let of_case =
             |number: usize| port(&name(number), mac(number), socket(&name(number)), pairs);
         let link = "[[link]]\nname = \"up0\"\nrole = \"station\"\nmtu = 1500\n".to_owned();
-        let configuration: String =
-            [link].into_iter().chain(honest).chain((0..ports).map(of_case)).collect();
-        let daemon = Daemon::start_here(Workers::One, &configuration).unwrap();
+        let objects = [link].into_iter().chain(honest).chain((0..ports).map(of_case));
+        let objects: Vec<String> = objects.collect();
+        let daemon = Daemon::start_here(Workers::One, &objects.concat()).unwrap();
         let helper = FrontEnd::connect(&socket(HELPER), Layout::PACKED).unwrap();
         await_up(&daemon, HELPER);
         let sockets = GOOD.map(socket);
@@ -91,7 +103,7 @@ impl Stage {
         let lockstep = Lockstep::begin(plugged, layouts, station, || {
             GOOD.iter().for_each(|name| await_up(&daemon, name));
         });
-        let stage = Stage { lockstep, helper, daemon, directory };
+        let stage = Stage { lockstep, helper, daemon, objects, directory };
         stage.lockstep.await_more(MEANWHILE);
         stage
     }
@@ -99,6 +111,22 @@ impl Stage {
     /// The daemon.
     pub fn daemon(&self) -> &Daemon {
         &self.daemon
+    }
+
+    /// Has the daemon be without the ports of cases, or with them again.
+    pub fn configure(&self, cases: Cases) {
+        let count = match cases {
+            Cases::Gone => HONEST_OBJECTS,
+            Cases::There => self.objects.len(),
+        };
+        self.daemon.rewrite(&self.objects[..count].concat()).unwrap();
+        self.daemon.reload().unwrap();
+        let until = Instant::now() + PATIENCE;
+        let there = |cases| if cases { Cases::There } else { Cases::Gone };
+        while there(self.daemon.hairpin("port show case0").is_ok()) != cases {
+            assert!(Instant::now() < until, "the ports are not {cases:?}: {}", self.daemon.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// The socket of a case's port.
@@ -226,7 +254,16 @@ impl Stage {
         assert_eq!(count("rx_frames"), count("decided") + lost, "{counters}");
     }
 
-    /// Waits until the daemon has no more descriptors open than this.
+    /// How many descriptors the daemon has open once the command line's are closed.
+    pub fn descriptors(&self) -> usize {
+        let look = |_| {
+            std::thread::sleep(Duration::from_millis(10));
+            self.daemon.open_descriptors().unwrap()
+        };
+        (0..20).map(look).min().unwrap()
+    }
+
+    /// Waits until the daemon has as many descriptors open as this.
     #[track_caller]
     pub fn expect_descriptors(&self, wanted: usize) {
         let until = Instant::now() + PATIENCE;

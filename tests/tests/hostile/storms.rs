@@ -13,7 +13,7 @@ use hairpin_dataplane::ledger::DropReason::UnknownUnicast;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::orders::seed;
-use super::stage::{Expected, PATIENCE, Stage, drops};
+use super::stage::{Cases, Expected, PATIENCE, Stage, drops};
 
 /// How long a storm lasts.
 const STORM: Duration = Duration::from_secs(2);
@@ -28,10 +28,15 @@ fn storm(mut work: impl FnMut()) -> u64 {
     rounds
 }
 
+/// Whether a thread goes on that is to be stopped: not for ever, if the test has failed.
+fn goes_on(stop: &AtomicBool, until: Instant) -> bool {
+    !stop.load(Ordering::Relaxed) && Instant::now() < until
+}
+
 #[test]
 fn dpdk_pr_80_three_threads_that_connect_and_disconnect() {
     let stage = Stage::start(2, 1);
-    let before = stage.daemon().open_descriptors().unwrap();
+    let before = stage.descriptors();
     let [socket, other] = [0, 1].map(|number| stage.socket(number));
     let (seed, rounds) = (seed(), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -46,6 +51,36 @@ fn dpdk_pr_80_three_threads_that_connect_and_disconnect() {
         scope.spawn(|| storm(|| drop(FrontEnd::connect(&other, Layout::PACKED).unwrap())));
     });
     assert!(rounds.load(Ordering::Relaxed) > 10);
+    stage.await_lockstep(50);
+    stage.expect_descriptors(before);
+    drop(stage.guest(0, Layout::SPLIT));
+    stage.end();
+}
+
+#[test]
+fn dpdk_pr_80_ports_that_are_deleted_under_connections() {
+    let stage = Stage::start(2, 1);
+    let before = stage.descriptors();
+    let (socket, stop, seed) = (stage.socket(0), AtomicBool::new(false), seed());
+    let until = Instant::now() + 2 * PATIENCE;
+    thread::scope(|scope| {
+        for racer in 0..2 {
+            let (socket, stop) = (&socket, &stop);
+            scope.spawn(move || {
+                let mut noise = Noise::new(seed + racer);
+                while goes_on(stop, until) {
+                    come_and_go(socket, &mut noise);
+                }
+            });
+        }
+        for _ in 0..10 {
+            let guest = FrontEnd::connect(&stage.socket(1), Layout::PACKED).unwrap();
+            stage.configure(Cases::Gone);
+            stage.configure(Cases::There);
+            drop(guest);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
     stage.await_lockstep(50);
     stage.expect_descriptors(before);
     drop(stage.guest(0, Layout::SPLIT));
@@ -162,10 +197,10 @@ fn kicks_that_never_end_and_kicks_that_block_hold_up_nobody() {
         // An empty one that blocks whoever reads it.
         let kick = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
         front.connection().set(SET_VRING_KICK, &[1], &[kick.as_fd()]).unwrap();
-        let stop = AtomicBool::new(false);
+        let (stop, until) = (AtomicBool::new(false), Instant::now() + 2 * PATIENCE);
         thread::scope(|scope| {
             scope.spawn(|| {
-                while !stop.load(Ordering::Relaxed) {
+                while goes_on(&stop, until) {
                     make_blocking(&kick);
                     rustix::io::write(&kick, &1_u64.to_ne_bytes()).unwrap();
                     thread::sleep(Duration::from_micros(100));
