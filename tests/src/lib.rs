@@ -5,10 +5,12 @@
 //! * [`oracle`] — what the switch ought to do: a naive model of the rules.
 //! * [`source`] — Rust sources as the tidiness test reads them.
 //! * [`rig`] — what it does: the real dataplane on memory ports, breath by breath.
+//! * [`fuzz`] — what the fuzz targets do with an input.
 //! * [`bed`] — real kernel network stacks around a switch: namespaces, hosts in
 //!   them, kernel bridges, the daemon, and traffic to compare.
 
 pub mod bed;
+pub mod fuzz;
 pub mod oracle;
 pub mod rig;
 pub mod scenario;
