@@ -259,6 +259,27 @@ fn a_guest_that_sends_nothing_but_bad_addresses_is_quarantined_past_the_threshol
 }
 
 #[test]
+fn a_ring_that_its_guest_broke_runs_again_once_released() {
+    let mut site = Site::start();
+    let index = ring_at(TRANSMIT) + AVAILABLE + 2;
+    site.guest.memory.write_all_at(&0x8000_u16.to_le_bytes(), index).unwrap();
+    rustix::io::write(&site.guest.kick, &1_u64.to_ne_bytes()).unwrap();
+    let status = site.await_state(State::Quarantined);
+    assert!(status.last_error.contains("ring 1 is broken"), "{status:?}");
+    site.exchange();
+    site.guest.memory.write_all_at(&0_u16.to_le_bytes(), index).unwrap();
+    site.switch.release("bad").unwrap();
+    site.await_state(State::Up);
+    site.guest.offer(TRANSMIT, BUFFERS, 0);
+    let until = Instant::now() + PATIENCE;
+    while !site.guest.has_all(TRANSMIT) {
+        assert!(Instant::now() < until, "the ring is not served");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    site.exchange();
+}
+
+#[test]
 fn a_ring_that_cannot_run_is_named_with_the_reason() {
     let site = Site::start();
     let nowhere = USER + MEMORY_BYTES;

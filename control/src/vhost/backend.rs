@@ -32,6 +32,9 @@ pub trait Backend: fmt::Debug + Send {
     /// A worker still has a ring in hand; to be called again.
     fn end(&mut self) -> Result<(), Stuck>;
 
+    /// Has rings that their driver broke run again where they stood.
+    fn release(&mut self);
+
     /// What was agreed with the VMM, and how far it has come.
     fn report(&self) -> Session;
 

@@ -372,7 +372,14 @@ impl Slot {
         match &mut self.phase {
             Phase::Awaiting { at: Some(at) } => *at = now,
             Phase::Leaving { then, .. } => *then = now,
-            Phase::Idle | Phase::Awaiting { at: None } | Phase::Served { .. } => {}
+            // What broke stands where it stood.
+            Phase::Served { .. } => {
+                let _ = self.contained(now, |slot| {
+                    slot.backend.release();
+                    false
+                });
+            }
+            Phase::Idle | Phase::Awaiting { at: None } => {}
         }
     }
 

@@ -99,6 +99,8 @@ impl Backend for Double {
         broken.then(|| "its driver broke a ring".to_owned())
     }
 
+    fn release(&mut self) {}
+
     fn end(&mut self) -> Result<(), Stuck> {
         self.socket = None;
         Ok(())

@@ -20,11 +20,11 @@ use hairpin_dataplane::port::vhost_user::message::{
 use hairpin_dataplane::port::vhost_user::queue::{QueueReceiver, QueueTransmitter};
 use hairpin_dataplane::port::vhost_user::regions::REGIONS_MAX;
 use hairpin_dataplane::port::vhost_user::ring::{
-    Direction, RingHost, RingIndex, Service, Start, StartError, Stuck,
+    Direction, RingHost, RingIndex, Service, Start, Stuck,
 };
 use hairpin_dataplane::port::vhost_user::session::{Config, Handled, RingState, Session};
 use hairpin_dataplane::sys::memory::Memory;
-use hairpin_dataplane::sys::virtqueue::{Moment, Position, RingFault};
+use hairpin_dataplane::sys::virtqueue::{LayoutError, Moment, Position, RingFault};
 
 use super::input::Input;
 use super::vmm::{
@@ -110,9 +110,8 @@ impl Workers {
 }
 
 impl RingHost for Host {
-    fn start(&mut self, ring: RingIndex, start: Start) -> Result<(), StartError> {
+    fn start(&mut self, ring: RingIndex, start: Start) -> Result<(), LayoutError> {
         let mut workers = self.workers();
-        workers.are_stuck().map_err(StartError::Stuck)?;
         assert!(!workers.running.contains_key(&ring.number()), "a ring is halted first");
         let queue = match ring.direction() {
             Direction::FromDriver => {
@@ -125,7 +124,7 @@ impl RingHost for Host {
                 QueueTransmitter::open(start.kind, &start.terms).map(Queue::ToDriver)
             }
         };
-        let queue = queue.map_err(StartError::Layout)?;
+        let queue = queue?;
         let memory = Arc::downgrade(&start.terms.memory);
         workers.seen.push(Weak::clone(&memory));
         let service = start.service;

@@ -11,7 +11,6 @@ use hairpin_dataplane::sys::virtqueue::driver::Negotiated;
 use hairpin_dataplane::sys::virtqueue::{
     Indirect, Layout, Merge, Moment, Order, Position, Terms, Wishes,
 };
-use hairpin_dataplane::wire::offload::Support;
 
 use super::OPERATIONS_MAX;
 use super::received::Received;
@@ -226,7 +225,6 @@ impl<D: Negotiated> Bed<D> {
     fn renegotiate(&mut self, input: &mut Input<'_>) {
         self.headers = input.one_of(&[NetHeaders::Read, NetHeaders::Ignored]);
         self.receiver.set_headers(self.headers);
-        self.transmitter.set_checksums(input.one_of(&[Support::Taken, Support::Lacking]));
     }
 
     /// Both rings are halted and opened again where they stood.
