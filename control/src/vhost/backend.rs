@@ -33,7 +33,10 @@ pub trait Backend: fmt::Debug + Send {
     fn end(&mut self) -> Result<(), Stuck>;
 
     /// Has rings that their driver broke run again where they stood.
-    fn release(&mut self);
+    ///
+    /// # Errors
+    /// A worker still has a ring in hand; to be called again.
+    fn release(&mut self) -> Result<(), Stuck>;
 
     /// What was agreed with the VMM, and how far it has come.
     fn report(&self) -> Session;

@@ -24,17 +24,6 @@ pub struct Served {
     broken: u64,
     /// Messages that are refused.
     refused: Spate,
-    /// What broken rings wait for.
-    mending: Mending,
-}
-
-/// Whether broken rings are to run again.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Mending {
-    /// Not by themselves.
-    Not,
-    /// As soon as their workers let go of them.
-    Due,
 }
 
 /// Messages within a second that may be refused. A front end that works has one refused now
@@ -49,8 +38,7 @@ impl Served {
         let config = Config { pairs, features: Features::OFFERED };
         let session = session::Session::new(config, host);
         let refused = Spate::begin(0, Instant::now());
-        let mending = Mending::Not;
-        Served { session, connection: None, unfinished: false, broken: 0, refused, mending }
+        Served { session, connection: None, unfinished: false, broken: 0, refused }
     }
 
     /// Handles one message.
@@ -125,9 +113,6 @@ impl Backend for Served {
 
     fn look(&mut self) -> Option<String> {
         self.session.attend();
-        if self.mending == Mending::Due {
-            self.release();
-        }
         let broken = self.session.counts().broken_rings;
         let is_new = broken > std::mem::replace(&mut self.broken, broken);
         let reason = || self.session.status().last_error;
@@ -137,15 +122,12 @@ impl Backend for Served {
     fn end(&mut self) -> Result<(), Stuck> {
         // Whatever becomes of rings: nobody is to wait for an answer.
         self.connection = None;
-        (self.unfinished, self.mending) = (false, Mending::Not);
+        self.unfinished = false;
         self.session.end()
     }
 
-    fn release(&mut self) {
-        self.mending = match self.session.release() {
-            Ok(()) => Mending::Not,
-            Err(Stuck) => Mending::Due,
-        };
+    fn release(&mut self) -> Result<(), Stuck> {
+        self.session.release()
     }
 
     fn notifiers(&self) -> Vec<Notifier> {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use hairpin_dataplane::port::vhost_user::ring::Stuck;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::backend::{Backend, Interest, Turn};
@@ -82,7 +83,17 @@ pub struct Slot {
     held: Option<Instant>,
     /// Whether it was said that another VMM waits.
     told_waiting: bool,
+    mending: Mending,
     key: u64,
+}
+
+/// Whether rings that the guest broke are to run again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mending {
+    /// Not by themselves.
+    Not,
+    /// As soon as their workers let go of them.
+    Due,
 }
 
 /// What an event of a slot carries.
@@ -118,6 +129,7 @@ impl Slot {
             penalty: Penalty::default(),
             held: None,
             told_waiting: false,
+            mending: Mending::Not,
             key,
         }
     }
@@ -172,6 +184,9 @@ impl Slot {
             Phase::Served { interest: Interest::Nothing, .. } => return self.turn(poll, now),
             Phase::Served { since, interest, .. } => {
                 self.phase = Phase::Served { since, look: now + LOOK, interest };
+                if self.mending == Mending::Due {
+                    self.mend();
+                }
                 // Nothing else becomes another by itself.
                 if let Some(reason) = self.backend.look() {
                     self.quarantine(reason, now);
@@ -375,7 +390,7 @@ impl Slot {
             // What broke stands where it stood.
             Phase::Served { .. } => {
                 let _ = self.contained(now, |slot| {
-                    slot.backend.release();
+                    slot.mend();
                     false
                 });
             }
@@ -383,8 +398,18 @@ impl Slot {
         }
     }
 
+    /// Has what the guest broke run again; later, if a worker has it in hand.
+    fn mend(&mut self) {
+        self.mending = match self.backend.release() {
+            Ok(()) => Mending::Not,
+            Err(Stuck) => Mending::Due,
+        };
+        self.report();
+    }
+
     /// The VMM is gone, or sent away.
     fn part(&mut self, now: Instant) {
+        self.mending = Mending::Not;
         let stayed = match self.phase {
             Phase::Served { since, .. } => now.saturating_duration_since(since) >= STAYED,
             Phase::Idle | Phase::Awaiting { .. } | Phase::Leaving { .. } => false,

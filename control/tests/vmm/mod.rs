@@ -99,7 +99,9 @@ impl Backend for Double {
         broken.then(|| "its driver broke a ring".to_owned())
     }
 
-    fn release(&mut self) {}
+    fn release(&mut self) -> Result<(), Stuck> {
+        Ok(())
+    }
 
     fn end(&mut self) -> Result<(), Stuck> {
         self.socket = None;

@@ -101,7 +101,9 @@ impl Decider {
         groups: &mut Groups,
     ) {
         #[cfg(all(test, not(loom)))]
-        super::tests::mishap::at(super::tests::mishap::Place::Deciding);
+        for _ in arrival.run() {
+            super::tests::mishap::at(super::tests::mishap::Place::Deciding);
+        }
         let &Arrival { admitted, verdict, .. } = arrival;
         let sent = |index| Sent { frame: frame(batch, index), admitted, ingress: counters };
         let frames = arrival.run().len();
