@@ -45,6 +45,8 @@ impl Area {
     #[allow(clippy::cast_ptr_alignment)]
     pub(super) fn word32(&self, index: usize) -> &AtomicU32 {
         assert!(index < self.length / 4, "word {index} of a ring's area");
+        #[cfg(test)]
+        probe::before(self.at.addr().get() + 4 * index);
         // SAFETY: within the area by the line above; areas with 4-byte words are aligned
         // to 4.
         unsafe { AtomicU32::from_ptr(self.at.as_ptr().cast::<u32>().add(index)) }
@@ -55,6 +57,8 @@ impl Area {
     #[allow(clippy::cast_ptr_alignment)]
     pub(super) fn word16(&self, index: usize) -> &AtomicU16 {
         assert!(index < self.length / 2, "word {index} of a ring's area");
+        #[cfg(test)]
+        probe::before(self.at.addr().get() + 2 * index);
         // SAFETY: as for `word32`; every area is aligned to 2.
         unsafe { AtomicU16::from_ptr(self.at.as_ptr().cast::<u16>().add(index)) }
     }
@@ -122,6 +126,7 @@ impl Descriptors {
 
     #[inline(always)]
     pub(super) fn set_address(&self, index: u16, address: u64) {
+        self.table().probe(index, 0);
         let [word, _] = self.table().words(index);
         word.store(address.to_le(), Ordering::Relaxed);
     }
@@ -168,16 +173,53 @@ impl<'a> Table<'a> {
 
     #[inline(always)]
     pub(super) fn address(self, index: u16) -> u64 {
+        self.probe(index, 0);
         u64::from_le(self.words(index)[0].load(Ordering::Relaxed))
     }
 
     #[inline(always)]
     pub(super) fn tail(self, index: u16, order: Ordering) -> Tail {
+        self.probe(index, 8);
         Tail(u64::from_le(self.words(index)[1].load(order)))
     }
 
     #[inline(always)]
     pub(super) fn set_tail(self, index: u16, tail: Tail, order: Ordering) {
+        self.probe(index, 8);
         self.words(index)[1].store(tail.0.to_le(), order);
+    }
+    #[inline(always)]
+    #[allow(unused_variables, reason = "of no effect outside tests")]
+    fn probe(self, index: u16, byte: usize) {
+        #[cfg(test)]
+        probe::before(self.at.addr().get() + 16 * usize::from(index) + byte);
+    }
+}
+
+/// Lets a test do something before each load and store of a ring's words.
+#[cfg(test)]
+pub(super) mod probe {
+    use std::cell::RefCell;
+
+    type Probe = Box<dyn FnMut(usize)>;
+
+    thread_local! {
+        static PROBE: RefCell<Option<Probe>> = const { RefCell::new(None) };
+    }
+
+    /// Has `probe` called with the address of each word that `run` loads or stores, in this
+    /// thread, before it does.
+    pub fn watch<R>(probe: impl FnMut(usize) + 'static, run: impl FnOnce() -> R) -> R {
+        PROBE.set(Some(Box::new(probe)));
+        let result = run();
+        PROBE.set(None);
+        result
+    }
+
+    pub fn before(at: usize) {
+        if let Some(mut probe) = PROBE.take() {
+            probe(at);
+            PROBE.set(Some(probe));
+        }
     }
 }

@@ -872,4 +872,5 @@ fn a_packed_ring_does_not_run_over_what_is_held() {
 }
 
 mod indirect;
+mod model;
 mod wishes;
