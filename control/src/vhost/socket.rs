@@ -37,7 +37,7 @@ pub enum SocketError {
         directory: PathBuf,
     },
     /// Nobody serves sockets.
-    #[error("socket: the thread that serves it could not be made: {0}; see ulimit")]
+    #[error("socket: no thread serves it: {0}; see the log, and ulimit")]
     Thread(io::Error),
     /// Something else is there.
     #[error("socket: {path:?} is there and is no socket; remove it, or name another path")]

@@ -136,8 +136,8 @@ impl Sockets {
         // Given up, it is closed again as soon as the thread comes to it.
         replied.recv_timeout(OPEN_PATIENCE).map_err(|error| {
             let problem = match error {
-                RecvTimeoutError::Timeout => "it does not answer: see the log",
-                RecvTimeoutError::Disconnected => "it has ended: see the log",
+                RecvTimeoutError::Timeout => "it does not answer",
+                RecvTimeoutError::Disconnected => "it has ended",
             };
             SocketError::Thread(io::Error::other(problem))
         })??;
