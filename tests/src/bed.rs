@@ -4,7 +4,7 @@
 //! [`Daemon`] is `hairpin run` in a namespace of its own, whose TAPs are plugged
 //! into hosts; a [`KernelBridge`] is the adjacent bridge, or the cable between two
 //! switches; an [`OpenVSwitch`] is a peer of another make; a [`Testpmd`] is two VMs, of
-//! another make too. Everything is undone on
+//! another make too; a [`Guest`] is a real one in QEMU. Everything is undone on
 //! drop, and what a killed run left behind is swept by the next one: a namespace's
 //! name holds the process id it belongs to.
 //!
@@ -22,6 +22,7 @@ mod daemon;
 mod datagrams;
 mod echo;
 mod error;
+mod guest;
 mod host;
 mod namespace;
 mod ovs;
@@ -38,6 +39,7 @@ pub use daemon::{Daemon, Workers, program};
 pub use datagrams::{Flow, FlowReport};
 pub use echo::Echo;
 pub use error::{BedError, Result};
+pub use guest::{Guest, Nic};
 pub use host::{Family, Host, mac_bytes, mac_text};
 pub use namespace::{Namespace, sweep};
 pub use ovs::{OpenVSwitch, Tso};

@@ -89,8 +89,9 @@ impl Host {
     }
 }
 
-/// Reads ping's summary: `3 packets transmitted, 3 received, +1 duplicates, …`.
-fn parse(text: &str) -> Option<Echo> {
+/// Reads ping's summary: `3 packets transmitted, 3 received, +1 duplicates, …`; busybox's has
+/// `3 packets received, 1 duplicates`.
+pub(super) fn parse(text: &str) -> Option<Echo> {
     let summary = text.lines().find(|line| line.contains(" packets transmitted"))?;
     let count = |what: &str| {
         let field = summary.split(", ").find(|field| field.ends_with(what))?;
@@ -114,6 +115,8 @@ mod tests {
         assert_eq!(parse(text), Some(Echo { sent: 3, received: 2, duplicates: 4 }));
         let text = "3 packets transmitted, 3 received, 0% packet loss, time 403ms";
         assert!(parse(text).unwrap().is_clean());
+        let text = "3 packets transmitted, 3 packets received, 1 duplicates, 0% packet loss";
+        assert_eq!(parse(text), Some(Echo { sent: 3, received: 3, duplicates: 1 }));
         assert_eq!(parse("ping: unknown host"), None);
     }
 }

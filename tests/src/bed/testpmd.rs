@@ -23,9 +23,9 @@ const SHOW_PORTS: &str = "show port stats all";
 /// Who makes the sockets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Sockets {
-    /// testpmd, and waits there for a back end: as it starts, and again if one goes.
+    /// The front end, and waits there for a back end: as it starts, and again if one goes.
     Made,
-    /// The back end: they have to be there before testpmd starts.
+    /// The back end: they have to be there before testpmd starts; QEMU tries again.
     There,
 }
 
