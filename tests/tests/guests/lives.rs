@@ -1,0 +1,84 @@
+//! Guests that boot again, stand still or die, and a daemon that does.
+
+use std::time::Duration;
+
+use hairpin_tests::bed::{Sockets, eventually, root};
+
+use crate::site::{Site, assert_reach, await_up, ipv4, shown, turn, while_reaching};
+
+const REBOOTS: u32 = 5;
+const STANDSTILL: Duration = Duration::from_secs(4);
+const MEBIBYTES: u32 = 16;
+
+#[test]
+fn guests_that_boot_again_or_stand_still_disturb_nobody() {
+    let Some(root) = root() else { return };
+    let Some(_turn) = turn(root) else { return };
+    let mut site = Site::start(Sockets::There, ["", "packed=on"]);
+    let Site { guests: [one, two], host, daemon, .. } = &mut site;
+    assert_reach(one, 2);
+    while_reaching(host, 1, || {
+        for _ in 0..REBOOTS {
+            two.reboot().unwrap();
+            await_up(daemon, 2);
+            assert_reach(two, 1);
+        }
+        two.stand_still().unwrap();
+        // More than its ring has room for.
+        one.run(&format!("ping -q -A -c 2000 -w 2 {}; true", ipv4(2))).unwrap();
+        std::thread::sleep(STANDSTILL);
+        assert_reach(one, 3);
+        two.go_on().unwrap();
+        assert_reach(two, 1);
+    });
+    one.transfer(&ipv4(2), MEBIBYTES).unwrap();
+    assert_eq!(shown(daemon, 1)["reconnects"], 0);
+    site.daemon.stop().unwrap();
+}
+
+#[test]
+fn a_killed_vm_comes_again() {
+    let Some(root) = root() else { return };
+    let Some(_turn) = turn(root) else { return };
+    for sockets in [Sockets::There, Sockets::Made] {
+        let mut site = Site::start(sockets, ["", ""]);
+        let Site { guests: [_, two], host, daemon, .. } = &mut site;
+        assert_reach(two, 1);
+        while_reaching(host, 1, || {
+            two.kill().unwrap();
+            eventually("state waiting", || shown(daemon, 2)["state"] == "waiting").unwrap();
+            two.start_again().unwrap();
+            await_up(daemon, 2);
+            assert_reach(two, 1);
+        });
+        two.transfer(&ipv4(1), MEBIBYTES).unwrap();
+        assert_eq!(shown(daemon, 2)["reconnects"], 1);
+        site.daemon.stop().unwrap();
+    }
+}
+
+#[test]
+fn guests_outlive_the_daemon() {
+    let Some(root) = root() else { return };
+    let Some(_turn) = turn(root) else { return };
+    for sockets in [Sockets::Made, Sockets::There] {
+        let mut site = Site::start(sockets, ["", "packed=on"]);
+        let Site { guests: [one, two], daemon, .. } = &mut site;
+        assert_reach(one, 2);
+        for _ in 0..2 {
+            daemon.kill().unwrap();
+            daemon.start_again().unwrap();
+            for number in [1, 2] {
+                await_up(daemon, number);
+            }
+            assert_reach(one, 2);
+            assert_reach(two, 1);
+        }
+        daemon.end().unwrap();
+        daemon.start_again().unwrap();
+        [1, 2].into_iter().for_each(|number| await_up(daemon, number));
+        one.transfer(&ipv4(2), MEBIBYTES).unwrap();
+        two.transfer(&ipv4(1), MEBIBYTES).unwrap();
+        site.daemon.stop().unwrap();
+    }
+}
