@@ -68,7 +68,7 @@ impl Plan {
         };
         let at = match kind {
             RingKind::Split => start,
-            RingKind::Packed => start & 1 << 15 | (start & !(1 << 15)) % size,
+            RingKind::Packed => (start & (1 << 15)) | ((start & !(1 << 15)) % size),
         };
         let choose = |bit: u8| features >> bit & 1 == 0;
         let terms = RINGS.map(|ring| Terms {
