@@ -23,9 +23,12 @@ fn guests_that_boot_again_or_stand_still_disturb_nobody() {
             await_up(daemon, 2);
             assert_reach(two, 1);
         }
+        assert_reach(two, 3);
         two.stand_still().unwrap();
-        // More than its ring has room for.
-        one.run(&format!("ping -q -A -c 2000 -w 2 {}; true", ipv4(2))).unwrap();
+        // More than its ring has room for: no answer is a failure to ping.
+        let flood = format!("ping -q -n -f -c 2000 -w 5 {}", ipv4(2));
+        assert!(host.namespace().run(&flood).is_err());
+        assert!(daemon.count("vm2", "/drops/rx_ring_full").unwrap() > 0);
         std::thread::sleep(STANDSTILL);
         assert_reach(one, 3);
         two.go_on().unwrap();
@@ -62,7 +65,9 @@ fn guests_outlive_the_daemon() {
     let Some(root) = root() else { return };
     let Some(_turn) = turn(root) else { return };
     for sockets in [Sockets::Made, Sockets::There] {
-        let mut site = Site::start(sockets, ["", "packed=on"]);
+        // Where a packed ring is, only the back end knows; QEMU asks it, as it stops, and has
+        // no answer from one that is gone.
+        let mut site = Site::start(sockets, ["", ""]);
         let Site { guests: [one, two], daemon, .. } = &mut site;
         assert_reach(one, 2);
         for _ in 0..2 {

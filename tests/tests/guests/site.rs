@@ -3,9 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use hairpin_tests::bed::{Daemon, Guest, Host, Nic, Root, Sockets, Workers, eventually, mac_text};
 use serde_json::Value;
+
+/// Between echo requests of [`while_reaching`].
+const INTERVAL: Duration = Duration::from_millis(100);
 
 /// IPv4 addresses of guests and hosts, by number.
 pub fn ipv4(number: u8) -> String {
@@ -97,12 +101,14 @@ pub fn while_reaching<T>(from: &Host, to: u8, work: impl FnOnce() -> T) -> T {
         let requests = scope.spawn(|| {
             let mut lost = Vec::new();
             while !done.load(Ordering::Relaxed) {
-                // Ends with the last answer; waits 10 s for one.
-                let line = format!("ping -q -n -c 5 -i 0.2 -W 10 {}", ipv4(to));
+                // One at a time: of several, ping waits 10 s for the first answer only, and for
+                // the last of them twice as long as the longest before has taken.
+                let line = format!("ping -q -n -c 1 -W 10 {}", ipv4(to));
                 let said = from.namespace().run(&line).unwrap_or_else(|error| error.to_string());
-                if !said.contains(" 5 received, 0% ") {
+                if !said.contains(" 1 received, 0% ") {
                     lost.push(said);
                 }
+                std::thread::sleep(INTERVAL);
             }
             lost
         });

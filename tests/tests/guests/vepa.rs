@@ -42,7 +42,7 @@ fn guests_on_vepa_reach_each_other_by_reflection_only() {
     }
     // All of it went out and came back.
     let passed = daemon.count("up0", "/tx_bytes").unwrap() - before;
-    assert!(passed > 4 * (u64::from(MEBIBYTES) << 20), "{passed} bytes");
+    assert!(passed > (4 * u64::from(MEBIBYTES)) << 20, "{passed} bytes");
     drop((guests, outside));
     daemon.stop().unwrap();
 }

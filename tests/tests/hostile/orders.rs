@@ -111,9 +111,16 @@ fn shoot(connection: &Connection, noise: &mut Noise, memory: &GuestMemory) -> bo
     sent && !connection.is_closed_within(Duration::from_micros(200)).unwrap_or(true)
 }
 
+/// Ends the port's quarantine, if it is in one.
+fn release(stage: &Stage) {
+    // Control hears of a fault a tick later, and ends no quarantine that it does not know of.
+    std::thread::sleep(Duration::from_millis(300));
+    stage.daemon().hairpin("port release case0").unwrap();
+}
+
 #[test]
 fn cve_2021_36980_messages_drawn_at_random_harm_nobody() {
-    const SHOTS: usize = 500;
+    const SHOTS: usize = 300;
     let stage = Stage::start(1, 1);
     let mut noise = Noise::new(seed());
     let memory = GuestMemory::new(0x10_0000).unwrap();
@@ -121,14 +128,14 @@ fn cve_2021_36980_messages_drawn_at_random_harm_nobody() {
     let mut connection = stage.connection(0);
     for _ in 0..SHOTS {
         if !shoot(&connection, &mut noise, &memory) {
-            stage.daemon().hairpin("port release case0").unwrap();
+            release(&stage);
             connection = stage.connection(0);
         }
     }
     drop(connection);
     stage.await_lockstep(20);
     stage.expect_descriptors(before);
-    stage.daemon().hairpin("port release case0").unwrap();
+    release(&stage);
     drop(stage.guest(0, Layout::PACKED));
     stage.end();
 }
