@@ -119,6 +119,8 @@ fn settings(name: &str, run: &RunDirectory) -> Vec<String> {
     let settings = [
         "other_config:dpdk-init=true".to_owned(),
         "other_config:dpdk-socket-mem=512".to_owned(),
+        // Its buffers would take the pages of the contestants that start after it.
+        "other_config:dpdk-socket-limit=512".to_owned(),
         format!("other_config:pmd-cpu-mask={:#x}", 1 << WIRE_CPU),
         format!("other_config:dpdk-lcore-mask={:#x}", 1 << GENERATOR_CPU),
         format!("other_config:dpdk-extra=\"{extra}\""),
