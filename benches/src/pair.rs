@@ -20,8 +20,13 @@ pub enum WireKind {
     Dpdk,
     /// A program and its first arguments; `--cpu 1 SOCKET0 SOCKET1` is appended.
     Command(Vec<String>),
-    /// Hairpin's daemon: its program.
-    Hairpin(PathBuf),
+    /// Hairpin's daemon.
+    Hairpin {
+        /// Its program.
+        program: PathBuf,
+        /// Idle ports beside the generator's two.
+        idle: usize,
+    },
     /// Open vSwitch with DPDK.
     OpenVSwitch,
 }
@@ -60,8 +65,8 @@ impl Wire {
         let name = format!("wire-{}", side.name);
         let words = match &side.wire {
             WireKind::Dpdk => return Ok(Self::Dpdk(Testpmd::wire(&name, sockets, run)?)),
-            WireKind::Hairpin(program) => {
-                return Ok(Self::Hairpin(Hairpin::start(&name, program, sockets, run)?));
+            WireKind::Hairpin { program, idle } => {
+                return Ok(Self::Hairpin(Hairpin::start(&name, program, *idle, sockets, run)?));
             }
             WireKind::OpenVSwitch => {
                 return Ok(Self::OpenVSwitch(OpenVSwitch::start(&name, sockets, run)?));

@@ -131,7 +131,7 @@ impl Raw {
             let wire = match &pair.side().wire {
                 WireKind::Dpdk => "dpdk".to_owned(),
                 WireKind::Command(words) => words.join(" "),
-                WireKind::Hairpin(program) => program.display().to_string(),
+                WireKind::Hairpin { program, .. } => program.display().to_string(),
                 WireKind::OpenVSwitch => "ovs".to_owned(),
             };
             self.write(&json!({

@@ -10,6 +10,7 @@ use hairpin_tests::bed::Namespace;
 use serde_json::Value;
 
 use crate::error::{Context, Result, RigError};
+use crate::front_end::{FrontEnd, Layout, idle};
 use crate::hugepages::RunDirectory;
 use crate::interrupt;
 use crate::process::Process;
@@ -25,18 +26,23 @@ pub struct Hairpin {
     process: Process,
     program: PathBuf,
     api: String,
+    /// Sockets of the idle ports, and their guests once they are there.
+    idle: Vec<PathBuf>,
+    guests: Vec<FrontEnd>,
     // Goes after the daemon that is in it.
     _namespace: Namespace,
 }
 
 impl Hairpin {
-    /// Starts the daemon, which connects to the sockets when they are there.
+    /// Starts the daemon, which connects to the sockets when they are there, and has so many
+    /// idle ports besides.
     ///
     /// # Errors
     /// If there is no such program, or it cannot be started.
     pub fn start(
         name: &str,
         program: &Path,
+        idle: usize,
         sockets: &[PathBuf; 2],
         run: &RunDirectory,
     ) -> Result<Hairpin> {
@@ -46,12 +52,15 @@ impl Hairpin {
         fs::create_dir(&place).context(format_args!("creating {}", place.display()))?;
         let api = format!("unix:{}", place.join("api").display());
         let file = place.join("toml");
-        fs::write(&file, configuration(&place, &api, sockets)).context("a configuration")?;
+        let idle: Vec<PathBuf> = (0..idle).map(|port| place.join(format!("i{port}"))).collect();
+        let text = configuration(&place, &api, sockets, &idle);
+        fs::write(&file, text).context("a configuration")?;
         let words = ["netns", "exec", namespace.name()].map(str::to_owned).into_iter();
         let words = words.chain([program.display().to_string(), "run".into(), "--config".into()]);
         let words: Vec<String> = words.chain([file.display().to_string()]).collect();
         let process = Process::spawn(name, "ip", &words, &[])?;
-        Ok(Hairpin { process, program: program.into(), api, _namespace: namespace })
+        let (program, guests) = (program.into(), Vec::new());
+        Ok(Hairpin { process, program, api, idle, guests, _namespace: namespace })
     }
 
     /// The daemon.
@@ -59,12 +68,14 @@ impl Hairpin {
         &mut self.process
     }
 
-    /// Waits until it takes commands.
+    /// Waits until it takes commands, and attaches the idle guests.
     ///
     /// # Errors
-    /// If it ends instead.
+    /// If it ends instead, or refuses a guest.
     pub fn await_start(&mut self) -> Result<()> {
-        self.process.read_until(PATIENCE, |line| line.trim() == "ready").map(drop)
+        self.process.read_until(PATIENCE, |line| line.trim() == "ready").map(drop)?;
+        self.guests = idle::attach(&self.idle, Layout::IDLE).context("idle guests")?;
+        Ok(())
     }
 
     /// Waits until both ports carry frames.
@@ -101,7 +112,7 @@ impl Hairpin {
     }
 }
 
-fn configuration(place: &Path, api: &str, sockets: &[PathBuf; 2]) -> String {
+fn configuration(place: &Path, api: &str, sockets: &[PathBuf; 2], idle: &[PathBuf]) -> String {
     let mut text = format!(
         "[switch]\nname = \"bench\"\nworkers = [{WIRE_CPU}]\napi = \"{api}\"\n\
          state-dir = \"{}\"\n\n[[link]]\nname = \"up0\"\nrole = \"station\"\n",
@@ -115,6 +126,14 @@ fn configuration(place: &Path, api: &str, sockets: &[PathBuf; 2]) -> String {
             socket.display()
         );
     }
+    for (number, socket) in idle.iter().enumerate() {
+        text += &format!(
+            "[[port]]\nname = \"idle{number}\"\nchannel = \"up0\"\nmode = \"veb\"\n\
+             mac = \"52:54:00:01:00:{number:02x}\"\nvlan = {{ access = 10 }}\n\
+             device = {{ vhost-user = {{ socket = \"{}\", role = \"server\" }} }}\n",
+            socket.display()
+        );
+    }
     text
 }
 
@@ -125,7 +144,9 @@ mod tests {
     #[test]
     fn hairpin_takes_the_configuration() {
         let sockets = ["/run/vm0.sock", "/run/vm1.sock"].map(PathBuf::from);
-        let text = configuration(Path::new("/run/bench"), "unix:/run/bench/api", &sockets);
+        let idle: Vec<PathBuf> =
+            (0..254).map(|port| format!("/run/bench/i{port}").into()).collect();
+        let text = configuration(Path::new("/run/bench"), "unix:/run/bench/api", &sockets, &idle);
         ::hairpin::config::parse(&text).expect("a configuration without errors");
     }
 }

@@ -18,7 +18,7 @@ vhost: frames from VM to VM through Hairpin, DPDK's bare wire and Open vSwitch w
 
 Usage: vhost [OPTIONS]          (as root, on a machine with two CPUs and nothing else to do)
 
-  --only A,B      contestants, of: hairpin dpdk ovs (default: all)
+  --only A,B      contestants, of: hairpin hairpin-idle dpdk ovs (default: all but hairpin-idle)
   --layouts A,B   ring layouts, of: split split-nomrg split-inorder packed packed-inorder
                   packed-vector (default: split,packed,packed-inorder)
   --sizes A,B     frame lengths without checksum (default: 64,1500)
@@ -31,7 +31,8 @@ Usage: vhost [OPTIONS]          (as root, on a machine with two CPUs and nothing
 
 The two VMs are the ports of one testpmd on CPU 0, which sends every frame back that it receives,
 512 on their way in all; the switch forwards on CPU 1. Hairpin has both addresses registered, an
-access VLAN and the source check on; the bare wire (testpmd io between two net_vhost ports) has no
+access VLAN and the source check on; hairpin-idle has 254 more ports beside them, each with a guest
+that says nothing; the bare wire (testpmd io between two net_vhost ports) has no
 switch in it at all; Open vSwitch is as it comes (NORMAL).
 
 Only one contestant runs at a time, the others are stopped (SIGSTOP) with their frames on their way.
@@ -40,11 +41,16 @@ before and after it; ratios are formed within near and within far only. `busy` i
 CPU that the generator spends on frames: near 100 % it, not the switch, sets the figure.
 ";
 
+/// Idle ports of [`Kind::HairpinIdle`].
+const IDLE_PORTS: usize = 254;
+
 /// A contestant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// Hairpin.
     Hairpin,
+    /// Hairpin with idle ports beside the two.
+    HairpinIdle,
     /// DPDK's bare wire.
     Dpdk,
     /// Open vSwitch with DPDK.
@@ -53,16 +59,23 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 3] = [Kind::Hairpin, Kind::Dpdk, Kind::OpenVSwitch];
+    pub const ALL: [Kind; 4] = [Kind::Hairpin, Kind::HairpinIdle, Kind::Dpdk, Kind::OpenVSwitch];
+    /// Those that are compared unless others are asked for.
+    const USUAL: [Kind; 3] = [Kind::Hairpin, Kind::Dpdk, Kind::OpenVSwitch];
 
     /// Its name on the command line and in the JSON.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Kind::Hairpin => "hairpin",
+            Kind::HairpinIdle => "hairpin-idle",
             Kind::Dpdk => "dpdk",
             Kind::OpenVSwitch => "ovs",
         }
+    }
+
+    fn is_ours(self) -> bool {
+        matches!(self, Kind::Hairpin | Kind::HairpinIdle)
     }
 
     /// Why it cannot be measured on this machine; `None` if it can.
@@ -70,7 +83,7 @@ impl Kind {
     pub fn missing(self) -> Option<&'static str> {
         match self {
             Kind::OpenVSwitch => open_vswitch::missing(),
-            Kind::Hairpin | Kind::Dpdk => None,
+            Kind::Hairpin | Kind::HairpinIdle | Kind::Dpdk => None,
         }
     }
 }
@@ -101,7 +114,7 @@ impl Default for Options {
         let layouts = LAYOUTS.into_iter();
         let usual = |layout: &Layout| ["split", "packed", "packed-inorder"].contains(&layout.name);
         Options {
-            kinds: Kind::ALL.to_vec(),
+            kinds: Kind::USUAL.to_vec(),
             layouts: layouts.filter(usual).collect(),
             sizes: vec![64, 1500],
             windows: 20,
@@ -128,20 +141,23 @@ impl Options {
     /// If Hairpin was not built.
     pub fn side(&self, kind: Kind) -> Result<Side> {
         let wire = match kind {
-            Kind::Hairpin => {
-                let built = || program().context("Hairpin");
-                WireKind::Hairpin(self.hairpin.clone().map_or_else(built, Ok)?)
-            }
+            Kind::Hairpin => WireKind::Hairpin { program: self.program()?, idle: 0 },
+            Kind::HairpinIdle => WireKind::Hairpin { program: self.program()?, idle: IDLE_PORTS },
             Kind::Dpdk => WireKind::Dpdk,
             Kind::OpenVSwitch => WireKind::OpenVSwitch,
         };
         Ok(Side { name: kind.name(), wire })
     }
 
+    fn program(&self) -> Result<PathBuf> {
+        let built = || program().context("Hairpin");
+        self.hairpin.clone().map_or_else(built, Ok)
+    }
+
     /// Huge pages that all contestants take: a generator each, and those on DPDK as much again.
     #[must_use]
     pub fn pages(&self) -> u64 {
-        let on_dpdk = self.kinds.iter().filter(|&&kind| kind != Kind::Hairpin).count();
+        let on_dpdk = self.kinds.iter().filter(|kind| !kind.is_ours()).count();
         (self.kinds.len() + on_dpdk) as u64 * testpmd::PAGES
     }
 }

@@ -10,42 +10,48 @@ use crate::statistics::{median, ratio};
 
 /// Columns of the table.
 pub const HEADER: &str = "\
-| rings, bytes | label (ns) | windows | Hairpin Mpps | DPDK's wire Mpps | OVS-DPDK Mpps | Hairpin : wire [95 %] | Hairpin : OVS [95 %] | generator busy |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- |";
+| rings, bytes | label (ns) | contestant | windows | Mpps | Hairpin : this [95 %] | generator busy |
+| --- | --- | --- | --- | --- | --- | --- |";
 
-/// The table's rows for one layout and length: one per label seen.
+/// The table's rows for one layout and length: one for each label seen and contestant.
 #[must_use]
 pub fn rows(layout: &Layout, bytes: u32, outcome: &Outcome) -> Vec<String> {
-    let rows = PLACEMENTS.into_iter().filter_map(|label| {
+    let rows = PLACEMENTS.into_iter().flat_map(|label| {
         let windows: Vec<&Window> =
             outcome.windows.iter().filter(|window| window.placement() == label).collect();
-        (!windows.is_empty()).then(|| row(layout, bytes, label, &windows))
+        let what = format!("{} {bytes} | {label} ({})", layout.name, gauge(&windows));
+        let row = |kind| row(&what, label, kind, &windows);
+        Kind::ALL.into_iter().filter_map(row).collect::<Vec<_>>()
     });
     rows.collect()
 }
 
-fn row(layout: &Layout, bytes: u32, label: Placement, windows: &[&Window]) -> String {
-    let each = Kind::ALL.map(|kind| -> Vec<&Window> {
-        windows.iter().copied().filter(|window| window.side == kind.name()).collect()
-    });
-    let [hairpin, wire, ovs] = &each;
-    let gauges: Vec<f64> =
+/// What the gauge showed, in nanoseconds.
+fn gauge(windows: &[&Window]) -> String {
+    let readings: Vec<f64> =
         windows.iter().map(|window| (window.gauge_before + window.gauge_after) / 2.0).collect();
-    // A mixed window's rate is the average of two worlds: no ratio of such means anything.
-    let compared = |base: &[&Window]| match label {
-        Placement::Mixed => None,
-        _ => ratio(&rounds(hairpin, base)),
+    format!("{:.0}", median(&readings).unwrap_or_default())
+}
+
+fn row(what: &str, label: Placement, kind: Kind, windows: &[&Window]) -> Option<String> {
+    let of = |kind: Kind| -> Vec<&Window> {
+        windows.iter().copied().filter(|window| window.side == kind.name()).collect()
     };
-    format!(
-        "| {} {bytes} | {label} ({:.0}) | {} | {} | {} | {} | {} | {} | {} |",
-        layout.name,
-        median(&gauges).unwrap_or_default(),
-        each.each_ref().map(|windows| windows.len().to_string()).join(" + "),
-        figures::spread(&rates(hairpin), 2),
-        figures::spread(&rates(wire), 2),
-        figures::spread(&rates(ovs), 2),
-        figures::interval(compared(wire), 3),
-        figures::interval(compared(ovs), 3),
-        each.each_ref().map(|windows| busy(windows)).join(", "),
-    )
+    let (hairpin, this) = (of(Kind::Hairpin), of(kind));
+    // A mixed window's rate is the average of two worlds: no ratio of such means anything.
+    let compared = match label {
+        Placement::Mixed => None,
+        _ if kind == Kind::Hairpin => None,
+        _ => ratio(&rounds(&hairpin, &this)),
+    };
+    (!this.is_empty()).then(|| {
+        format!(
+            "| {what} | {} | {} | {} | {} | {} |",
+            kind.name(),
+            this.len(),
+            figures::spread(&rates(&this), 2),
+            figures::interval(compared, 3),
+            busy(&this),
+        )
+    })
 }
