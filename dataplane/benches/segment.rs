@@ -64,13 +64,8 @@ impl Egress {
 
     /// Transmits all frames; says how long that took.
     fn transmit(&mut self) -> Duration {
-        let mut departures: Vec<Departure<'_>> = (0..self.batch.count())
-            .map(|index| self.batch.view(index))
-            .map(|view| {
-                let (header, body, offload) = (view.header, view.body, view.offload);
-                Departure { header, body, offload, fate: Ok(()) }
-            })
-            .collect();
+        let mut departures: Vec<Departure<'_>> =
+            (0..self.batch.count()).map(|index| self.batch.view(index).into()).collect();
         let start = Instant::now();
         let (transmitter, capabilities) = (&mut self.transmitter, &self.capabilities);
         self.software.transmit(transmitter, capabilities, &mut departures, &self.counters);

@@ -1,7 +1,7 @@
 //! The wire's worker: receives from one port, transmits to the other, gives back.
 
 use arrayvec::ArrayVec;
-use hairpin_dataplane::frame::{BATCH_FRAMES, Batch, View};
+use hairpin_dataplane::frame::{BATCH_FRAMES, Batch};
 use hairpin_dataplane::port::Departure;
 use hairpin_dataplane::port::vhost_user::queue::{QueueReceiver, QueueTransmitter};
 use hairpin_dataplane::sys::virtqueue::{Doorbell, Moment};
@@ -162,10 +162,7 @@ pub fn carry(
 #[inline]
 fn copy(to: &mut Port, batch: &Batch) -> usize {
     let mut departures = ArrayVec::<Departure<'_>, BATCH_FRAMES>::new();
-    departures.extend((0..batch.count()).map(|index| {
-        let View { header, body, offload } = batch.view(index);
-        Departure { header, body, offload, fate: Ok(()) }
-    }));
+    departures.extend((0..batch.count()).map(|index| Departure::from(batch.view(index))));
     to.transmitter.transmit(&mut departures);
     departures.iter().filter(|departure| departure.fate.is_ok()).count()
 }

@@ -646,13 +646,7 @@ mod tests {
             device.receiver.disarm();
             device.receiver.receive(arena, batch);
             for index in 0..batch.count() {
-                let view = batch.view(index);
-                let mut out = [Departure {
-                    header: view.header,
-                    body: view.body,
-                    offload: view.offload,
-                    fate: Ok(()),
-                }];
+                let mut out = [Departure::from(batch.view(index))];
                 device.transmitter.transmit(&mut out);
                 assert_eq!(out[0].fate, Ok(()));
                 echoed += 1;

@@ -35,7 +35,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 
-use crate::frame::{BATCH_BYTES, BATCH_FRAMES, Batch, FRAME_BYTES_MAX};
+use crate::frame::{BATCH_BYTES, BATCH_FRAMES, Batch, FRAME_BYTES_MAX, View};
 use crate::ledger::{Counters, DropReason, Totals};
 use crate::snapshot::DeviceId;
 use crate::sys::lane::Lane;
@@ -54,6 +54,14 @@ pub struct Departure<'b> {
     pub offload: Offload,
     /// Whether the device took it; `Ok` before it was offered.
     pub fate: Result<(), DropReason>,
+}
+
+impl<'b> From<View<'b>> for Departure<'b> {
+    /// As it was received.
+    #[inline(always)]
+    fn from(View { header, body, offload }: View<'b>) -> Departure<'b> {
+        Departure { header, body, offload, fate: Ok(()) }
+    }
 }
 
 impl Departure<'_> {

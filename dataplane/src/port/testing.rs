@@ -60,15 +60,8 @@ pub(super) fn depart(
         at = second + u64::from(rest);
     }
     assert_eq!(batch.count(), frames.len());
-    let mut departures: Vec<Departure<'_>> = (0..batch.count())
-        .map(|index| batch.view(index))
-        .map(|view| Departure {
-            header: view.header,
-            body: view.body,
-            offload: view.offload,
-            fate: Ok(()),
-        })
-        .collect();
+    let mut departures: Vec<Departure<'_>> =
+        (0..batch.count()).map(|index| batch.view(index).into()).collect();
     transmit(&mut departures);
     departures.iter().map(|departure| departure.fate).collect()
 }

@@ -166,7 +166,7 @@ impl Arrivals {
         begin: impl Fn(&mut Arrival),
     ) {
         let mut last: Option<(Likeness, &mut Arrival)> = None;
-        let mut slots = self.slots.iter_mut();
+        let mut slots = self.slots[self.count..].iter_mut();
         for frame in frames {
             if let Some((likeness, arrival)) = &mut last
                 && likeness.has(&frame)

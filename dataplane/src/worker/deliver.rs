@@ -191,10 +191,11 @@ pub(super) fn lose(egress: &Counters, reason: DropReason, ingress: &Counters) {
 /// The departure of one copy; its header is the edited one if it has an edit.
 #[inline]
 fn depart<'b>(batch: &'b Batch, copy: &Copy, edited: &'b mut [u8; EDITED_BYTES]) -> Departure<'b> {
-    let View { header, body, offload } = batch.view(usize::from(copy.frame));
+    let view = batch.view(usize::from(copy.frame));
     if copy.edit.is_none() {
-        return Departure { header, body, offload, fate: Ok(()) };
+        return view.into();
     }
+    let View { header, body, offload } = view;
     let delta = copy.edit.delta();
     copy.edit.apply(header, edited);
     let header = &edited[..header.len().saturating_add_signed(delta.into())];

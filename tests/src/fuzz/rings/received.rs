@@ -93,14 +93,7 @@ impl<D: Negotiated> Bed<D> {
     pub(super) fn relay(&mut self) {
         self.receive_and(|bed, batch| {
             let views = (0..batch.count()).map(|index| batch.view(index));
-            let mut departures: Vec<_> = views
-                .map(|view| Departure {
-                    header: view.header,
-                    body: view.body,
-                    offload: view.offload,
-                    fate: Ok(()),
-                })
-                .collect();
+            let mut departures: Vec<_> = views.map(Departure::from).collect();
             bed.transmitter.transmit(&mut departures);
             if bed.conduct == Conduct::Honest {
                 let fates = departures.iter().enumerate();
