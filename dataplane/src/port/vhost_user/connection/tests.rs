@@ -5,6 +5,7 @@
 use std::io::{IoSlice, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
 
 use super::*;
@@ -43,9 +44,12 @@ fn message(connection: &mut Connection) -> Message {
     }
 }
 
+/// Other tests start programs, which have copies of all descriptors for a moment.
 #[track_caller]
 fn assert_closed(mut reader: io::PipeReader) {
-    rustix::io::ioctl_fionbio(&reader, true).unwrap();
+    let patience = Timespec { tv_sec: 5, tv_nsec: 0 };
+    let mut end = [PollFd::new(&reader, PollFlags::IN)];
+    assert_eq!(poll(&mut end, Some(&patience)).unwrap(), 1, "somebody has the other end open");
     assert_eq!(reader.read(&mut [0]).unwrap(), 0);
 }
 
