@@ -23,8 +23,7 @@ fn refuse(stage: &Stage, number: usize, words: &[u64], fds: &[BorrowedFd<'_>], r
     let mut front = stage.guest(number, layout);
     let answer = front.connection().set(SET_MEM_TABLE, words, fds);
     assert!(matches!(answer, Err(FrontEndError::Refused(SET_MEM_TABLE))), "{reason}: {answer:?}");
-    let shown = stage.shown(number);
-    assert_eq!(shown["refused_requests"], 1, "{reason}");
+    let shown = stage.shown_refusing(number, 1);
     let said = shown["last_refusal"].as_str().unwrap();
     assert!(said.starts_with("SET_MEM_TABLE: ") && said.contains(reason), "{reason}: {said}");
     let mut hostile = front.hostile();

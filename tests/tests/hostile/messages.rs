@@ -47,9 +47,7 @@ impl Vmm {
         let answer = self.connection().set(code, words, fds);
         assert!(matches!(answer, Err(FrontEndError::Refused(to)) if to == code), "{answer:?}");
         self.refused += 1;
-        let shown = self.stage.shown(0);
-        let said = (&shown["refused_requests"], &shown["last_refusal"]);
-        assert_eq!(said, (&self.refused.into(), &reason.into()));
+        assert_eq!(self.stage.shown_refusing(0, self.refused)["last_refusal"], reason);
     }
 
     /// Nothing else has become of it: frames pass.

@@ -60,8 +60,7 @@ fn messages_of_a_wrong_size_are_refused_and_the_next_ones_understood() {
             refused += 1;
         }
     }
-    let shown = stage.shown(0);
-    assert_eq!(shown["refused_requests"], refused);
+    let shown = stage.shown_refusing(0, refused);
     assert_eq!(shown["last_refusal"], "SET_VRING_KICK: size 4096: its payload has 8 bytes");
     drop(connection);
     drop(stage.guest(0, Layout::SPLIT));

@@ -185,6 +185,19 @@ impl Stage {
         self.daemon.hairpin(&format!("port show {}", name(number))).unwrap()
     }
 
+    /// The same as soon as so many requests count as refused: an answer may be there first.
+    #[track_caller]
+    pub fn shown_refusing(&self, number: usize, refused: u64) -> Value {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let shown = self.shown(number);
+            if shown["refused_requests"] == refused {
+                return shown;
+            }
+            assert!(Instant::now() < until, "{refused} requests refused: {shown}");
+        }
+    }
+
     /// What a case's port has lost, by reason.
     pub fn lost(&self, number: usize) -> BTreeMap<String, u64> {
         lost(&self.counters(&name(number)))
