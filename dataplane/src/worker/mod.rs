@@ -1,6 +1,7 @@
 //! The breath: receive, decide, deliver, ring doorbells.
 //!
 //! * [`Worker::breathe`] — one round over the queues, with the time as argument.
+//! * `queues` — a worker's queues, and which of them are polled.
 //! * `serve` — one queue's turn: receive → decide → deliver → release.
 //! * `decide` — the relay's verdicts, in frame order, as copies.
 //! * [`groups`], [`deliver`] — copies by device, and the one copy.
@@ -15,6 +16,7 @@ pub mod deliver;
 pub mod groups;
 mod idle;
 pub mod load;
+mod queues;
 mod serve;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -27,7 +29,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
 use crate::ledger::Count;
-use crate::port::{Arena, Armed, Receiver as DeviceReceiver};
+use crate::port::{Arena, Armed};
 use crate::relay::Relay;
 use crate::relay::bucket::Reflections;
 use crate::relay::fdb::Fdb;
@@ -35,12 +37,13 @@ use crate::snapshot::{DEVICES_MAX, DeviceId, Snapshot};
 use crate::sys::lane::{TokenId, WorkerToken};
 use crate::sys::published::Reader;
 use command::{Command, CommandSender, Event, ReceiveQueue};
-use contain::{contained, quarantine};
+use contain::contained;
 use decide::Decider;
 use deliver::Delivery;
 use groups::Groups;
 use idle::{BREATHS_PER_LOOK, EMPTY_POLLS_MAX, Poller, SPIN_NS, Wait};
-use load::{Tally, Watched};
+use load::Tally;
+use queues::{Activity, Queues, Round};
 
 /// Receive queues a worker can have.
 pub const QUEUES_MAX: usize = DEVICES_MAX;
@@ -141,69 +144,6 @@ impl Progress {
     }
 }
 
-/// A queue and how it is watched.
-struct Served {
-    /// Its place with the worker.
-    key: usize,
-    queue: Box<ReceiveQueue>,
-    activity: Activity,
-}
-
-/// How a queue is watched.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Activity {
-    /// Polled every breath; so many polls in a row gave nothing.
-    Hot { empty_polls: u32 },
-    /// Its device will wake us.
-    Armed,
-    /// Its device is down: looked at again when the policy changes.
-    Parked,
-    /// Lost or quarantined: left alone until control takes it.
-    Dormant,
-}
-
-impl Activity {
-    /// As others see it.
-    fn watched(self) -> Watched {
-        match self {
-            Activity::Hot { .. } => Watched::Hot,
-            Activity::Armed => Watched::Armed,
-            Activity::Parked => Watched::Parked,
-            Activity::Dormant => Watched::Dormant,
-        }
-    }
-}
-
-impl Served {
-    fn set(&mut self, activity: Activity) {
-        self.activity = activity;
-        self.queue.load.set_watched(activity.watched());
-    }
-
-    /// After a turn. That a queue stays hot is told nobody: it is what happens most.
-    fn go_on(&mut self, activity: Activity) {
-        match activity {
-            Activity::Hot { .. } => self.activity = activity,
-            Activity::Armed | Activity::Parked | Activity::Dormant => self.set(activity),
-        }
-    }
-
-    /// Does something to the device's receiver after which the queue is watched in
-    /// another way. A panic on the way costs its device only; control is to know.
-    fn watch(&mut self, change: impl FnOnce(&mut DeviceReceiver) -> Activity) -> Option<Event> {
-        match contained(|| change(&mut self.queue.receiver)) {
-            Ok(activity) => {
-                self.set(activity);
-                None
-            }
-            Err(cause) => {
-                self.set(Activity::Dormant);
-                Some(quarantine(&self.queue.attached, cause))
-            }
-        }
-    }
-}
-
 /// Whether the sweeps of the table went well so far.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sweeps {
@@ -242,12 +182,13 @@ pub struct Worker {
     outbox: VecDeque<Event>,
     commands: Receiver<Command>,
     poller: Poller,
-    /// A slab: a queue's place is its key with the poller.
-    queues: Vec<Option<Served>>,
+    /// Each under its key with the poller.
+    queues: Queues,
     bench: serve::Bench,
     progress: Arc<Progress>,
     tally: Tally,
-    /// Rotates, so that no queue is always first.
+    /// The key with which the next breath begins: the one behind the queue that was first
+    /// in the last, so that none always is.
     first: usize,
     breaths: u64,
     last_frames_ns: u64,
@@ -273,7 +214,7 @@ impl Worker {
             outbox: VecDeque::with_capacity(2 * QUEUES_MAX),
             commands: parts.commands,
             poller: Poller::new()?,
-            queues: Vec::with_capacity(QUEUES_MAX),
+            queues: Queues::new(),
             bench: serve::Bench::new(parts.index, arena, parts.reflections)?,
             progress: Arc::new(Progress::default()),
             tally: Tally::new(QUEUES_MAX),
@@ -321,29 +262,21 @@ impl Worker {
         let snapshot = self.snapshot.enter();
         if snapshot.revision != self.revision {
             self.revision = snapshot.revision;
-            unpark(&mut self.queues);
+            self.queues.unpark();
         }
-        let first = self.first.min(self.queues.len());
-        let (head, tail) = self.queues.split_at_mut(first);
-        let mut frames = 0;
-        for served in tail.iter_mut().chain(head).flatten() {
-            if !self.bench.may_go_on() {
-                break;
-            }
-            if let Activity::Hot { empty_polls } = served.activity {
-                let turn = self.bench.serve(
-                    &snapshot,
-                    &self.fdb,
-                    &mut self.token,
-                    &mut served.queue,
-                    &self.progress,
-                );
-                frames += turn.frames();
-                self.tally.note(served.key, turn.frames());
-                served.go_on(turn.next_activity(empty_polls));
-                self.outbox.extend(turn.into_event(served.queue.device));
-            }
+        let (mut round, mut first, mut frames) = (Round::from(self.first), None, 0);
+        while self.bench.may_go_on()
+            && let Some((key, queue, empty_polls)) = self.queues.next_hot(&mut round)
+        {
+            let (token, progress) = (&mut self.token, &self.progress);
+            let turn = self.bench.serve(&snapshot, &self.fdb, token, queue, progress);
+            self.outbox.extend(turn.into_event(queue.device));
+            self.queues.go_on(key, turn.next_activity(empty_polls));
+            self.tally.note(key, turn.frames());
+            frames += turn.frames();
+            first.get_or_insert(key);
         }
+        self.first = first.map_or(self.first, |key| key + 1);
         self.bench.end(&snapshot, &mut self.token);
         self.outbox.extend(self.bench.take_events());
         self.finish(frames, now_ns)
@@ -352,13 +285,12 @@ impl Worker {
     /// What the breath before cost, to those that gave its frames.
     fn charge(&mut self, now_ns: u64) {
         let queues = &self.queues;
-        let load = |key: usize| queues.get(key)?.as_ref().map(|served| &*served.queue.load);
+        let load = |key| queues.get(key).map(|queue| &*queue.load);
         self.tally.charge(now_ns, load, &self.progress.busy_ns);
     }
 
     /// After the queues: what is due from time to time, and the signs of life.
     fn finish(&mut self, frames: usize, now_ns: u64) -> Breath {
-        self.first = if self.first + 1 < self.queues.len() { self.first + 1 } else { 0 };
         self.breaths += 1;
         if frames > 0 {
             self.last_frames_ns = now_ns;
@@ -421,44 +353,30 @@ impl Worker {
     }
 
     fn adopt(&mut self, queue: Box<ReceiveQueue>) {
-        let free = self.queues.iter().position(Option::is_none);
-        let key = free.unwrap_or(self.queues.len());
-        if key == QUEUES_MAX {
+        if let Err(queue) = self.queues.adopt(queue) {
             let cause = "it has as many queues as a worker can have";
-            return self.outbox.push_back(Event::Refused { queue, cause });
-        }
-        let mut served = Served { key, queue, activity: HOT };
-        served.set(HOT);
-        match self.queues.get_mut(key) {
-            Some(place) => *place = Some(served),
-            None => self.queues.push(Some(served)),
+            self.outbox.push_back(Event::Refused { queue, cause });
         }
     }
 
     /// Gives queues back, between two breaths: all that they gave so far is delivered,
     /// and what they give next is their next worker's.
     fn dismiss(&mut self, is_meant: impl Fn(&ReceiveQueue) -> bool) {
-        for (key, place) in self.queues.iter_mut().enumerate() {
-            let Some(mut served) = place.take_if(|served| is_meant(&served.queue)) else {
+        for key in self.queues.keys() {
+            if !self.queues.get(key).is_some_and(&is_meant) {
                 continue;
-            };
-            self.tally.forget(key);
-            if served.activity == Activity::Armed {
-                self.poller.disarm(served.queue.receiver.wake_fd());
-                // Its next worker polls it first.
-                self.outbox.extend(served.watch(|receiver| {
-                    receiver.disarm();
-                    HOT
-                }));
             }
-            self.outbox.push_back(Event::Dismissed(served.queue));
+            self.tally.forget(key);
+            // Its next worker polls it first.
+            self.wake(key);
+            self.outbox.extend(self.queues.take(key).map(Event::Dismissed));
         }
         self.send_events();
     }
 
     fn dismiss_all(&mut self) {
-        for served in self.queues.drain(..).flatten() {
-            self.outbox.push_back(Event::Dismissed(served.queue));
+        for key in self.queues.keys() {
+            self.outbox.extend(self.queues.take(key).map(Event::Dismissed));
         }
         self.send_events();
     }
@@ -479,8 +397,7 @@ impl Worker {
     /// nothing is left to poll.
     fn rest(&mut self, breath: Breath, now_ns: u64) {
         self.arm_silent();
-        let is_hot = |served: &Served| matches!(served.activity, Activity::Hot { .. });
-        let idle = !self.queues.iter().flatten().any(is_hot);
+        let idle = self.queues.are_silent();
         if idle && self.may_sleep(now_ns) {
             self.sleep();
         } else if idle || breath.frames == 0 || self.breaths.is_multiple_of(BREATHS_PER_LOOK) {
@@ -496,13 +413,13 @@ impl Worker {
     }
 
     fn arm_silent(&mut self) {
-        for (key, served) in self.queues.iter_mut().enumerate() {
-            let Some(served) = served else { continue };
-            let Activity::Hot { empty_polls: EMPTY_POLLS_MAX.. } = served.activity else {
+        let mut round = Round::from(0);
+        while let Some((key, _, empty_polls)) = self.queues.next_hot(&mut round) {
+            if empty_polls < EMPTY_POLLS_MAX {
                 continue;
-            };
+            }
             let poller = &self.poller;
-            self.outbox.extend(served.watch(|receiver| {
+            self.outbox.extend(self.queues.watch(key, |receiver| {
                 let armed = receiver.arm() == Armed::Asleep
                     && poller.arm(key as u64, receiver.wake_fd()).is_ok();
                 if armed { Activity::Armed } else { HOT }
@@ -521,24 +438,21 @@ impl Worker {
 
     fn wake_queues(&mut self, wait: Wait) {
         for key in self.poller.wait(wait) {
-            let Some(Some(served)) = self.queues.get_mut(key as usize) else { continue };
-            if served.activity == Activity::Armed {
-                self.poller.disarm(served.queue.receiver.wake_fd());
-                self.outbox.extend(served.watch(|receiver| {
-                    receiver.disarm();
-                    HOT
-                }));
-            }
+            self.wake(key as usize);
         }
     }
-}
 
-/// After a change of policy: devices that were down may be up.
-fn unpark(queues: &mut [Option<Served>]) {
-    for served in queues.iter_mut().flatten() {
-        if served.activity == Activity::Parked {
-            served.set(HOT);
+    /// Polls a queue again, if it is armed.
+    fn wake(&mut self, key: usize) {
+        if self.queues.activity(key) != Some(Activity::Armed) {
+            return;
         }
+        let poller = &self.poller;
+        self.outbox.extend(self.queues.watch(key, |receiver| {
+            poller.disarm(receiver.wake_fd());
+            receiver.disarm();
+            HOT
+        }));
     }
 }
 

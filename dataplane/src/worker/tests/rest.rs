@@ -18,7 +18,8 @@ const NOTHING: Breath = Breath { frames: 0 };
 const LATE_NS: u64 = 1000 * SPIN_NS;
 
 fn are_armed(worker: &Worker) -> bool {
-    worker.queues.iter().flatten().all(|served| served.activity == Activity::Armed)
+    let mut activities = worker.queues.keys().filter_map(|key| worker.queues.activity(key));
+    activities.all(|activity| activity == Activity::Armed)
 }
 
 /// Breathes, without a sleep, until all queues are armed.
