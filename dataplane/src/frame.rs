@@ -56,6 +56,19 @@ impl Prefix {
 #[repr(align(64))]
 struct Header([u8; HEADER_BYTES]);
 
+/// First bytes by which frames are compared: addresses, EtherType and, as one number is
+/// compared at once, two more.
+const LIKENESS_BYTES: usize = 16;
+
+impl Header {
+    /// The first bytes, as many as are compared, whatever they are.
+    #[inline(always)]
+    fn likeness(&self) -> u128 {
+        const { assert!(LIKENESS_BYTES == size_of::<u128>()) };
+        self.0.first_chunk().map_or(0, |bytes| u128::from_ne_bytes(*bytes))
+    }
+}
+
 /// What a batch knows of a frame besides its bytes.
 #[derive(Clone, Copy, Default)]
 struct Shape {
@@ -406,6 +419,25 @@ impl Batch {
         self.shapes[index].length as usize
     }
 
+    /// Bit n is set if frame n and the one before it are both complete and begin with the
+    /// same 16 bytes, and frame n is not longer.
+    #[inline]
+    #[must_use]
+    pub fn alike(&self) -> u64 {
+        let (headers, shapes) = (&self.headers[..self.count], &self.shapes[..self.count]);
+        let pairs = headers.windows(2).zip(shapes.windows(2));
+        pairs.rev().fold(0, |alike, (headers, shapes)| {
+            let [(first, former), (second, latter)] =
+                [0, 1].map(|index| (&headers[index], &shapes[index]));
+            let is_as_before = first.likeness() == second.likeness()
+                && usize::from(latter.header_length) >= LIKENESS_BYTES
+                && latter.length <= former.length
+                && former.offload.is_none()
+                && latter.offload.is_none();
+            (alike | u64::from(is_as_before)) << 1
+        })
+    }
+
     /// What a frame's sender left to do.
     ///
     /// # Panics
@@ -441,6 +473,7 @@ impl std::fmt::Debug for Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::offload::Checksum;
 
     /// Also by frames that cannot be read, in one piece and in many.
     #[test]
@@ -521,6 +554,36 @@ mod tests {
                     assert_eq!(bytes(view), expected(pieces, usize::from(prefix.length())));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_frame_is_as_the_one_before_if_both_begin_alike_and_it_is_not_longer() {
+        let memory = memory();
+        let mut batch = Batch::new();
+        let mut hint = RegionHint::default();
+        let summed = Offload { checksum: Checksum::Valid, ..Offload::NONE };
+        let none = Offload::NONE;
+        // What follows the first 16 bytes is another's matter; 256 bytes on it is the same.
+        let frames = [
+            (0, 60, none, false),
+            (256, 60, none, true),
+            (512, 16, none, true),
+            (0, 17, none, false),
+            (0, 15, none, false),
+            (0, 15, none, false),
+            (1, 60, none, false),
+            (1, 60, summed, false),
+            (1, 60, summed, false),
+            (1, 60, none, false),
+            (1, 60, none, true),
+        ];
+        batch.begin(&memory);
+        for (at, length, offload, _) in frames {
+            batch.push(&mut hint, &[(at, length)], offload);
+        }
+        for (index, (.., as_before)) in frames.into_iter().enumerate() {
+            assert_eq!(batch.alike() >> index & 1 == 1, as_before, "frame {index}");
         }
     }
 

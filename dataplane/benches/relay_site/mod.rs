@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hairpin_dataplane::port::Attached;
 use hairpin_dataplane::relay::arrival::{Arrival, Arrivals};
 use hairpin_dataplane::relay::fdb::Fdb;
-use hairpin_dataplane::relay::{Entrance, Frame, Relay, Verdict, egress};
+use hairpin_dataplane::relay::{Burst, Entrance, Frame, Relay, Verdict, egress};
 use hairpin_dataplane::snapshot::compile::compile;
 use hairpin_dataplane::snapshot::keyed::Secret;
 use hairpin_dataplane::snapshot::topology::{
@@ -104,9 +104,9 @@ impl Site {
     fn learn(&self, number: u64) {
         let relay = self.relay();
         let entrance = relay.entrance(DeviceId(2)).expect("port 2 is planned");
-        let bytes = frame(mac(1), mac(number));
+        let frames = [frame(mac(1), mac(number))];
         let mut arrivals = Arrivals::with_capacity(1);
-        relay.admit(entrance, std::iter::once(view(0, &bytes)), &mut arrivals, |_| {});
+        relay.admit(entrance, &Headers(&frames), &mut arrivals, |_| {});
         relay.decide(entrance, &mut arrivals);
     }
 
@@ -154,6 +154,30 @@ fn view(index: usize, header: &Header) -> Frame<'_> {
     }
 }
 
+/// A burst of frames of one length.
+struct Headers<'f>(&'f [Header]);
+
+impl<'f> Burst<'f> for Headers<'f> {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    #[inline(always)]
+    fn frame(&self, index: usize) -> Frame<'f> {
+        view(index, black_box(&self.0[index]))
+    }
+
+    #[inline(always)]
+    fn alike(&self) -> u64 {
+        let head = |header: &Header| header.0.first_chunk().map(|&head| u128::from_ne_bytes(head));
+        self.0
+            .windows(2)
+            .rev()
+            .fold(0, |alike, pair| (alike | u64::from(head(&pair[0]) == head(&pair[1]))) << 1)
+    }
+}
+
 /// A burst, and room for its decisions.
 pub struct Work<'s> {
     relay: Relay<'s>,
@@ -181,9 +205,7 @@ impl Work<'_> {
 
     fn admit(&mut self, entrance: Entrance<'_>) {
         self.arrivals.clear();
-        let frames = self.frames.iter().enumerate();
-        let frames = frames.map(|(index, header)| view(index, black_box(header)));
-        self.relay.admit(entrance, frames, &mut self.arrivals, |reason| {
+        self.relay.admit(entrance, &Headers(&self.frames), &mut self.arrivals, |reason| {
             black_box(reason);
         });
     }

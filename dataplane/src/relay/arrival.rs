@@ -9,7 +9,7 @@
 
 use std::ops::Range;
 
-use super::{Admitted, Customer, Frame, Service, Tags, Verdict};
+use super::{Admitted, Burst, Customer, Frame, Service, Tags, Verdict};
 use crate::ledger::DropReason;
 use crate::snapshot::{DomainId, PortId};
 use crate::wire::{Mac, Vid};
@@ -56,8 +56,8 @@ impl Arrival {
     };
 
     #[inline(always)]
-    fn put(&mut self, frame: &Frame<'_>, admitted: Admitted) {
-        (self.index, self.frames) = (frame.index, 1);
+    fn put(&mut self, frame: &Frame<'_>, frames: usize, admitted: Admitted) {
+        (self.index, self.frames) = (frame.index, frames as u16);
         self.admitted = admitted;
         self.stage = Stage::Pending(None);
     }
@@ -68,31 +68,6 @@ impl Arrival {
     pub fn run(&self) -> Range<usize> {
         let first = usize::from(self.index);
         first..first + usize::from(self.frames)
-    }
-
-    /// What makes a frame like this one, which was admitted as such.
-    #[inline(always)]
-    fn likeness(&self, frame: &Frame<'_>) -> Option<Likeness> {
-        let plain = self.admitted.tags.customer == Customer::Untagged && frame.offload.is_none();
-        let head = frame.header.first_chunk().filter(|_| plain)?;
-        Some(Likeness { head: u128::from_ne_bytes(*head), length: frame.length })
-    }
-}
-
-/// What a complete frame without a tag has in common with another of the same port's, of
-/// which the checklist and the mode then say the same: addresses, EtherType and two bytes
-/// more, for the comparison's sake; and it is not longer.
-#[derive(Clone, Copy)]
-struct Likeness {
-    head: u128,
-    length: usize,
-}
-
-impl Likeness {
-    #[inline(always)]
-    fn has(&self, frame: &Frame<'_>) -> bool {
-        let head = frame.header.first_chunk().map(|head| u128::from_ne_bytes(*head));
-        head == Some(self.head) && frame.length <= self.length && frame.offload.is_none()
     }
 }
 
@@ -129,64 +104,38 @@ impl Arrivals {
     }
 
     /// Adds each frame that passes `check`, to be decided, and has `begin` do what can be
-    /// done on it at once; the others are `refused`.
+    /// done on it at once; the others are `refused`. Frames that are `alike` to the one
+    /// before them (bits as of [`Burst::alike`]) are added to its arrival, unless they have
+    /// a tag: what follows its first four bytes may differ.
     ///
     /// # Panics
     /// If there are more than room was made for.
     #[inline(always)]
     pub(super) fn fill<'f>(
         &mut self,
-        frames: impl Iterator<Item = Frame<'f>>,
+        burst: &impl Burst<'f>,
+        alike: u64,
         mut refused: impl FnMut(DropReason),
         check: impl Fn(&Frame<'f>) -> Result<Admitted, DropReason>,
         begin: impl Fn(&mut Arrival),
     ) {
-        for frame in frames {
+        let mut index = 0;
+        while index < burst.count() {
+            let frame = burst.frame(index);
             let slot = self.slots.get_mut(self.count).expect("arrivals have room for a batch");
+            let mut frames = 1;
             match check(&frame) {
                 Ok(admitted) => {
-                    slot.put(&frame, admitted);
+                    if admitted.tags.customer == Customer::Untagged {
+                        frames += (alike >> index >> 1).trailing_ones() as usize;
+                    }
+                    slot.put(&frame, frames, admitted);
                     begin(slot);
                     self.count += 1;
                 }
                 Err(reason) => refused(reason),
             }
-        }
-    }
-
-    /// As [`Arrivals::fill`], for a port whose frames teach nothing: frames that are like
-    /// the one before them are added to its arrival. `frames` are in their batch's order,
-    /// none left out.
-    #[inline(always)]
-    pub(super) fn fill_runs<'f>(
-        &mut self,
-        frames: impl Iterator<Item = Frame<'f>>,
-        mut refused: impl FnMut(DropReason),
-        check: impl Fn(&Frame<'f>) -> Result<Admitted, DropReason>,
-        begin: impl Fn(&mut Arrival),
-    ) {
-        let mut last: Option<(Likeness, &mut Arrival)> = None;
-        let mut slots = self.slots[self.count..].iter_mut();
-        for frame in frames {
-            if let Some((likeness, arrival)) = &mut last
-                && likeness.has(&frame)
-            {
-                arrival.frames += 1;
-                continue;
-            }
-            last = match check(&frame) {
-                Ok(admitted) => {
-                    let slot = slots.next().expect("arrivals have room for a batch");
-                    slot.put(&frame, admitted);
-                    begin(slot);
-                    self.count += 1;
-                    slot.likeness(&frame).map(|likeness| (likeness, slot))
-                }
-                Err(reason) => {
-                    refused(reason);
-                    None
-                }
-            };
+            index += frames;
         }
     }
 }

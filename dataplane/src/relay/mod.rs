@@ -57,6 +57,20 @@ pub struct Frame<'b> {
     pub offload: Offload,
 }
 
+/// The frames of one batch, in order, none left out: at most 64.
+pub trait Burst<'f> {
+    /// How many they are.
+    fn count(&self) -> usize;
+
+    /// One of them, by its place.
+    fn frame(&self, index: usize) -> Frame<'f>;
+
+    /// Bit n is set if frame n is alike to frame n - 1: both are complete
+    /// ([`Offload::NONE`]), with the same addresses, the same EtherType or TPID and the same
+    /// two bytes behind it; and frame n is not longer.
+    fn alike(&self) -> u64;
+}
+
 /// A frame that passed the ingress checklist: everything later steps need.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Admitted {
@@ -236,38 +250,42 @@ impl<'r> Relay<'r> {
 
     /// Phase one: the ingress checklist. Puts what passes into `arrivals`, which are empty,
     /// and says of each other frame the first check that failed, in the order of
-    /// ARCHITECTURE.md. Frames have their places in one batch, in order, none left out.
+    /// ARCHITECTURE.md.
     // Inlined, for the sake of the caller's way to make frames and to count what failed.
     #[inline(always)]
     pub fn admit<'f>(
         &self,
         entrance: Entrance<'r>,
-        frames: impl Iterator<Item = Frame<'f>>,
+        burst: &impl Burst<'f>,
         arrivals: &mut Arrivals,
         refused: impl FnMut(DropReason),
     ) {
+        // Frames that teach something are looked at one by one.
+        let unlike = 0;
         match entrance {
             // Each with a check of its own, which is inlined only where it is used once.
             Entrance::Port(inlet) => match inlet.port.addresses {
                 Addresses::Registered(_) => {
                     let check = |frame: &Frame<'_>| admit::from_vm(inlet.id, inlet.port, frame);
                     let begin = |arrival: &mut Arrival| self.decide_at_once(inlet, arrival);
-                    arrivals.fill_runs(frames, refused, check, begin);
+                    arrivals.fill(burst, burst.alike(), refused, check, begin);
                 }
                 Addresses::Learned { .. } => {
                     let check = |frame: &Frame<'_>| admit::from_vm(inlet.id, inlet.port, frame);
-                    arrivals.fill(frames, refused, check, |arrival| self.prepare(arrival));
+                    let begin = |arrival: &mut Arrival| self.prepare(arrival);
+                    arrivals.fill(burst, unlike, refused, check, begin);
                 }
             },
             Entrance::Direct(inlet, svid) => {
                 let check =
                     |frame: &Frame<'_>| admit::from_direct(inlet.id, inlet.port, svid, frame);
-                arrivals.fill(frames, refused, check, |_| {});
+                arrivals.fill(burst, unlike, refused, check, |_| {});
             }
             Entrance::Link(device, channels) => {
                 let check =
                     |frame: &Frame<'_>| admit::from_link(self.snapshot, device, channels, frame);
-                arrivals.fill(frames, refused, check, |arrival| self.prepare(arrival));
+                let begin = |arrival: &mut Arrival| self.prepare(arrival);
+                arrivals.fill(burst, unlike, refused, check, begin);
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::frame::{BATCH_FRAMES, Batch};
 use crate::ledger::{Counters, DropReason};
 use crate::relay::arrival::{Arrival, Arrivals};
 use crate::relay::bucket::Reflections;
-use crate::relay::{Admitted, Audience, Frame, Reach, Relay, Verdict, bridge, egress};
+use crate::relay::{Admitted, Audience, Burst, Frame, Reach, Relay, Verdict, bridge, egress};
 use crate::snapshot::{Device, PortId, Snapshot};
 
 /// What a worker needs to decide, all of it allocated at its start.
@@ -80,9 +80,8 @@ impl Decider {
             let frames = batch.count();
             return settle(&mut self.settled, counters, DropReason::ChannelUnused, frames);
         };
-        let frames = (0..batch.count()).map(|index| frame(batch, index));
         let settled = &mut self.settled;
-        relay.admit(entrance, frames, &mut self.arrivals, |reason| {
+        relay.admit(entrance, &batch, &mut self.arrivals, |reason| {
             settle(settled, counters, reason, 1);
         });
         relay.decide(entrance, &mut self.arrivals);
@@ -105,7 +104,7 @@ impl Decider {
             super::tests::mishap::at(super::tests::mishap::Place::Deciding);
         }
         let &Arrival { admitted, verdict, .. } = arrival;
-        let sent = |index| Sent { frame: frame(batch, index), admitted, ingress: counters };
+        let sent = |index| Sent { frame: batch.frame(index), admitted, ingress: counters };
         let frames = arrival.run().len();
         match verdict {
             Verdict::Drop(reason) => return settle(&mut self.settled, counters, reason, frames),
@@ -220,12 +219,25 @@ fn settle(settled: &mut usize, counters: &Counters, reason: DropReason, frames: 
     *settled += frames;
 }
 
-/// A frame of the batch as the relay looks at it.
-fn frame(batch: &Batch, index: usize) -> Frame<'_> {
-    Frame {
-        index: index as u16,
-        header: batch.header(index),
-        length: batch.length(index),
-        offload: batch.offload(index),
+impl<'b> Burst<'b> for &'b Batch {
+    #[inline(always)]
+    fn count(&self) -> usize {
+        Batch::count(self)
+    }
+
+    #[inline(always)]
+    fn frame(&self, index: usize) -> Frame<'b> {
+        Frame {
+            index: index as u16,
+            header: self.header(index),
+            length: self.length(index),
+            offload: self.offload(index),
+        }
+    }
+
+    #[inline(always)]
+    fn alike(&self) -> u64 {
+        const { assert!(BATCH_FRAMES <= u64::BITS as usize, "a bit for each") };
+        Batch::alike(self)
     }
 }

@@ -6,7 +6,7 @@ use crate::ledger::DropReason;
 use crate::port::Attached;
 use crate::relay::arrival::{Arrival, Arrivals};
 use crate::relay::fdb::Fdb;
-use crate::relay::{Admitted, Frame, Relay, Verdict, egress};
+use crate::relay::{Admitted, Burst, Frame, Relay, Verdict, egress};
 use crate::snapshot::compile::compile;
 use crate::snapshot::topology::{
     BridgePlan, BridgePortPlan, ChannelPlan, LinkPlan, MemberPlan, StationPlan, Topology,
@@ -173,6 +173,28 @@ impl Bytes {
     }
 }
 
+/// Frames of one batch.
+struct Together<'f, const COUNT: usize>([Frame<'f>; COUNT]);
+
+impl<'f, const COUNT: usize> Burst<'f> for Together<'f, COUNT> {
+    fn count(&self) -> usize {
+        COUNT
+    }
+
+    fn frame(&self, index: usize) -> Frame<'f> {
+        self.0[index]
+    }
+
+    fn alike(&self) -> u64 {
+        let head = |frame: &Frame<'f>| frame.header.get(..16).filter(|_| frame.offload.is_none());
+        let is_as_before = |&index: &usize| {
+            let (before, frame) = (self.0[index - 1], self.0[index]);
+            head(&frame).is_some() && head(&before) == head(&frame) && frame.length <= before.length
+        };
+        (1..COUNT).filter(is_as_before).map(|index| 1 << index).sum()
+    }
+}
+
 /// A compiled topology with its learned addresses and its clock.
 pub struct Site {
     pub snapshot: Snapshot,
@@ -224,7 +246,7 @@ impl Site {
         let relay = self.relay();
         let entrance = relay.entrance(DeviceId(device)).expect("the device is planned");
         arrivals.clear();
-        relay.admit(entrance, frames.into_iter(), arrivals, refused);
+        relay.admit(entrance, &Together(frames), arrivals, refused);
         relay.decide(entrance, arrivals);
     }
 

@@ -269,7 +269,7 @@ fn what_becomes_of_a_frame_does_not_depend_on_those_around_it() {
 }
 
 /// One arrival stands for frames that are alike; not for one that is longer, is tagged, has
-/// something left to do, or comes behind another.
+/// something left to do, or comes behind another; nor for those that are refused.
 #[test]
 fn frames_that_are_alike_are_decided_as_one() {
     let site = mixed();
@@ -280,23 +280,27 @@ fn frames_that_are_alike_are_decided_as_one() {
     let unsummed =
         Frame { offload: Offload { checksum: Checksum::Valid, ..Offload::NONE }, ..near };
     let tagged = frame(mac(2), mac(1)).c(10);
-    let tagged = tagged.view();
-    let kinds =
-        [near, near, longer, near, unsummed, near, near, far.view(), near, near, tagged, tagged];
+    let (tagged, far) = (tagged.view(), far.view());
+    let forged = frame(mac(2), mac(FOREIGN));
+    let forged = forged.view();
+    let kinds = [
+        near, near, longer, near, unsummed, near, near, far, near, near, tagged, tagged, forged,
+        forged, far,
+    ];
     let frames =
-        std::array::from_fn::<_, 12, _>(|index| Frame { index: index as u16, ..kinds[index] });
+        std::array::from_fn::<_, 15, _>(|index| Frame { index: index as u16, ..kinds[index] });
     let mut arrivals = Arrivals::with_capacity(frames.len());
     let mut refused = Vec::new();
     site.arrive_into(&mut arrivals, 1, frames, |reason| refused.push(reason));
     let runs: Vec<_> = arrivals.all().iter().map(|arrival| arrival.run()).collect();
-    assert_eq!(runs, [0..2, 2..4, 4..5, 5..7, 7..8, 8..10, 10..11, 11..12]);
+    assert_eq!(runs, [0..2, 2..4, 4..5, 5..7, 7..8, 8..10, 10..11, 11..12, 14..15]);
     for arrival in arrivals.all() {
         for index in arrival.run() {
             let alone = site.arrive(1, frames[index]).unwrap();
             assert_eq!(arrival.verdict, alone.verdict, "frame {index}");
         }
     }
-    assert_eq!(refused, []);
+    assert_eq!(refused, [SourceNotRegistered; 2]);
 }
 
 /// However many ports there are: what is for the outside only is no flood.
