@@ -1,4 +1,5 @@
-//! The examples: each is right, and together they show every key that there is.
+//! The examples: each is right, and together they show every key that there is. Of those for
+//! VMMs, `.ci/run` checks libvirt's, and the tests of guests run QEMU's.
 
 // Helpers of tests are tests: a failure there is the message.
 #![allow(clippy::unwrap_used)]
@@ -8,7 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use hairpin::config;
+use cloud_hypervisor_client::models::VmConfig;
+use hairpin::config::{self, DeviceConfig};
 use toml::de::{DeTable, DeValue};
 
 /// A key that nothing knows, in every kind of table: whoever refuses it names those that it
@@ -55,9 +57,12 @@ const TABLES: [&str; 13] = [
     "port.vlan",
 ];
 
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
 fn examples() -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
-    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let files = fs::read_dir(directory()).unwrap().map(|entry| entry.unwrap().path());
     let examples: Vec<PathBuf> =
         files.filter(|path| path.extension().is_some_and(|it| it == "toml")).collect();
     assert!(examples.len() >= 3, "{examples:?}");
@@ -126,4 +131,28 @@ fn every_key_is_in_an_example() {
     assert!(keys.iter().all(|&key| known.contains(key)), "{known:#?}");
     let missing: Vec<&String> = known.difference(&shown).collect();
     assert!(missing.is_empty(), "in no example: {missing:?}");
+}
+
+fn cloud_hypervisor() -> String {
+    fs::read_to_string(directory().join("cloud-hypervisor.json")).unwrap()
+}
+
+#[test]
+fn cloud_hypervisor_s_keeps_to_the_schema_of_its_api() {
+    let given: serde_json::Value = serde_json::from_str(&cloud_hypervisor()).unwrap();
+    let understood: VmConfig = serde_json::from_value(given.clone()).unwrap();
+    // A key that the schema does not have would be missing here, and a default of it there.
+    assert_eq!(serde_json::to_value(understood).unwrap(), given);
+}
+
+#[test]
+fn cloud_hypervisor_s_is_for_the_first_port_of_qemu_s() {
+    let shown: VmConfig = serde_json::from_str(&cloud_hypervisor()).unwrap();
+    let [card] = &shown.net.unwrap()[..] else { panic!("one network card") };
+    let desired = config::load(&directory().join("qemu.toml")).unwrap();
+    let port = &desired.config().ports[0];
+    let DeviceConfig::VhostUser(device) = &port.device.value else { panic!("{port:?}") };
+    assert_eq!(card.vhost_socket.as_ref().map(Path::new), Some(&*device.socket));
+    assert_eq!(card.num_queues, Some(2 * i32::from(device.queues)));
+    assert_eq!(shown.memory.unwrap().shared, Some(true));
 }
