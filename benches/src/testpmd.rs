@@ -138,20 +138,18 @@ impl Testpmd {
         Self::spawn(name, PROGRAM, &arguments, run.path())
     }
 
-    /// Starts DPDK's bare wire between two netdevs of a network namespace, by AF_XDP: frames
-    /// go from each to the other. No huge pages; `directory` is for its run-time files.
+    /// Starts DPDK's bare wire between two ends in a network namespace: frames go from each
+    /// to the other. No huge pages; `directory` is for its run-time files.
     pub fn netdev_wire(
         name: &str,
         namespace: &str,
-        interfaces: [&str; 2],
+        ends: [WireEnd<'_>; 2],
         directory: &Path,
     ) -> Result<Self> {
         let mut arguments: Vec<String> = ["netns", "exec", namespace, PROGRAM].map(owned).into();
         arguments.push(format!("--lcores=(0-1)@{WIRE_CPU}"));
         arguments.extend(NO_HUGE_PAGES.map(owned));
-        for (index, interface) in interfaces.into_iter().enumerate() {
-            arguments.push(format!("--vdev=net_af_xdp{index},iface={interface}"));
-        }
+        arguments.extend((0..).zip(ends).map(|(index, end)| end.argument(index)));
         arguments.extend(["--", "-i", "--forward-mode=io", "-a"].map(owned));
         arguments.extend(AF_XDP_ARGUMENTS.map(owned));
         Self::spawn(name, "ip", &arguments, directory)
@@ -249,6 +247,26 @@ impl Testpmd {
         let line = self.process.find_in_log(|line| line.contains(" Rx path on port 0"))?;
         let path = line.split("using ").nth(1)?.split(" Rx path").next()?;
         Some(path.to_owned())
+    }
+}
+
+/// An end of a bare wire that is not between two VMs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WireEnd<'e> {
+    /// An interface, by AF_XDP.
+    Netdev(&'e str),
+    /// A socket that is made for a VM.
+    Socket(&'e Path),
+}
+
+impl WireEnd<'_> {
+    fn argument(self, index: usize) -> String {
+        match self {
+            WireEnd::Netdev(interface) => format!("--vdev=net_af_xdp{index},iface={interface}"),
+            WireEnd::Socket(path) => {
+                format!("--vdev=net_vhost{index},iface={},queues=1", path.display())
+            }
+        }
     }
 }
 

@@ -1,7 +1,8 @@
-//! Frames from one veth pair to another, through one forwarder or another; `--help` says how.
+//! Frames from a veth pair to another or to a VM, through one forwarder or another; `--help`
+//! says how.
 //!
 //! **What is counted.** Frames: those that the interface behind the forwarder received
-//! (`/proc/net/dev`) while a turn lasted. Lost: the share of the frames which the kernel took
+//! (`/proc/net/dev`), or the VM, while a turn lasted. Lost: the share of the frames which the kernel took
 //! from the sender that did not get there. CPU time: of the whole machine, that is the turn's
 //! length times the number of CPUs, less what `/proc/stat` has as idle, waiting and stolen.
 //! It holds the sender, the forwarder, the counter, and all interrupts and soft interrupts,
@@ -16,6 +17,7 @@ use hairpin_bench::program::{self, Program};
 use hairpin_bench::xdp::contestant::{Contestant, Kind};
 use hairpin_bench::xdp::options::{HELP, Options};
 use hairpin_bench::xdp::slice::{Sample, Traffic};
+use hairpin_bench::xdp::target::Target;
 use hairpin_bench::xdp::{report, slice};
 
 fn main() -> ExitCode {
@@ -25,13 +27,15 @@ fn main() -> ExitCode {
 fn run(mut options: Options) -> Result<()> {
     program::begin_as_root("network namespaces and AF_XDP")?;
     options.kinds.retain(|&kind| is_there(kind));
-    let mut contestants = Vec::new();
-    for &kind in &options.kinds {
-        contestants.push(Contestant::start(kind, options.hairpin.as_deref())?);
-    }
     let mut samples = Vec::new();
-    for round in 0..options.rounds {
-        samples.extend(take_round(&mut contestants, &options, round)?);
+    for &target in &options.targets {
+        let kinds = options.kinds.iter().filter(|kind| kind.reaches(target));
+        let contestants =
+            kinds.map(|&kind| Contestant::start(kind, target, options.hairpin.as_deref()));
+        let mut contestants = contestants.collect::<Result<Vec<_>>>()?;
+        for round in 0..options.rounds {
+            samples.extend(take_round(&mut contestants, target, &options, round)?);
+        }
     }
     println!("{}", report::table(&options, &samples));
     program::write_json(options.json.as_deref(), &report::json(&options, &samples))
@@ -49,6 +53,7 @@ fn is_there(kind: Kind) -> bool {
 /// A turn of each contestant for each length and load, in an order that rotates.
 fn take_round(
     contestants: &mut [Contestant],
+    target: Target,
     options: &Options,
     round: usize,
 ) -> Result<Vec<Sample>> {
@@ -58,13 +63,13 @@ fn take_round(
     let mut samples = Vec::new();
     for &bytes in &options.sizes {
         for &load in &options.loads {
-            let traffic = Traffic { bytes, load };
+            let traffic = Traffic { target, bytes, load };
             for turn in 0..count {
                 let contestant = &mut contestants[(round + turn) % count];
                 let sample = slice::take(contestant, traffic, options.length, round, baseline)?;
                 let (kind, rates) = (sample.kind, sample.rates);
                 eprintln!(
-                    "  {bytes} B, {load:?}: {kind} {:.0} frames/s, {:.1} % lost, {:.0} ns",
+                    "  to {target}, {bytes} B, {load:?}: {kind} {:.0} frames/s, {:.1} % lost, {:.0} ns",
                     rates.frames_per_second,
                     rates.lost * 100.0,
                     rates.cpu_seconds_per_frame * 1e9

@@ -24,10 +24,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub const DESCRIPTORS_SENT_MAX: usize = 253;
 
 /// What this front end needs of the protocol.
-const PROTOCOL: ProtocolFeatures = ProtocolFeatures::MQ
-    .with(ProtocolFeatures::REPLY_ACK)
-    .with(ProtocolFeatures::RESET_DEVICE)
-    .with(ProtocolFeatures::CONFIGURE_MEM_SLOTS);
+const NEEDED: ProtocolFeatures = ProtocolFeatures::MQ.with(ProtocolFeatures::REPLY_ACK);
+/// What some of its requests need, where it is offered; DPDK does not.
+const WISHED: ProtocolFeatures =
+    ProtocolFeatures::RESET_DEVICE.with(ProtocolFeatures::CONFIGURE_MEM_SLOTS);
 
 /// A socket with the switch at its other end. It blocks, for half a minute at most.
 #[derive(Debug)]
@@ -70,10 +70,11 @@ impl Connection {
             return Err(FrontEndError::Features(features.without(offered)));
         }
         let protocol = ProtocolFeatures::from_bits(self.get(GET_PROTOCOL_FEATURES, &[])?);
-        if !protocol.has(PROTOCOL) {
-            return Err(FrontEndError::Protocol(PROTOCOL.without(protocol)));
+        if !protocol.has(NEEDED) {
+            return Err(FrontEndError::Protocol(NEEDED.without(protocol)));
         }
-        self.set(SET_PROTOCOL_FEATURES, &[PROTOCOL.bits()], &[])?;
+        let accepted = NEEDED.with(WISHED.without(WISHED.without(protocol)));
+        self.set(SET_PROTOCOL_FEATURES, &[accepted.bits()], &[])?;
         self.acknowledge = Acknowledge::Asked;
         let offered = self.get(GET_QUEUE_NUM, &[])?;
         if offered < pairs as u64 {

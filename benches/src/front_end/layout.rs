@@ -69,6 +69,10 @@ impl Layout {
     pub const PACKED: Layout =
         Layout { name: "packed", features: MERGE.with(PACKED), ..Layout::SPLIT };
 
+    /// Packed rings that are used in order, buffers merged.
+    pub const PACKED_IN_ORDER: Layout =
+        Layout { name: "packed-inorder", ..Layout::PACKED }.with(ORDER, Chains::Whole);
+
     /// Every kind of ring, each with what is to be had beside it in some mixture.
     pub const ALL: [Layout; 10] = [
         Layout::SPLIT,
@@ -80,7 +84,7 @@ impl Layout {
         Layout::PACKED,
         Layout { name: "packed-single", features: PACKED, ..Layout::SPLIT }
             .with(Features::NONE, Chains::Apart),
-        Layout { name: "packed-inorder", ..Layout::PACKED }.with(ORDER, Chains::Whole),
+        Layout::PACKED_IN_ORDER,
         Layout { name: "packed-tables", ..Layout::PACKED }.with(TABLES, Chains::Tables),
         Layout { name: "packed-events", ..Layout::PACKED }.with(EVENTS.with(ORDER), Chains::Whole),
     ];

@@ -177,19 +177,40 @@ impl FrontEnd {
                 continue;
             }
             // Buffers that are still to come of the last frame.
-            let mut missing = 0;
-            let ground = *queue.ground();
+            let (ground, mut missing) = (*queue.ground(), 0);
             queue.collect(|buffer, length| {
                 let mut bytes = vec![0; length as usize];
                 memory.read(ground.buffer(buffer), &mut bytes);
                 if missing == 0 {
                     let (net, frame) = split(&bytes);
-                    missing = u16::from_le_bytes([net[10], net[11]]).saturating_sub(1);
+                    missing = buffers(&net);
                     frames.push(Received { pair, net, bytes: frame });
                 } else if let Some(last) = frames.last_mut() {
-                    missing -= 1;
                     last.bytes.extend_from_slice(&bytes);
                 }
+                missing -= 1;
+            });
+            post(queue, layout.buffer_bytes);
+            queue.publish();
+        }
+        frames
+    }
+
+    /// As [`FrontEnd::receive`], but looks at no more of a frame than how many buffers it
+    /// has; says how many frames there were.
+    pub fn discard(&mut self) -> usize {
+        let FrontEnd { receive, memory, layout, .. } = self;
+        let mut frames = 0;
+        for queue in receive.iter_mut().filter(|queue| queue.driver.has_returned()) {
+            let (ground, mut missing) = (*queue.ground(), 0);
+            queue.collect(|buffer, _| {
+                if missing == 0 {
+                    let mut net = COMPLETE;
+                    memory.read(ground.buffer(buffer), &mut net);
+                    missing = buffers(&net);
+                    frames += 1;
+                }
+                missing -= 1;
             });
             post(queue, layout.buffer_bytes);
             queue.publish();
@@ -278,6 +299,11 @@ fn put(queue: &mut Queue, memory: &GuestMemory, net: NetHeader, frame: &[u8]) ->
     memory.write(at, &net);
     memory.write(at + PREFIX_BYTES as u64, frame);
     queue.give(buffer, length, Access::Read)
+}
+
+/// The buffers that a frame has, the one with this header included.
+fn buffers(net: &NetHeader) -> u16 {
+    u16::from_le_bytes([net[10], net[11]]).max(1)
 }
 
 /// The virtio-net header, and what follows it.

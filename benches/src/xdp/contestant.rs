@@ -1,7 +1,7 @@
-//! What forwards between the near ends of two pairs.
+//! What forwards from the near end of the first pair to the target.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hairpin_tests::bed::{
     Daemon, Flooding, KernelBridge, Namespace, Result as BedResult, Workers, program, run,
@@ -9,10 +9,12 @@ use hairpin_tests::bed::{
 use tempfile::TempDir;
 
 use super::generator::Generator;
-use super::sink::Sink;
+use super::sink::{NetdevSink, Sink};
+use super::target::{Guest, Target};
 use super::wiring::{FAR, NEAR, STATIONS, lay};
 use crate::error::{Context, Result};
-use crate::testpmd::{Testpmd, WIRE_CPU, check_installed};
+use crate::front_end::Layout;
+use crate::testpmd::{Testpmd, WIRE_CPU, WireEnd, check_installed};
 
 /// The CPU that forwards: Hairpin's worker, testpmd's core, and where the bridge is told to
 /// work by [`Kind::SteeredBridge`].
@@ -21,9 +23,9 @@ pub const CPU: usize = WIRE_CPU;
 /// Which forwarder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// Hairpin, two VEB ports by AF_XDP.
+    /// Hairpin, two VEB ports, the first by AF_XDP.
     Hairpin,
-    /// DPDK's AF_XDP driver as a bare wire: testpmd `io`.
+    /// DPDK's AF_XDP driver as the first end of a bare wire: testpmd `io`.
     Dpdk,
     /// The kernel's bridge as it comes: it works in the sender's soft interrupts.
     Bridge,
@@ -54,6 +56,15 @@ impl Kind {
             Kind::Dpdk => "DPDK testpmd `io`, AF_XDP",
             Kind::Bridge => "kernel bridge, on the sender's CPU",
             Kind::SteeredBridge => "kernel bridge, steered to CPU 1",
+        }
+    }
+
+    /// Whether it can forward to that.
+    #[must_use]
+    pub fn reaches(self, target: Target) -> bool {
+        match self {
+            Kind::Hairpin | Kind::Dpdk => true,
+            Kind::Bridge | Kind::SteeredBridge => target == Target::Netdev,
         }
     }
 
@@ -88,7 +99,7 @@ pub struct Contestant {
 #[derive(Debug)]
 enum Switch {
     // Held for their drops: processes end before the namespace that they are in.
-    Hairpin { _daemon: Daemon },
+    Hairpin { _daemon: Daemon, _directory: TempDir },
     Dpdk { testpmd: Testpmd, _namespace: Namespace, _directory: TempDir },
     Bridge { _bridge: KernelBridge },
 }
@@ -99,10 +110,10 @@ impl Contestant {
     ///
     /// # Errors
     /// If a program is missing or does not start.
-    pub fn start(kind: Kind, hairpin: Option<&Path>) -> Result<Contestant> {
+    pub fn start(kind: Kind, target: Target, hairpin: Option<&Path>) -> Result<Contestant> {
         match kind {
-            Kind::Hairpin => Contestant::hairpin(hairpin),
-            Kind::Dpdk => Contestant::dpdk(),
+            Kind::Hairpin => Contestant::hairpin(target, hairpin),
+            Kind::Dpdk => Contestant::dpdk(target),
             Kind::Bridge | Kind::SteeredBridge => Contestant::bridge(kind),
         }
     }
@@ -129,22 +140,31 @@ impl Contestant {
         }
     }
 
-    fn hairpin(given: Option<&Path>) -> Result<Contestant> {
+    fn hairpin(target: Target, given: Option<&Path>) -> Result<Contestant> {
         let program = given.map_or_else(program, |path| Ok(path.into())).context("Hairpin")?;
-        let namespace = laid()?;
-        let (generator, sink) = ends(&namespace)?;
-        let daemon = Daemon::start_in(namespace, &program, Workers::On(CPU), &configuration());
-        let switch = Switch::Hairpin { _daemon: daemon.context("starting Hairpin")? };
+        let (namespace, directory) = laid()?;
+        let socket = socket(&directory);
+        let text = configuration(target, &socket);
+        let daemon = Daemon::start_in(namespace, &program, Workers::On(CPU), &text);
+        let daemon = daemon.context("starting Hairpin")?;
+        let (generator, sink) =
+            ends(daemon.namespace(), target.layout().map(|layout| (&*socket, layout)))?;
+        let switch = Switch::Hairpin { _daemon: daemon, _directory: directory };
         Ok(Contestant { kind: Kind::Hairpin, generator, sink, switch })
     }
 
-    fn dpdk() -> Result<Contestant> {
-        let namespace = laid()?;
-        let (generator, sink) = ends(&namespace)?;
-        let directory = TempDir::new().context("a directory for testpmd")?;
-        let mut testpmd =
-            Testpmd::netdev_wire("testpmd", namespace.name(), NEAR, directory.path())?;
+    fn dpdk(target: Target) -> Result<Contestant> {
+        let (namespace, directory) = laid()?;
+        let (socket, [from, to]) = (socket(&directory), NEAR);
+        let to = match target {
+            Target::Netdev => WireEnd::Netdev(to),
+            Target::Split | Target::Packed | Target::PackedInOrder => WireEnd::Socket(&socket),
+        };
+        let ends_here = [WireEnd::Netdev(from), to];
+        let name = namespace.name();
+        let mut testpmd = Testpmd::netdev_wire("testpmd", name, ends_here, directory.path())?;
         testpmd.await_start()?;
+        let (generator, sink) = ends(&namespace, target.layout().map(|layout| (&*socket, layout)))?;
         testpmd.process().pause()?;
         let switch = Switch::Dpdk { testpmd, _namespace: namespace, _directory: directory };
         Ok(Contestant { kind: Kind::Dpdk, generator, sink, switch })
@@ -157,30 +177,50 @@ impl Contestant {
         if kind == Kind::SteeredBridge {
             steer(bridge.namespace(), NEAR[0]).context("receive packet steering")?;
         }
-        let (generator, sink) = ends(bridge.namespace())?;
+        let (generator, sink) = ends(bridge.namespace(), None)?;
         Ok(Contestant { kind, generator, sink, switch: Switch::Bridge { _bridge: bridge } })
     }
 }
 
-fn laid() -> Result<Namespace> {
+/// A namespace with both pairs in it, and a directory for a VM's socket.
+fn laid() -> Result<(Namespace, TempDir)> {
     let namespace = Namespace::new().context("a namespace")?;
     lay(&namespace).context("two veth pairs")?;
-    Ok(namespace)
+    Ok((namespace, TempDir::new().context("a directory")?))
 }
 
-fn ends(namespace: &Namespace) -> Result<(Generator, Sink)> {
+fn socket(directory: &TempDir) -> PathBuf {
+    directory.path().join("vm")
+}
+
+/// The sender, and what counts at the other end: a VM, if it is to be plugged in somewhere.
+fn ends(namespace: &Namespace, vm: Option<(&Path, Layout)>) -> Result<(Generator, Sink)> {
     let [sender, counter] = FAR;
-    Ok((Generator::open(namespace, sender)?, Sink::open(namespace, counter)?))
+    let (guest, sink) = match vm {
+        None => (None, Sink::Netdev(NetdevSink::open(namespace, counter)?)),
+        Some((socket, layout)) => {
+            let guest = Guest::connect(socket, layout)?;
+            let received = guest.received();
+            (Some(guest), Sink::Guest(received))
+        }
+    };
+    Ok((Generator::open(namespace, sender, guest)?, sink))
 }
 
 /// Both stations registered, source checks on, each port in an access VLAN.
-fn configuration() -> String {
+fn configuration(target: Target, socket: &Path) -> String {
+    let [from, to] = NEAR.map(|near| format!("xdp = {{ interface = \"{near}\" }}"));
+    let to = match target {
+        Target::Netdev => to,
+        Target::Split | Target::Packed | Target::PackedInOrder => {
+            format!("vhost-user = {{ socket = \"{}\", role = \"server\" }}", socket.display())
+        }
+    };
     let mut text = "[[link]]\nname = \"up0\"\nrole = \"station\"\n".to_owned();
-    for (near, station) in NEAR.into_iter().zip(STATIONS) {
+    for ((name, station), device) in NEAR.into_iter().zip(STATIONS).zip([from, to]) {
         text += &format!(
-            "[[port]]\nname = \"{near}\"\nchannel = \"up0\"\nmode = \"veb\"\n\
-             mac = \"{}\"\nvlan = {{ access = 10 }}\n\
-             device = {{ xdp = {{ interface = \"{near}\" }} }}\n",
+            "[[port]]\nname = \"{name}\"\nchannel = \"up0\"\nmode = \"veb\"\n\
+             mac = \"{}\"\nvlan = {{ access = 10 }}\ndevice = {{ {device} }}\n",
             mac(station)
         );
     }
@@ -216,8 +256,11 @@ mod tests {
 
     #[test]
     fn hairpin_takes_the_configuration() {
-        let text = format!("[switch]\nname = \"bench\"\n{}", configuration());
-        assert!(text.contains("mac = \"52:54:00:00:00:02\""), "{text}");
-        hairpin::config::parse(&text).expect("a configuration without errors");
+        for target in Target::ALL {
+            let ports = configuration(target, Path::new("/run/vm"));
+            let text = format!("[switch]\nname = \"bench\"\n{ports}");
+            assert!(text.contains("mac = \"52:54:00:00:00:02\""), "{text}");
+            hairpin::config::parse(&text).expect("a configuration without errors");
+        }
     }
 }

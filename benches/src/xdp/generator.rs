@@ -20,6 +20,7 @@ use hairpin_tests::bed::Namespace;
 use rustix::io::Errno;
 
 use super::datagram;
+use super::target::Guest;
 use crate::error::{Context, Result, RigError};
 use crate::testpmd::GENERATOR_CPU;
 
@@ -79,6 +80,8 @@ pub struct Generator {
     rings: Rings,
     /// Frames that are here, by their addresses.
     here: Vec<u64>,
+    /// The VM to which they go, if it is one: it works between the bursts.
+    guest: Option<Guest>,
 }
 
 impl Generator {
@@ -86,8 +89,8 @@ impl Generator {
     ///
     /// # Errors
     /// If the kernel has no AF_XDP, or the interface has a socket already.
-    pub fn open(namespace: &Namespace, interface: &str) -> Result<Generator> {
-        let opened = namespace.enter(|| open(interface)).context("the sender")?;
+    pub fn open(namespace: &Namespace, interface: &str, guest: Option<Guest>) -> Result<Generator> {
+        let opened = namespace.enter(|| open(interface, guest)).context("the sender")?;
         opened.context(format_args!("the sender's socket at {interface}"))
     }
 
@@ -107,6 +110,7 @@ impl Generator {
             let added = self.give(due, bytes as u32);
             given += added;
             self.kick()?;
+            self.guest.iter_mut().for_each(Guest::take);
             let left = u64::from(self.rings.transmit.left());
             control.sent.store(given - left, Ordering::Relaxed);
             match load.pause() {
@@ -171,6 +175,7 @@ impl Generator {
                 return Err(RigError::new(format!("{missing} of the sender's frames are kept")));
             }
             self.kick()?;
+            self.guest.iter_mut().for_each(Guest::take);
             std::thread::yield_now();
             self.reclaim();
         }
@@ -178,7 +183,7 @@ impl Generator {
     }
 }
 
-fn open(interface: &str) -> io::Result<Generator> {
+fn open(interface: &str, guest: Option<Guest>) -> io::Result<Generator> {
     let name = InterfaceName::new(interface).ok_or(io::ErrorKind::InvalidInput)?;
     let index = netdev::describe(name)?.index;
     let umem = Umem::new(FRAMES)?;
@@ -186,7 +191,7 @@ fn open(interface: &str) -> io::Result<Generator> {
     let (socket, rings) = Socket::open(&umem, sizes)?;
     socket.bind(index, 0, Binding::Copy, Pieces::One)?;
     let here = (0..FRAMES).map(|frame| u64::from(frame) * u64::from(FRAME_BYTES)).collect();
-    Ok(Generator { umem, socket, rings, here })
+    Ok(Generator { umem, socket, rings, here, guest })
 }
 
 #[cfg(test)]

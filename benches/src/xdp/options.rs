@@ -6,17 +6,20 @@ use std::time::Duration;
 use super::contestant::Kind;
 use super::datagram::{BYTES_MAX, BYTES_MIN};
 use super::generator::Load;
+use super::target::Target;
 use crate::command_line::{self, Given};
 use crate::error::{Result, RigError};
 
 /// What `--help` prints.
 pub const HELP: &str = "\
-xdp: frames from one veth pair to another, through Hairpin's AF_XDP ports, DPDK's AF_XDP driver and
-the kernel's bridge
+xdp: frames from one veth pair to another or to a VM, through Hairpin's AF_XDP ports, DPDK's AF_XDP
+driver and the kernel's bridge
 
 Usage: xdp [OPTIONS]          (as root, on a machine with two CPUs and nothing else to do)
 
   --only A,B        contestants, of: hairpin dpdk bridge bridge-rps (default: all)
+  --to A,B          netdev, or a VM by vhost-user with rings of: split packed packed-inorder; the
+                    bridge goes to netdev only (default: netdev)
   --sizes A,B       frame lengths without checksum (default: 64,1500)
   --loads A,B       full, or frames a second (default: full,100000)
   --rounds N        turns of each contestant for each length and load (default: 12)
@@ -28,7 +31,8 @@ Usage: xdp [OPTIONS]          (as root, on a machine with two CPUs and nothing e
 The sender is the same for all: an AF_XDP socket on CPU 0 with frames written beforehand, which
 waits for nobody, so that what a forwarder cannot take is lost. Hairpin's worker and testpmd's core
 are on CPU 1; the kernel's bridge works on the sender's CPU, or (bridge-rps) is steered to CPU 1.
-Frames are counted where they arrive and dropped there by a tc program.
+Frames are counted where they arrive and dropped there by a tc program. A VM takes them in the
+sender's thread, between its bursts, and wants no calls.
 
 CPU time is what all CPUs worked during a turn, the sender's, the counter's and the kernel's soft
 interrupts included, less what they worked in a turn of the same round in which nobody sent; it is
@@ -44,6 +48,8 @@ before and after it; each label has its own rows, and ratios are formed within o
 pub struct Options {
     /// Contestants, in the table's order.
     pub kinds: Vec<Kind>,
+    /// Where frames go.
+    pub targets: Vec<Target>,
     /// Frame lengths.
     pub sizes: Vec<usize>,
     /// How fast frames are sent.
@@ -62,6 +68,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             kinds: Kind::ALL.to_vec(),
+            targets: vec![Target::Netdev],
             sizes: vec![64, 1500],
             loads: vec![Load::Full, Load::Frames(100_000)],
             rounds: 12,
@@ -86,6 +93,7 @@ impl command_line::Options for Options {
     fn set(&mut self, given: &mut Given<'_>) -> Result<()> {
         match given.option() {
             "--only" => self.kinds = given.named("contestant", &Kind::ALL, Kind::name)?,
+            "--to" => self.targets = given.named("target", &Target::ALL, Target::name)?,
             "--sizes" => self.sizes = given.list(size)?,
             "--loads" => self.loads = given.list(load)?,
             "--rounds" => self.rounds = given.number()? as usize,
@@ -125,14 +133,17 @@ mod tests {
 
     #[test]
     fn options_are_read_and_nonsense_is_refused() {
-        let line = "--only bridge-rps,dpdk --sizes 64,1514 --loads 5000,full --slice-ms 500";
+        let line = "--only bridge-rps,dpdk --to netdev,packed --sizes 64,1514 --loads 5000,full \
+                    --slice-ms 500";
         let options = parse(line).unwrap().unwrap();
         assert_eq!(options.kinds, [Kind::SteeredBridge, Kind::Dpdk]);
+        assert_eq!(options.targets, [Target::Netdev, Target::Packed]);
         assert_eq!(options.sizes, [64, 1514]);
         assert_eq!(options.loads, [Load::Frames(5000), Load::Full]);
         assert_eq!(options.length, Duration::from_millis(500));
         assert!(parse("--help").unwrap().is_none());
-        let lines = ["--only ovs", "--sizes 41", "--sizes 1515", "--loads 0", "--loads fast"];
+        let lines =
+            ["--only ovs", "--to tap", "--sizes 41", "--sizes 1515", "--loads 0", "--loads fast"];
         for line in lines.into_iter().chain(["--rounds 0", "--rounds", "--colour red"]) {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -11,9 +11,10 @@ use crate::gauge::Placement;
 use crate::statistics::{Ratio, Round, median, ratio};
 
 const HEADER: &str = "\
-| bytes | load | CPUs | forwarder | turns | arrived, 1000 frames/s | lost | CPU ns per frame, machine \
-| Hairpin : this, frames/s [95 %] | Hairpin : this, CPU per frame [95 %] |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";
+| to | bytes | load | CPUs | forwarder | turns | arrived, 1000 frames/s | lost \
+| CPU ns per frame, machine | Hairpin : this, frames/s [95 %] \
+| Hairpin : this, CPU per frame [95 %] |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";
 
 /// Turns that are compared with each other.
 #[derive(Clone, Copy)]
@@ -36,10 +37,12 @@ pub fn table(options: &Options, samples: &[Sample]) -> String {
 
 fn classes(options: &Options) -> Vec<Class> {
     let mut classes = Vec::new();
-    for &bytes in &options.sizes {
-        for &load in &options.loads {
-            let traffic = Traffic { bytes, load };
-            classes.extend(PLACEMENTS.map(|placement| Class { traffic, placement }));
+    for &target in &options.targets {
+        for &bytes in &options.sizes {
+            for &load in &options.loads {
+                let traffic = Traffic { target, bytes, load };
+                classes.extend(PLACEMENTS.map(|placement| Class { traffic, placement }));
+            }
         }
     }
     classes
@@ -54,7 +57,8 @@ fn row(class: Class, kind: Kind, samples: &[Sample]) -> Option<String> {
     let lost = median(&column(|rates| rates.lost))?;
     let against = |value| against(class, kind, samples, value);
     Some(format!(
-        "| {} | {} | {} | {} | {} | {} | {:.1} % | {} | {} | {} |",
+        "| {} | {} | {} | {} | {} | {} | {} | {:.1} % | {} | {} | {} |",
+        class.traffic.target,
         class.traffic.bytes,
         load(class.traffic.load),
         class.placement,
@@ -130,6 +134,7 @@ fn result(class: Class, kind: Kind, samples: &[Sample]) -> Option<Value> {
     let ratio = |value| ratio_json(against(class, kind, samples, value));
     Some(json!({
         "name": kind.name(),
+        "to": class.traffic.target.name(),
         "bytes": class.traffic.bytes,
         "load": load(class.traffic.load),
         "placement": class.placement.to_string(),
@@ -144,10 +149,11 @@ fn result(class: Class, kind: Kind, samples: &[Sample]) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::xdp::target::Target;
 
     #[test]
     fn rows_are_apart_by_traffic_and_placement_and_ratios_within_them() {
-        let traffic = Traffic { bytes: 64, load: Load::Full };
+        let traffic = Traffic { target: Target::Netdev, bytes: 64, load: Load::Full };
         let sample = |kind, round, placement, frames_per_second| {
             let rates = Rates { frames_per_second, lost: 0.5, cpu_seconds_per_frame: 2e-6 };
             Sample { kind, traffic, round, placement, rates }

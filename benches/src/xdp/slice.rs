@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::contestant::{self, Contestant, Kind};
 use super::generator::{self, Control, Generator, Load};
 use super::sink::Sink;
+use super::target::Target;
 use crate::cpu::Idleness;
 use crate::error::{Context, Result, RigError};
 use crate::gauge::{self, Placement};
@@ -23,6 +24,8 @@ const WARM_UP: Duration = Duration::from_millis(200);
 /// What is sent in a turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Traffic {
+    /// Where to.
+    pub target: Target,
     /// Length of a frame without checksum sequence.
     pub bytes: usize,
     /// How fast.
