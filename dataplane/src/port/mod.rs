@@ -71,6 +71,14 @@ impl Departure<'_> {
     pub fn length(&self) -> usize {
         self.header.len() + self.body.length()
     }
+
+    /// Why a copy is lost that the kernel was to read and could not (`EFAULT`). Its sender's
+    /// memory was cut short; the sender's port comes to know that by this, as it does where
+    /// the reader was one of us.
+    fn blame_sender(&self) -> DropReason {
+        self.body.touch();
+        DropReason::SenderFault
+    }
 }
 
 /// What receiving a burst led to, besides the frames in the batch.

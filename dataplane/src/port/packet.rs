@@ -424,6 +424,7 @@ impl PacketTransmitter {
             Ok(()) => Ok(()),
             Err(Errno::AGAIN | Errno::NOBUFS) => Err(DropReason::RxRingFull),
             Err(Errno::MSGSIZE) => Err(DropReason::MtuExceeded),
+            Err(Errno::FAULT) => Err(departure.blame_sender()),
             Err(_) => Err(DropReason::DeviceError),
         }
     }
@@ -444,7 +445,7 @@ impl PacketTransmitter {
 mod tests {
     use rustix::event::{PollFd, PollFlags, Timespec};
 
-    use super::super::testing::{depart, ethernet, frames};
+    use super::super::testing::{depart, depart_cut_short, ethernet, frames};
     use super::*;
     use crate::sys::netns::{in_own_network, in_own_network_alone, ip};
     use crate::sys::packet_socket::{Direction, Format, PacketSocket};
@@ -524,6 +525,19 @@ mod tests {
                 return frame.to_vec();
             }
         }
+    }
+
+    #[test]
+    fn memory_that_was_cut_short_is_its_sender_s_fault() {
+        in_own_network(|| {
+            let (mut device, guest) = (pair(), guest());
+            let frame = ethernet(0xb, 0xa, 1000);
+            let transmitter = &mut device.transmitters[0];
+            let cut = depart_cut_short(&frame, |departures| transmitter.transmit(departures));
+            assert_eq!(cut, (Err(DropReason::SenderFault), true));
+            assert_eq!(transmit(&mut device, &frame, Offload::NONE), Ok(()));
+            assert!(arrive(&guest) == frame);
+        });
     }
 
     #[test]

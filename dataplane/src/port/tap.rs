@@ -551,6 +551,7 @@ impl TapTransmitter {
         match self.queue.write_frame(&offload, departure.header, departure.body) {
             Ok(()) => Ok(()),
             Err(Errno::AGAIN | Errno::NOBUFS) => Err(DropReason::RxRingFull),
+            Err(Errno::FAULT) => Err(departure.blame_sender()),
             Err(_) => Err(DropReason::DeviceError),
         }
     }
@@ -570,7 +571,7 @@ impl TapTransmitter {
 #[cfg(test)]
 mod tests {
     use super::super::failures::FAILURES_MAX;
-    use super::super::testing::{depart, ethernet, frames};
+    use super::super::testing::{depart, depart_cut_short, ethernet, frames};
     use super::*;
     use crate::sys::netns::{in_further_network, in_own_network, ip};
     use crate::sys::packet_socket::{Format, PacketSocket};
@@ -653,6 +654,19 @@ mod tests {
                 assert_eq!(transmit(&mut a, &frame, Offload::NONE), Ok(()));
                 assert_eq!(receive(&mut b), [(frame, Offload::NONE)]);
             }
+        });
+    }
+
+    #[test]
+    fn memory_that_was_cut_short_is_its_sender_s_fault() {
+        in_own_network(|| {
+            let (mut a, mut b) = (tap("a0"), tap("b0"));
+            bridge(&["a0", "b0"]);
+            let frame = ethernet(0xb, 0xa, 1000);
+            let cut = depart_cut_short(&frame, |departures| a.transmitters[0].transmit(departures));
+            assert_eq!(cut, (Err(DropReason::SenderFault), true));
+            assert_eq!(transmit(&mut a, &frame, Offload::NONE), Ok(()));
+            assert_eq!(receive(&mut b), [(frame, Offload::NONE)]);
         });
     }
 

@@ -1,10 +1,12 @@
 //! What the tests of ports share: frames, and bringing them to a transmitter.
 
 use super::Departure;
-use crate::frame::{BATCH_FRAMES, Batch};
+use crate::frame::{BATCH_FRAMES, Batch, HEADER_BYTES};
 use crate::ledger::DropReason;
-use crate::sys::memory::{Memory, RegionHint};
+use crate::sys::memory::{Mapping, Memory, Region, RegionHint};
 use crate::wire::offload::Offload;
+use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// Bytes that differ with the seed and with the place.
@@ -34,6 +36,30 @@ pub(super) fn whole(batch: &Batch, index: usize) -> Vec<u8> {
 /// All frames of a batch, put together.
 pub(super) fn frames(batch: &Batch) -> Vec<Vec<u8>> {
     (0..batch.count()).map(|index| whole(batch, index)).collect()
+}
+
+/// Brings a frame to a transmitter whose sender cut its memory short after the frame's first
+/// bytes were read; says what became of it, and whether its memory is known to be cut.
+pub(super) fn depart_cut_short(
+    frame: &[u8],
+    transmit: impl FnOnce(&mut [Departure<'_>]),
+) -> (Result<(), DropReason>, bool) {
+    const PAGE: u64 = 4096;
+    let file = memfd_create("guest", MemfdFlags::CLOEXEC).unwrap();
+    ftruncate(&file, 2 * PAGE).unwrap();
+    let mapping = Mapping::shared(file.as_fd(), 0, 2 * PAGE as usize).unwrap();
+    let region = Region::new(0, mapping.watched().unwrap()).unwrap();
+    let memory = Arc::new(Memory::new(vec![region]));
+    let (mut batch, mut hint) = (Batch::new(), RegionHint::default());
+    // In two pages, the first bytes in the first of them.
+    let piece = (PAGE - HEADER_BYTES as u64 - 10, frame.len() as u32);
+    memory.place(&mut hint, piece.0, piece.1).unwrap().write(frame);
+    batch.begin(&memory);
+    batch.push(&mut hint, &[piece], Offload::NONE);
+    ftruncate(&file, PAGE).unwrap();
+    let mut departures = [batch.view(0).into()];
+    transmit(&mut departures);
+    (departures[0].fate, memory.is_poisoned())
 }
 
 /// Brings frames to a transmitter as the worker does: first bytes private, the

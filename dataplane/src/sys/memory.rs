@@ -474,6 +474,9 @@ impl Spans {
     }
 }
 
+/// Bytes of the smallest page: to take them for larger ones than they are would be wrong.
+const PAGE_BYTES: usize = 4096;
+
 /// The part of a frame that still lies in its sender's memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Body<'b> {
@@ -572,6 +575,18 @@ impl<'b> Body<'b> {
     #[inline(never)]
     fn read_pieces(&self, into: &mut [u8]) -> usize {
         self.places().fold(0, |done, piece| done + piece.read(&mut into[done..]))
+    }
+
+    /// Reads a byte of every page that it lies in, so that memory which was cut short is
+    /// found by us, too ([`Memory::is_poisoned`]): the kernel, where it was to read there,
+    /// only says `EFAULT`.
+    pub fn touch(&self) {
+        for place in self.places() {
+            let last = place.length() - 1;
+            for at in (0..last).step_by(PAGE_BYTES).chain([last]) {
+                place.split(at).1.read(&mut [0]);
+            }
+        }
     }
 
     /// Copies the first bytes into another place; says how many.

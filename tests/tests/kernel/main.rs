@@ -24,6 +24,7 @@ mod cable;
 mod carrier;
 mod channels;
 mod configuration;
+mod cut_memory;
 mod detection;
 mod device_drops;
 mod endurance;
