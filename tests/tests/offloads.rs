@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hairpin_dataplane::ledger::{DropReason, Totals};
 use hairpin_dataplane::snapshot::{Admin, Mode};
-use hairpin_dataplane::wire::offload::{Capabilities, Checksum, Offload, Support};
+use hairpin_dataplane::wire::offload::{
+    Capabilities, Checksum, Ecn, Offload, Segmentation, Support,
+};
 use hairpin_tests::oracle::Frame;
 use hairpin_tests::rig::Rig;
 use hairpin_tests::site::{
@@ -38,11 +40,12 @@ const BRIDGE: Device = Device::Link(1);
 const SENDERS: [Device; 6] =
     [Device::Port(0), Device::Port(1), Device::Port(2), STATION, BRIDGE, Device::Port(4)];
 
-/// What a device takes: the links and port 1 nothing, port 2 checksums.
+/// What a device takes: the links and port 1 nothing, port 2 checksums, port 3 all but ECN.
 fn capabilities(device: Device) -> Capabilities {
     match device {
         Device::Link(_) | Device::Port(1) => Capabilities::NONE,
         Device::Port(2) => Capabilities { checksum: Support::Taken, ..Capabilities::NONE },
+        Device::Port(3) => Capabilities { ecn: Support::Lacking, ..Capabilities::ALL },
         Device::Port(_) => Capabilities::ALL,
     }
 }
@@ -155,6 +158,8 @@ enum Asks {
     Nothing,
     Checksum,
     Segmentation,
+    /// The same, where it is TCP's, with CWR for the first segment only.
+    SegmentationWithEcn,
 }
 
 impl Network {
@@ -313,13 +318,14 @@ impl Draft {
             csum_offset: self.packet.transport.checksum_offset() as u16,
             num_buffers: 1,
         };
-        if self.asks == Asks::Segmentation {
+        if matches!(self.asks, Asks::Segmentation | Asks::SegmentationWithEcn) {
             header.hdr_len = (self.transport_start() + self.packet.transport.bytes()) as u16;
             header.gso_size = self.gso_size;
+            let ecn = if self.asks == Asks::SegmentationWithEcn { 0x80 } else { 0 };
             header.gso_type = match (self.packet.transport, self.packet.network) {
                 (Transport::Udp, _) => 5,
-                (Transport::Tcp, Network::Ipv4) => 1,
-                (Transport::Tcp, Network::Ipv6 { .. }) => 4,
+                (Transport::Tcp, Network::Ipv4) => 1 | ecn,
+                (Transport::Tcp, Network::Ipv6 { .. }) => 4 | ecn,
             };
         }
         self.lies.iter().for_each(|&lie| header.tell(lie));
@@ -424,6 +430,11 @@ impl Delivered<'_> {
             if self.capabilities.tcp4 == Support::Lacking {
                 prop_assert_eq!(frame.offload.segmentation.size(), None);
             }
+            if let Segmentation::Tcp4 { ecn, .. } | Segmentation::Tcp6 { ecn, .. } =
+                frame.offload.segmentation
+            {
+                prop_assert!(ecn == Ecn::Without || self.capabilities.ecn == Support::Taken);
+            }
         }
         Ok(())
     }
@@ -431,11 +442,17 @@ impl Delivered<'_> {
     /// Whether software would have to write behind the private bytes, tags added.
     fn is_deep(&self) -> bool {
         let field = usize::from(self.header.csum_start) + usize::from(self.header.csum_offset);
-        self.capabilities != Capabilities::ALL && field + 2 > PRIVATE_BYTES
+        let by_software = self.is_cut() || self.capabilities.checksum == Support::Lacking;
+        by_software && field + 2 > PRIVATE_BYTES
     }
 
     fn is_cut(&self) -> bool {
-        self.header.gso_type != 0 && self.capabilities != Capabilities::ALL
+        let lacking = match self.header.gso_type {
+            0 => return false,
+            0x81 | 0x84 => self.capabilities.ecn,
+            _ => self.capabilities.tcp4,
+        };
+        lacking == Support::Lacking
     }
 
     /// Whatever a frame says of itself: not more, and not longer, than it asked for.
@@ -580,7 +597,8 @@ fn packet() -> impl Strategy<Value = Packet> {
 }
 
 fn draft() -> impl Strategy<Value = Draft> {
-    let asks = select(vec![Asks::Nothing, Asks::Checksum, Asks::Segmentation, Asks::Segmentation]);
+    let asks =
+        select(vec![Asks::Nothing, Asks::Checksum, Asks::Segmentation, Asks::SegmentationWithEcn]);
     let size = prop_oneof![4 => 500_u16..1461, 1 => edge_words()];
     let lies = prop_oneof![1 => Just(vec![]), 3 => vec(lie(), 1..4)];
     let smears = prop_oneof![4 => Just(vec![]), 1 => vec((0_usize..100, any::<u8>()), 1..4)];

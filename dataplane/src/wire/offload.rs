@@ -150,6 +150,8 @@ pub struct Capabilities {
     pub tcp4: Support,
     /// TSO over IPv6.
     pub tcp6: Support,
+    /// TSO of which only the first segment may carry CWR ([`Ecn::With`]).
+    pub ecn: Support,
     /// UDP segmentation.
     pub udp: Support,
 }
@@ -160,6 +162,7 @@ impl Capabilities {
         checksum: Support::Taken,
         tcp4: Support::Taken,
         tcp6: Support::Taken,
+        ecn: Support::Taken,
         udp: Support::Taken,
     };
     /// Takes complete frames only (a wire).
@@ -167,6 +170,7 @@ impl Capabilities {
         checksum: Support::Lacking,
         tcp4: Support::Lacking,
         tcp6: Support::Lacking,
+        ecn: Support::Lacking,
         udp: Support::Lacking,
     };
 
@@ -180,8 +184,8 @@ impl Capabilities {
         }
         let cutting = match offload.segmentation {
             Segmentation::None => return self.lack_checksum(Lack::Nothing, Lack::Checksum),
-            Segmentation::Tcp4 { .. } => self.tcp4,
-            Segmentation::Tcp6 { .. } => self.tcp6,
+            Segmentation::Tcp4 { ecn, .. } => self.tcp4.and(self.of(ecn)),
+            Segmentation::Tcp6 { ecn, .. } => self.tcp6.and(self.of(ecn)),
             Segmentation::Udp { .. } => self.udp,
         };
         match cutting {
@@ -189,6 +193,14 @@ impl Capabilities {
             Support::Lacking => {
                 self.lack_checksum(Lack::Segmentation, Lack::SegmentationAndChecksum)
             }
+        }
+    }
+
+    #[inline]
+    fn of(&self, ecn: Ecn) -> Support {
+        match ecn {
+            Ecn::Without => Support::Taken,
+            Ecn::With => self.ecn,
         }
     }
 
@@ -222,6 +234,16 @@ pub enum Support {
     Lacking,
     /// The device takes it.
     Taken,
+}
+
+impl Support {
+    #[inline]
+    fn and(self, other: Support) -> Support {
+        match self {
+            Support::Lacking => Support::Lacking,
+            Support::Taken => other,
+        }
+    }
 }
 
 /// How an offload contradicts its frame. Offsets and lengths are bytes of the
@@ -415,6 +437,17 @@ mod tests {
         let all_but_udp = Capabilities { udp: Support::Lacking, ..Capabilities::ALL };
         assert_eq!(all_but_udp.lack(&udp), Lack::Segmentation);
         assert_eq!(all_but_udp.lack(&cut), Lack::Nothing);
+        let all_but_ecn = Capabilities { ecn: Support::Lacking, ..Capabilities::ALL };
+        let tcp = [
+            |ecn| Segmentation::Tcp4 { size: 1000, ecn },
+            |ecn| Segmentation::Tcp6 { size: 1000, ecn },
+        ];
+        for segmentation in tcp {
+            let with = |ecn| Offload { segmentation: segmentation(ecn), ..cut };
+            assert_eq!(all_but_ecn.lack(&with(Ecn::Without)), Lack::Nothing);
+            assert_eq!(all_but_ecn.lack(&with(Ecn::With)), Lack::Segmentation);
+            assert_eq!(Capabilities::ALL.lack(&with(Ecn::With)), Lack::Nothing);
+        }
     }
 
     #[test]

@@ -201,6 +201,7 @@ impl Features {
             checksum: taken(Features::GUEST_CSUM),
             tcp4: taken(Features::GUEST_TSO4),
             tcp6: taken(Features::GUEST_TSO6),
+            ecn: taken(Features::GUEST_ECN),
             udp: taken(Features::GUEST_USO4.with(Features::GUEST_USO6)),
         }
     }
@@ -265,6 +266,8 @@ mod tests {
         assert_eq!((none.merge(), none.indirect()), (Merge::Single, Indirect::Refused));
         assert_eq!((none.wishes(), none.accepts()), (Wishes::Flags, Capabilities::NONE));
         assert_eq!(Features::GUEST_USO4.accepts(), Capabilities::NONE);
+        let all_but_ecn = Capabilities { ecn: Support::Lacking, ..Capabilities::ALL };
+        assert_eq!(all.without(Features::GUEST_ECN).accepts(), all_but_ecn);
     }
 
     #[test]
