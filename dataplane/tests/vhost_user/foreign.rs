@@ -135,7 +135,9 @@ fn memory_changes_by_regions_while_rings_run() {
     frontend.add_mem_region(&more).unwrap();
     assert_eq!(host.running(), [0, 1]);
     frontend.remove_mem_region(&more).unwrap();
-    assert!(frontend.remove_mem_region(&more).is_err());
+    frontend.remove_mem_region(&more).unwrap();
+    let never = region(GUEST + 7 * MEMORY_BYTES, USER + MEMORY_BYTES, &second);
+    assert!(frontend.remove_mem_region(&never).is_err());
     assert_eq!(host.running(), [0, 1]);
     drop(frontend);
     assert_eq!(thread.join().unwrap().status().counts.refused, 1);

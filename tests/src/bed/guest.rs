@@ -39,6 +39,8 @@ pub struct Nic {
     pub socket: PathBuf,
     /// Who makes the socket.
     pub sockets: Sockets,
+    /// Queue pairs; the guest has as many CPUs, and its kernel a pair for each.
+    pub pairs: u8,
     /// Properties of QEMU's `virtio-net-pci` beside its defaults, such as `packed=on`;
     /// separated by commas.
     pub properties: &'static str,
@@ -52,7 +54,8 @@ impl Nic {
             Sockets::There => "reconnect=1",
         };
         let comma = if self.properties.is_empty() { "" } else { "," };
-        let mac = mac_text(self.number);
+        let (mac, pairs) = (mac_text(self.number), self.pairs);
+        let several = if pairs > 1 { "mq=on," } else { "" };
         [
             "-machine",
             "q35,accel=tcg,memory-backend=ram",
@@ -63,11 +66,13 @@ impl Nic {
             "-chardev",
             &format!("socket,id=socket,path={},{role}", self.socket.display()),
             "-netdev",
-            "vhost-user,id=net,chardev=socket",
+            &format!("vhost-user,id=net,chardev=socket,queues={pairs}"),
+            "-smp",
+            &pairs.to_string(),
             "-device",
             // QEMU 7.2 without KVM crashes with vhost-user and MSI-X.
             &format!(
-                "virtio-net-pci,netdev=net,mac={mac},vectors=0,romfile={comma}{}",
+                "virtio-net-pci,netdev=net,mac={mac},vectors=0,{several}romfile={comma}{}",
                 self.properties
             ),
         ]
@@ -329,7 +334,7 @@ fn spawn(arguments: &[String], directory: &Path) -> Result<(Child, ChildStdin, R
     let console = format!("file:{}", directory.join("console").display());
     let mut child = Command::new("setpriv")
         .args(["--pdeathsig", "KILL", PROGRAM])
-        .args(["-nodefaults", "-display", "none", "-cpu", "max", "-smp", "1"])
+        .args(["-nodefaults", "-display", "none", "-cpu", "max"])
         .args(["-serial", &console, "-serial", "stdio"])
         .arg("-kernel")
         .arg(image.join("vmlinuz"))

@@ -9,6 +9,7 @@
 mod channels;
 mod example;
 mod lives;
+mod several;
 mod site;
 mod veb;
 mod vepa;

@@ -46,15 +46,16 @@ pub fn port(number: u8, channel: &str, mode: &str, nic: &Nic) -> String {
     format!(
         "[[port]]\nname = \"vm{number}\"\nchannel = \"{channel}\"\nmode = \"{mode}\"\n\
          mac = \"{}\"\nvlan = {{ access = 10 }}\n\
-         device = {{ vhost-user = {{ socket = \"{}\", role = \"{role}\" }} }}\n",
+         device = {{ vhost-user = {{ socket = \"{}\", role = \"{role}\", queues = {} }} }}\n",
         mac_text(number),
         nic.socket.display(),
+        nic.pairs,
     )
 }
 
-/// A device of guest N whose socket is in a directory.
+/// A device of guest N, with one queue pair, whose socket is in a directory.
 pub fn nic(directory: &Path, number: u8, sockets: Sockets, properties: &'static str) -> Nic {
-    Nic { number, socket: socket(directory, number), sockets, properties }
+    Nic { number, socket: socket(directory, number), sockets, pairs: 1, properties }
 }
 
 fn socket(directory: &Path, number: u8) -> PathBuf {
@@ -133,10 +134,20 @@ pub struct Site {
 impl Site {
     /// Starts it with this role of the sockets, and these properties of the devices.
     pub fn start(sockets: Sockets, properties: [&'static str; 2]) -> Site {
+        Site::start_with_pairs(sockets, properties, [1, 1])
+    }
+
+    /// The same with so many queue pairs of each device.
+    pub fn start_with_pairs(
+        sockets: Sockets,
+        properties: [&'static str; 2],
+        pairs: [u8; 2],
+    ) -> Site {
         let directory = tempfile::TempDir::new().unwrap();
-        let [first, second] = properties;
-        let nics =
-            [nic(directory.path(), 1, sockets, first), nic(directory.path(), 2, sockets, second)];
+        let nics = [0, 1].map(|at| {
+            let nic = nic(directory.path(), at as u8 + 1, sockets, properties[at]);
+            Nic { pairs: pairs[at], ..nic }
+        });
         let ports =
             [1, 2].into_iter().zip(&nics).map(|(number, nic)| port(number, "up0", "veb", nic));
         let link = "[[link]]\nname = \"up0\"\nrole = \"station\"\nmtu = 9000\n".to_owned();

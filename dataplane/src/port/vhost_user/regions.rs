@@ -4,12 +4,13 @@
 //! it, too) or hugetlbfs. Its owner may cut it short afterwards: then anonymous memory takes
 //! its place ([`crate::sys::sigbus`]).
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{FileType, OFlags, fcntl_getfl, fstat, fstatfs};
+use rustix::fs::{FileType, OFlags, Stat, fcntl_getfl, fstat, fstatfs};
 
 use crate::port::vhost_user::message::RegionSpec;
 use crate::port::vhost_user::ring::Stuck;
@@ -122,13 +123,26 @@ impl From<rustix::io::Errno> for RegionFault {
 #[derive(Debug)]
 struct Lent {
     spec: RegionSpec,
+    file: FileId,
     region: Region,
 }
 
+/// By what a file is known, whichever descriptor it has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct FileId {
+    device: u64,
+    inode: u64,
+}
+
 /// All regions of a device.
+///
+/// QEMU before 8.0 lends each region once for each queue pair, and takes it back as often:
+/// what was done already is done, and no error.
 #[derive(Debug, Default)]
 pub struct Regions {
     lent: Vec<Lent>,
+    /// Those that were taken back last, [`REGIONS_MAX`] at most.
+    taken_back: VecDeque<RegionSpec>,
     memory: Option<Arc<Memory>>,
 }
 
@@ -199,33 +213,42 @@ impl Regions {
         Ok(())
     }
 
-    /// Maps one more. To be preceded by [`Regions::release`].
+    /// Maps one more, unless it is there already. To be preceded by [`Regions::release`].
     ///
     /// # Errors
     /// [`RegionError`]; the others are as before then.
     pub fn add(&mut self, spec: RegionSpec, file: &OwnedFd) -> Result<(), RegionError> {
-        let taken = self.take(spec, file);
+        let known = self.lent.iter().find(|lent| lent.spec == spec).map(|lent| lent.file);
+        let is_there = known.is_some() && fstat(file).ok().map(FileId::from) == known;
+        let taken = if is_there { Ok(()) } else { self.take(spec, file) };
         self.assemble();
         taken
     }
 
-    /// Unmaps one. To be preceded by [`Regions::release`].
+    /// Unmaps one, unless it was taken back before. To be preceded by [`Regions::release`].
     ///
     /// # Errors
     /// [`RegionError`]; all are as before then.
     pub fn remove(&mut self, spec: RegionSpec) -> Result<(), RegionError> {
         let key = |spec: RegionSpec| (spec.guest, spec.user, spec.bytes);
         let at = self.lent.iter().position(|lent| key(lent.spec) == key(spec));
-        if let Some(at) = at {
-            self.lent.remove(at);
-        }
+        let removed = match at {
+            Some(at) => {
+                let Lent { spec, .. } = self.lent.remove(at);
+                self.taken_back.truncate(REGIONS_MAX - 1);
+                self.taken_back.push_front(spec);
+                Ok(())
+            }
+            None if self.taken_back.iter().any(|&before| key(before) == key(spec)) => Ok(()),
+            None => Err(RegionError { guest: spec.guest, fault: RegionFault::Absent }),
+        };
         self.assemble();
-        at.map(drop).ok_or(RegionError { guest: spec.guest, fault: RegionFault::Absent })
+        removed
     }
 
     /// Unmaps everything that nobody else has.
     pub fn clear(&mut self) {
-        (self.lent, self.memory) = (Vec::new(), None);
+        *self = Regions::default();
     }
 
     fn assemble(&mut self) {
@@ -235,8 +258,9 @@ impl Regions {
 
     fn take(&mut self, spec: RegionSpec, file: &OwnedFd) -> Result<(), RegionError> {
         let checked = self.check(spec).and_then(|()| map(spec, file));
-        let region = checked.map_err(|fault| RegionError { guest: spec.guest, fault })?;
-        self.lent.push(Lent { spec, region });
+        let (file, region) = checked.map_err(|fault| RegionError { guest: spec.guest, fault })?;
+        self.taken_back.retain(|&before| before != spec);
+        self.lent.push(Lent { spec, file, region });
         Ok(())
     }
 
@@ -271,9 +295,16 @@ impl Regions {
     }
 }
 
+impl From<Stat> for FileId {
+    fn from(status: Stat) -> FileId {
+        FileId { device: status.st_dev, inode: status.st_ino }
+    }
+}
+
 /// Maps a region whose numbers were checked.
-fn map(spec: RegionSpec, file: &OwnedFd) -> Result<Region, RegionFault> {
-    let page = check_file(spec, file)?;
+fn map(spec: RegionSpec, file: &OwnedFd) -> Result<(FileId, Region), RegionFault> {
+    let status = check_file(spec, file)?;
+    let page = (status.st_blksize as u64).max(PAGE_BYTES);
     // Huge pages are mapped, and unmapped, whole.
     let before = spec.offset % page;
     let whole = (before + spec.bytes).next_multiple_of(page);
@@ -284,11 +315,12 @@ fn map(spec: RegionSpec, file: &OwnedFd) -> Result<Region, RegionFault> {
         _ => RegionFault::Map(error),
     })?;
     let wraps = RegionFault::Wraps { field: "size", value: spec.guest, bytes: spec.bytes };
-    Region::part(spec.guest, mapping, before, bytes).ok_or(wraps)
+    let region = Region::part(spec.guest, mapping, before, bytes).ok_or(wraps)?;
+    Ok((status.into(), region))
 }
 
-/// Whether a file is one that can be a region; the size of its pages in bytes.
-fn check_file(spec: RegionSpec, file: &OwnedFd) -> Result<u64, RegionFault> {
+/// Whether a file is one that can be a region; what is known of it.
+fn check_file(spec: RegionSpec, file: &OwnedFd) -> Result<Stat, RegionFault> {
     let status = fstat(file)?;
     let kind = FileType::from_raw_mode(status.st_mode);
     if !kind.is_file() {
@@ -306,7 +338,7 @@ fn check_file(spec: RegionSpec, file: &OwnedFd) -> Result<u64, RegionFault> {
     if offset + bytes > file_bytes {
         return Err(RegionFault::Short { offset, bytes, file_bytes });
     }
-    Ok((status.st_blksize as u64).max(PAGE_BYTES))
+    Ok(status)
 }
 
 fn name(kind: FileType) -> &'static str {

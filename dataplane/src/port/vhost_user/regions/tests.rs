@@ -157,9 +157,47 @@ fn regions_come_and_go_one_by_one_up_to_a_number() {
     regions.remove(spec(PAGE, PAGE)).unwrap();
     assert_eq!((read(&regions, 0), read(&regions, PAGE)), (Some(0), None));
     regions.release().unwrap();
-    let error = regions.remove(spec(PAGE, PAGE)).unwrap_err();
+    let error = regions.remove(spec(1 << 40, PAGE)).unwrap_err();
     assert!(matches!(error.fault, RegionFault::Absent));
     assert_eq!(regions.extent().regions, REGIONS_MAX - 1);
+}
+
+/// As QEMU before 8.0 does, once for each queue pair.
+#[test]
+fn what_is_lent_or_taken_back_again_is_as_it_is() {
+    let (file, other) = (memfd(2 * PAGE), memfd(2 * PAGE));
+    let [first, second] = [0, 2 * PAGE].map(|guest| spec(guest, 2 * PAGE));
+    let mut regions = Regions::default();
+    let mut change = |change: &dyn Fn(&mut Regions) -> Result<(), RegionError>| {
+        regions.release().unwrap();
+        let changed = change(&mut regions).map_err(|error| error.fault);
+        (changed, regions.extent().regions)
+    };
+    for _ in 0..2 {
+        for pair in 0..4 {
+            for (spec, there) in [(first, 1), (second, 2)] {
+                let there = if pair == 0 { there } else { 2 };
+                // A descriptor of its own, as each message has.
+                let again = file.try_clone().unwrap();
+                let (changed, regions) = change(&|all| all.add(spec, &again));
+                assert!(changed.is_ok() && regions == there, "pair {pair}: {regions} there");
+            }
+        }
+        // Another file, or another part of the same one, is not the same memory.
+        let overlaps = |(changed, _)| matches!(changed, Err(RegionFault::Overlaps { .. }));
+        assert!(overlaps(change(&|all| all.add(first, &other))));
+        let part = RegionSpec { offset: PAGE, bytes: PAGE, ..first };
+        assert!(overlaps(change(&|all| all.add(part, &file))));
+        for pair in 0..4 {
+            for (spec, left) in [(first, 1), (second, 0)] {
+                let left = if pair == 0 { left } else { 0 };
+                let (changed, regions) = change(&|all| all.remove(spec));
+                assert!(changed.is_ok() && regions == left, "pair {pair}: {regions} left");
+            }
+        }
+    }
+    let never = change(&|all| all.remove(spec(1 << 30, PAGE)));
+    assert!(matches!(never, (Err(RegionFault::Absent), 0)));
 }
 
 #[test]
