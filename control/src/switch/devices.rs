@@ -307,6 +307,8 @@ impl Source {
                     .to_owned(),
             );
         }
+        let session = self.vmm().and_then(|vmm| vmm.session);
+        notes.extend(session.map(|it| it.warning.clone()).filter(|warning| !warning.is_empty()));
         let (DeviceConfig::Xdp { interface, .. }, Some(Share::Xdp(xdp))) =
             (&self.config, &self.share)
         else {

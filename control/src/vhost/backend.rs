@@ -88,6 +88,8 @@ pub struct Session {
     pub memory_bytes: u64,
     /// Why a ring that was set up does not run, in a sentence; empty if there is none.
     pub trouble: String,
+    /// What may be wrong with a ring that runs, in a sentence; empty if nothing is.
+    pub warning: String,
     /// Requests that were refused, its own and those of VMMs before it.
     pub refused_requests: u64,
     /// Descriptors that came where they do not belong, likewise; they were closed.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use hairpin_dataplane::port::vhost_user::connection::{Connection, ConnectionError, Received};
 use hairpin_dataplane::port::vhost_user::features::Features;
 use hairpin_dataplane::port::vhost_user::ring::{RingHost, Service, Stuck};
-use hairpin_dataplane::port::vhost_user::session::{self, Config, Handled, Notifier};
+use hairpin_dataplane::port::vhost_user::session::{self, Config, Footing, Handled, Notifier};
 
 use super::backend::{self, Backend, Interest, Pair, Ring, RingState, Turn};
 use super::spate::Spate;
@@ -145,6 +145,17 @@ impl Backend for Served {
             }
             _ => None,
         });
+        let doubtful = status.rings.iter().find(|ring| {
+            ring.state == session::RingState::Started && ring.footing == Footing::Doubtful
+        });
+        let warning = doubtful.map(|ring| {
+            format!(
+                "ring {} is a packed one that another back end has used before, and the VMM does \
+                 not know how far: if no frames pass, bind the guest's driver anew, or restart \
+                 the guest",
+                ring.number
+            )
+        });
         backend::Session {
             features,
             ring: status.ring_kind,
@@ -152,6 +163,7 @@ impl Backend for Served {
             regions: status.memory.regions,
             memory_bytes: status.memory.bytes,
             trouble: trouble.unwrap_or_default(),
+            warning: warning.unwrap_or_default(),
             refused_requests: status.counts.refused,
             stray_descriptors: status.counts.stray_descriptors,
             last_refusal: status.last_error.unwrap_or_default(),

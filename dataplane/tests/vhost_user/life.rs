@@ -7,7 +7,7 @@ use hairpin_dataplane::port::vhost_user::features::{Features, ProtocolFeatures};
 use hairpin_dataplane::port::vhost_user::message::{Acknowledge, Body, Message};
 use hairpin_dataplane::port::vhost_user::queue::RingKind;
 use hairpin_dataplane::port::vhost_user::ring::{RingIndex, Service, Stuck};
-use hairpin_dataplane::port::vhost_user::session::{Fault, Handled, RingState};
+use hairpin_dataplane::port::vhost_user::session::{Fault, Footing, Handled, RingState};
 use hairpin_dataplane::sys::eventfd::Eventfd;
 use hairpin_dataplane::sys::memory::RegionHint;
 use hairpin_dataplane::sys::virtqueue::{Merge, Order, Position, RingFault};
@@ -106,6 +106,39 @@ fn both_halves_of_a_packed_base_are_believed() {
     vmm.set_up(0);
     let position = vmm.host.start_of(0).terms.position;
     assert_eq!(position, Position { available: 5, used: 0x8003 });
+}
+
+/// A VMM that lost its back end starts a packed ring at its beginning, wherever it stood.
+#[test]
+fn a_packed_ring_that_somebody_else_has_used_is_doubtful_where_it_begins() {
+    let _alone = alone();
+    let (available, used) = (1 << 7, 1 << 15);
+    let cases = [
+        // Never used, with buffers; used in the first lap; in the second.
+        (available, None, Footing::Sure),
+        (available | used, None, Footing::Doubtful),
+        (used, None, Footing::Doubtful),
+        // It is said where it stood.
+        (available | used, Some(0x8005_8005), Footing::Sure),
+        (available | used, Some(0x8000_8000), Footing::Doubtful),
+    ];
+    for (flags, base, footing) in cases {
+        let mut vmm = Vmm::with_memory(PACKED);
+        let file = memfd(MEMORY_BYTES);
+        set_packed_flags(&file, 1, 3, available);
+        set_packed_flags(&file, 1, 255, flags);
+        vmm.lend(file).unwrap();
+        if let Some(base) = base {
+            vmm.state(SET_VRING_BASE, 1, base).unwrap();
+        }
+        (0..2).for_each(|ring| vmm.set_up(ring));
+        let found: Vec<Footing> =
+            vmm.session.status().rings.iter().map(|ring| ring.footing).collect();
+        assert_eq!(found[..2], [Footing::Sure, footing], "{flags:#x}, {base:x?}");
+        // Halted and started by us, it goes on where it stands.
+        vmm.state(SET_VRING_NUM, 1, 128).unwrap();
+        assert_eq!(vmm.session.status().rings[1].footing, footing);
+    }
 }
 
 #[test]

@@ -254,6 +254,13 @@ pub fn set_used_index(file: &OwnedFd, ring: u32, index: u16) {
     file.write_all_at(&index.to_le_bytes(), at).unwrap();
 }
 
+/// Writes the flags of a packed ring's descriptor.
+pub fn set_packed_flags(file: &OwnedFd, ring: u32, entry: u64, flags: u16) {
+    let at = u64::from(ring) * RING_BYTES + 16 * entry + 14;
+    let file = File::from(file.try_clone().unwrap());
+    file.write_all_at(&flags.to_le_bytes(), at).unwrap();
+}
+
 pub fn memfd(bytes: u64) -> OwnedFd {
     let file = File::from(memfd_create("guest", MemfdFlags::CLOEXEC).unwrap());
     file.set_len(bytes).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hairpin_tests::bed::{Sockets, eventually, root};
+use hairpin_tests::bed::{Daemon, Sockets, eventually, root};
 
 use crate::site::{Site, assert_reach, await_up, ipv4, shown, turn, while_reaching};
 
@@ -60,13 +60,38 @@ fn a_killed_vm_comes_again() {
     }
 }
 
+/// Where a packed ring is, only the back end knows. The port says what may be wrong, and what
+/// it says helps.
+#[test]
+fn packed_rings_do_not_outlive_the_daemon_and_the_port_says_so() {
+    let Some(root) = root() else { return };
+    let Some(_turn) = turn(root) else { return };
+    let mut site = Site::start(Sockets::There, ["packed=on", ""]);
+    let Site { guests: [one, two], daemon, .. } = &mut site;
+    assert_reach(one, 2);
+    let warnings = |daemon: &Daemon| shown(daemon, 1)["warnings"].to_string();
+    assert_eq!(warnings(daemon), "[]");
+    daemon.kill().unwrap();
+    daemon.start_again().unwrap();
+    [1, 2].into_iter().for_each(|number| await_up(daemon, number));
+    assert!(warnings(daemon).contains("bind the guest's driver anew"), "{}", warnings(daemon));
+    one.run("cd /sys/bus/virtio/drivers/virtio_net && echo virtio0 >unbind").unwrap();
+    one.run("cd /sys/bus/virtio/drivers/virtio_net && echo virtio0 >bind").unwrap();
+    one.take_addresses().unwrap();
+    await_up(daemon, 1);
+    assert_reach(one, 2);
+    assert_reach(two, 1);
+    assert_eq!(warnings(daemon), "[]");
+    site.daemon.stop().unwrap();
+}
+
 #[test]
 fn guests_outlive_the_daemon() {
     let Some(root) = root() else { return };
     let Some(_turn) = turn(root) else { return };
     for sockets in [Sockets::Made, Sockets::There] {
-        // Where a packed ring is, only the back end knows; QEMU asks it, as it stops, and has
-        // no answer from one that is gone.
+        // Split ones: QEMU asks where a packed ring is, as it stops, and has no answer from a
+        // back end that is gone.
         let mut site = Site::start(sockets, ["", ""]);
         let Site { guests: [one, two], daemon, .. } = &mut site;
         assert_reach(one, 2);

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 pub use error::{Fault, Refusal, RingTrouble};
 pub use notifier::{Notice, Notifier};
+pub use rings::Footing;
 pub use status::{Counts, RingState, RingStatus, Status};
 
 use super::features::{Features, ProtocolFeatures};

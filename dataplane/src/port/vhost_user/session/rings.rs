@@ -14,6 +14,10 @@ use crate::sys::virtqueue::{Layout, Position, RingFault, Terms};
 
 /// The position of a packed ring that was never used: both laps are the first.
 const PACKED_START: u32 = 0x8000_8000;
+/// Where a packed descriptor has its flags, in bytes.
+const FLAGS_BYTE: u64 = 14;
+/// The flag of a packed descriptor that a device sets in the first lap.
+const PACKED_USED: u16 = 1 << 15;
 /// Where the used index is in a split ring's used ring.
 const USED_INDEX_BYTE: u64 = 2;
 
@@ -58,6 +62,17 @@ pub(super) enum Run {
     BrokenHalted(RingFault),
 }
 
+/// Whether a ring runs from where it stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Footing {
+    /// As far as is known.
+    Sure,
+    /// It was to start at its beginning, but was used before by somebody who did not say how
+    /// far: a packed ring tells where it stands to its device only, and its driver may now
+    /// wait for what is at another place.
+    Doubtful,
+}
+
 /// A ring.
 #[derive(Debug)]
 pub(super) struct Ring {
@@ -71,6 +86,7 @@ pub(super) struct Ring {
     /// As said, if it was.
     pub(super) service: Option<Service>,
     pub(super) run: Run,
+    pub(super) footing: Footing,
 }
 
 /// What all rings of a device share.
@@ -93,6 +109,7 @@ impl Ring {
             error: None,
             service: None,
             run: Run::Halted,
+            footing: Footing::Sure,
         }
     }
 
@@ -149,7 +166,11 @@ impl Ring {
             Kick::Polled => None,
             Kick::By(kick) => Some(Arc::clone(kick)),
         };
+        let mut footing = self.footing;
         let outcome = self.terms(ground, size, addresses).and_then(|terms| {
+            if !matches!(self.base, Base::Stood(_)) {
+                footing = footing_of(ground.features.ring_kind(), &terms);
+            }
             let start = Start {
                 kind: ground.features.ring_kind(),
                 terms,
@@ -161,6 +182,7 @@ impl Ring {
             };
             Ok(host.start(self.index, start)?)
         });
+        self.footing = footing;
         self.run = outcome.map_or_else(Run::Failed, |()| Run::Running);
         outcome
     }
@@ -240,6 +262,24 @@ impl Ring {
             }
         }
     }
+}
+
+/// Whether a ring that is to start at its beginning was never used, if it is a packed one. In
+/// its first lap a driver sets one of the two bits of a descriptor (virtio 1.2, 2.8.1), and the
+/// other one is a device's or of a later lap.
+fn footing_of(kind: RingKind, terms: &Terms) -> Footing {
+    let beginning = Position { available: PACKED_START as u16, used: PACKED_START as u16 };
+    let Terms { memory, layout, position, .. } = terms;
+    let mut hint = RegionHint::default();
+    let mut flags = |entry: u16| {
+        let at = layout.descriptors.checked_add(u64::from(entry) * 16 + FLAGS_BYTE)?;
+        let mut flags = [0; 2];
+        memory.place(&mut hint, at, 2)?.read(&mut flags);
+        Some(u16::from_le_bytes(flags))
+    };
+    let was_used = |entry| flags(entry).is_some_and(|flags| flags & PACKED_USED != 0);
+    let begins = kind == RingKind::Packed && *position == beginning;
+    if begins && (0..layout.size).any(was_used) { Footing::Doubtful } else { Footing::Sure }
 }
 
 /// What a split ring's used index is.

@@ -1,6 +1,6 @@
 //! What a session tells people.
 
-use super::rings::{Ring, Run};
+use super::rings::{Footing, Ring, Run};
 use crate::port::vhost_user::features::{Features, ProtocolFeatures};
 use crate::port::vhost_user::queue::RingKind;
 use crate::port::vhost_user::regions::Extent;
@@ -38,6 +38,8 @@ pub struct RingStatus {
     pub state: RingState,
     /// Whether its frames are wanted.
     pub service: Service,
+    /// Whether it runs from where it stands.
+    pub footing: Footing,
 }
 
 /// Whether a ring runs.
@@ -80,6 +82,7 @@ impl RingStatus {
             number: ring.index.number(),
             size: ring.size,
             state,
+            footing: ring.footing,
             service: ring.service.unwrap_or(match features {
                 Some(features) => ring.service(features),
                 None => Service::Disabled,
