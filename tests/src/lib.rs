@@ -6,10 +6,12 @@
 //! * [`source`] — Rust sources as the tidiness test reads them.
 //! * [`rig`] — what it does: the real dataplane on memory ports, breath by breath.
 //! * [`fuzz`] — what the fuzz targets do with an input.
+//! * [`covering`] — few combinations of factors, with every pair of their values.
 //! * [`bed`] — real kernel network stacks around a switch: namespaces, hosts in
 //!   them, kernel bridges, the daemon, and traffic to compare.
 
 pub mod bed;
+pub mod covering;
 pub mod fuzz;
 pub mod oracle;
 pub mod rig;
