@@ -46,6 +46,6 @@ pub use ovs::{OpenVSwitch, Tso};
 pub use recorder::{Frame, Recorder, send_frame};
 pub use root::{Root, root};
 pub use stream::Stream;
-pub use testpmd::{Devices, PortCounters, Sockets, Testpmd};
+pub use testpmd::{Buffers, Devices, HUGE_PAGES, Pages, PortCounters, Sockets, Testpmd};
 pub use transfer::{Transfer, transfer, transfer_for};
 pub use wait::eventually;

@@ -1,5 +1,6 @@
 //! DPDK's testpmd with two virtio-user devices: VMs without a VM, that send each other
-//! every frame back. Told by its standard input, read by its standard output.
+//! every frame back, or hand frames on. Told by its standard input, read by its standard
+//! output.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::error::{BedError, Result};
+use super::host::mac_text;
 use super::root::skip;
 
 const PROGRAM: &str = "dpdk-testpmd";
@@ -19,6 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(40);
 /// In this time everything on its way through the switch has come out of it.
 const DRAIN: Duration = Duration::from_millis(300);
 const SHOW_PORTS: &str = "show port stats all";
+/// Entries of each ring.
+const RING_ENTRIES: u32 = 1024;
+/// What DPDK keeps free in front of each buffer.
+const HEADROOM_BYTES: u16 = 128;
 
 /// Who makes the sockets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,16 +35,72 @@ pub enum Sockets {
     There,
 }
 
+/// What its memory is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pages<'a> {
+    /// 512 MiB of the machine's ordinary pages.
+    Ordinary,
+    /// 128 MiB of 2 MiB pages, and a few more as it needs them, of a hugetlbfs that is
+    /// mounted here: [`HUGE_PAGES`] have to be free.
+    Huge(&'a Path),
+}
+
+/// Huge pages that it may need.
+pub const HUGE_PAGES: u64 = 80;
+
+/// How long its buffers are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Buffers {
+    /// Each holds any frame: 2048 bytes.
+    Whole,
+    /// 640 bytes: a frame of 1500 bytes is received into three, which takes
+    /// `mrg_rxbuf=1`, and sent from three.
+    Parts,
+}
+
+impl Buffers {
+    /// Bytes of a frame, or of a part of one, and the virtio-net header.
+    fn bytes(self) -> u16 {
+        match self {
+            Buffers::Whole => 2048,
+            Buffers::Parts => 640,
+        }
+    }
+
+    /// How many bursts of 32 frames each of two devices sends to begin with.
+    fn bursts(self) -> u16 {
+        match self {
+            Buffers::Whole => 8,
+            Buffers::Parts => 4,
+        }
+    }
+
+    /// How many to make for so many queue pairs: with full rings there are some left. The
+    /// driver keeps what it has sent until it needs the place.
+    fn count(self, queues: u16) -> u32 {
+        let of_a_frame = match self {
+            Buffers::Whole => 1,
+            Buffers::Parts => 3,
+        };
+        let full = 2 * u32::from(queues) * RING_ENTRIES * (1 + of_a_frame);
+        full + 8192
+    }
+}
+
 /// What the devices are like.
 #[derive(Clone, Copy, Debug)]
-pub struct Devices {
+pub struct Devices<'a> {
     /// Arguments of virtio-user: the layout of the rings. Its own defaults are
     /// `packed_vq=0,mrg_rxbuf=1,in_order=1`.
     pub layout: &'static str,
+    /// Their buffers.
+    pub buffers: Buffers,
     /// Queue pairs each.
     pub queues: u16,
     /// Who makes the sockets.
     pub sockets: Sockets,
+    /// What rings and buffers lie in.
+    pub pages: Pages<'a>,
 }
 
 /// What one of its ports has counted since it started.
@@ -62,6 +124,8 @@ pub struct Testpmd {
     child: Child,
     input: ChildStdin,
     lines: Receiver<String>,
+    buffers: Buffers,
+    queues: u16,
     /// Commands that were waited for.
     waits: u32,
     directory: TempDir,
@@ -84,13 +148,13 @@ impl Testpmd {
     }
 
     /// Starts one with a device at each of two sockets, of the addresses
-    /// 52:54:00:00:00:01 and 52:54:00:00:00:02. It polls on CPU 0 and takes 512 MiB, none
-    /// of them huge pages. Sockets that it makes replace files that are there. It may be
-    /// a while until it takes commands: [`Testpmd::await_start`].
+    /// 52:54:00:00:00:01 and 52:54:00:00:00:02. It polls on CPU 0. Sockets that it makes
+    /// replace files that are there. It may be a while until it takes commands:
+    /// [`Testpmd::await_start`].
     ///
     /// # Errors
     /// If it is not installed.
-    pub fn start(sockets: [&Path; 2], devices: Devices) -> Result<Testpmd> {
+    pub fn start(sockets: [&Path; 2], devices: Devices<'_>) -> Result<Testpmd> {
         if devices.sockets == Sockets::Made {
             // It does not itself replace what a killed one has left.
             sockets.map(fs::remove_file).into_iter().for_each(drop);
@@ -111,7 +175,8 @@ impl Testpmd {
         let streams = child.stdin.take().zip(child.stdout.take());
         let (input, output) = streams.ok_or_else(|| BedError::new("a testpmd without streams"))?;
         let lines = read(output, open_log(&directory)?);
-        Ok(Testpmd { child, input, lines, waits: 0, directory })
+        let Devices { buffers, queues, .. } = devices;
+        Ok(Testpmd { child, input, lines, buffers, queues, waits: 0, directory })
     }
 
     /// Waits until it takes commands: both devices have found their back ends.
@@ -122,14 +187,33 @@ impl Testpmd {
         self.run(&[]).map(drop)
     }
 
-    /// Sends 256 frames of this size from each queue, of which each is sent back from where
-    /// it arrives, and so on.
+    /// Sends some frames of this size from each queue, of which each is sent back from where
+    /// it arrives, and so on. However they come together, no ring is too short for them: there
+    /// are as many as fill half of one, or three quarters of one with [`Buffers::Parts`].
     ///
     /// # Errors
     /// If it does not start forwarding.
     pub fn start_traffic(&mut self, frame_bytes: u16) -> Result<()> {
-        let size = format!("set txpkts {frame_bytes}");
-        let lines = self.run(&["stop", "set fwd mac", &size, "start tx_first 8"])?;
+        let size = format!("set txpkts {}", parts(frame_bytes, self.buffers));
+        let bursts = self.buffers.bursts().div_ceil(self.queues);
+        self.forward(&mac_text(1), &[&size, &format!("start tx_first {bursts}")])
+    }
+
+    /// From now on the first device sends each frame that it receives to the second one, and
+    /// that one to this address; what was waiting in their queues is thrown away.
+    ///
+    /// # Errors
+    /// If it does not start forwarding.
+    pub fn start_handing_on(&mut self, to: &str) -> Result<()> {
+        self.forward(to, &["start"])
+    }
+
+    /// Has the second device send what it receives to this address.
+    fn forward(&mut self, to: &str, commands: &[&str]) -> Result<()> {
+        let peers = [(0, mac_text(2)), (1, to.to_owned())];
+        let peers = peers.map(|(port, mac)| format!("set eth-peer {port} {mac}"));
+        let before = ["stop", "set fwd mac", &peers[0], &peers[1]];
+        let lines = self.run(&[&before, commands].concat())?;
         if lines.iter().any(|line| line.contains("packet forwarding - ports=2 ")) {
             return Ok(());
         }
@@ -143,7 +227,14 @@ impl Testpmd {
     pub fn stop_traffic(&mut self) -> Result<()> {
         // `rxonly` counts what it finds and sends nothing.
         self.run(&["stop", "set fwd rxonly", "start"])?;
-        std::thread::sleep(DRAIN);
+        let end = Instant::now() + DRAIN;
+        while Instant::now() < end {
+            let [one, two] = self.counters()?;
+            if one.sent_frames == two.received_frames && two.sent_frames == one.received_frames {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
         self.run(&["stop"]).map(drop)
     }
 
@@ -154,6 +245,29 @@ impl Testpmd {
     pub fn counters(&mut self) -> Result<[PortCounters; 2]> {
         let lines = self.run(&[SHOW_PORTS])?;
         counters(&lines).ok_or_else(|| self.complaint("testpmd shows no statistics"))
+    }
+
+    /// How many frames each queue of a port has received.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn received_by_queues(&mut self, port: u16, queues: u16) -> Result<Vec<u64>> {
+        let lines = self.run(&[&format!("show port xstats {port}")])?;
+        let received = |queue| {
+            let key = format!("rx_q{queue}_good_packets:");
+            lines.iter().find_map(|line| number(line, &key))
+        };
+        let received: Option<Vec<u64>> = (0..queues).map(received).collect();
+        received.ok_or_else(|| self.complaint("testpmd shows no statistics of queues"))
+    }
+
+    /// By which of its ways a port receives, such as `packed ring vectorized`.
+    #[must_use]
+    pub fn receive_path(&self, port: u16) -> Option<String> {
+        let log = self.log();
+        let end = format!(" Rx path on port {port}");
+        let path = log.lines().rev().find_map(|line| line.strip_suffix(&end))?;
+        Some(path.split_once("using ")?.1.to_owned())
     }
 
     /// Kills it (SIGKILL).
@@ -210,28 +324,46 @@ impl Drop for Testpmd {
     }
 }
 
-/// One that polls on CPU 0 while its threads share it.
-fn arguments(sockets: [&Path; 2], devices: Devices) -> Vec<String> {
-    let Devices { layout, queues, sockets: made } = devices;
+/// One that polls on CPU 0 while its threads share it, and says how it receives.
+fn arguments(sockets: [&Path; 2], devices: Devices<'_>) -> Vec<String> {
+    let Devices { layout, buffers, queues, sockets: made, pages } = devices;
     let server = u8::from(made == Sockets::Made);
     let device = |(index, socket): (usize, &Path)| {
         format!(
             "--vdev=net_virtio_user{index},path={},server={server},queues={queues},\
-             queue_size=1024,mac=52:54:00:00:00:0{},{layout}",
+             queue_size={RING_ENTRIES},mac={},{layout}",
             socket.display(),
-            index + 1,
+            mac_text(index as u8 + 1),
         )
     };
-    let machine = "--lcores=(0-1)@0 --no-pci --no-telemetry --no-shconf --no-huge -m 512 \
-                   --single-file-segments --force-max-simd-bitwidth=512";
-    let program = "-- -i --total-num-mbufs=16384 --port-topology=chained \
-                   --eth-peer=0,52:54:00:00:00:02 --eth-peer=1,52:54:00:00:00:01 \
-                   --txd=1024 --rxd=1024 --burst=32 --nb-cores=1";
-    let mut arguments: Vec<String> = machine.split_whitespace().map(str::to_owned).collect();
+    let machine = "--lcores=(0-1)@0 --no-pci --no-telemetry --no-shconf \
+                   --single-file-segments --force-max-simd-bitwidth=512 \
+                   --log-level=pmd.net.virtio.init:debug";
+    let memory = match pages {
+        Pages::Ordinary => "--no-huge -m 512".to_owned(),
+        Pages::Huge(mount) => format!("--socket-mem=128 --huge-dir={}", mount.display()),
+    };
+    let program = "-- -i --port-topology=loop --burst=32 --nb-cores=1";
+    let of = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    let mut arguments = of(machine);
+    arguments.extend(of(&memory));
     arguments.extend(sockets.into_iter().enumerate().map(device));
-    arguments.extend(program.split_whitespace().map(str::to_owned));
-    arguments.extend([format!("--rxq={queues}"), format!("--txq={queues}")]);
+    arguments.extend(of(program));
+    arguments.extend(["rxq", "txq"].map(|queue| format!("--{queue}={queues}")));
+    arguments.extend(["rxd", "txd"].map(|ring| format!("--{ring}={RING_ENTRIES}")));
+    arguments.push(format!("--mbuf-size={}", HEADROOM_BYTES + buffers.bytes()));
+    arguments.push(format!("--total-num-mbufs={}", buffers.count(queues)));
+    if buffers == Buffers::Parts {
+        arguments.push("--enable-scatter".to_owned());
+    }
     arguments
+}
+
+/// A frame's length as `set txpkts` has it: that of each buffer.
+fn parts(frame_bytes: u16, buffers: Buffers) -> String {
+    let count = frame_bytes.div_ceil(buffers.bytes());
+    let part = |index| frame_bytes / count + u16::from(index < frame_bytes % count);
+    (0..count).map(|index| part(index).to_string()).collect::<Vec<_>>().join(",")
 }
 
 fn log(directory: &TempDir) -> PathBuf {
@@ -277,4 +409,18 @@ fn counters(lines: &[String]) -> Option<[PortCounters; 2]> {
 fn number(line: &str, key: &str) -> Option<u64> {
     let (_, rest) = line.split_once(key)?;
     rest.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_sent_from_as_many_buffers_as_it_takes() {
+        assert_eq!(parts(64, Buffers::Whole), "64");
+        assert_eq!(parts(1500, Buffers::Whole), "1500");
+        assert_eq!(parts(640, Buffers::Parts), "640");
+        assert_eq!(parts(641, Buffers::Parts), "321,320");
+        assert_eq!(parts(1500, Buffers::Parts), "500,500,500");
+    }
 }
