@@ -3,12 +3,12 @@
 //!
 //! **What is counted.** Frames: those that the interface behind the forwarder received
 //! (`/proc/net/dev`), or the VM, while a turn lasted. Lost: the share of the frames which the
-//! kernel took from the sender that did not get there. CPU time: of the whole machine, that
-//! is the turn's length times the number of CPUs, less what `/proc/stat` has as idle, waiting
-//! and stolen. It holds the sender, the forwarder, the counter, and all interrupts and soft interrupts,
-//! in whosever name they ran; from it is taken what the machine worked in a turn of the same
-//! round in which nobody sent. It is shared out over the frames that arrived: those lost
-//! cost, too, and are nobody's.
+//! kernel took from the sender that did not get there. CPU time: of the whole machine, that is
+//! the turn's length times the number of CPUs, less what `/proc/stat` has as idle, waiting and
+//! stolen. It holds the sender, the forwarder, the counter, and all interrupts and soft
+//! interrupts, in whosever name they ran; from it is taken what the machine worked in a turn of
+//! the same round in which nobody sent. It is shared out over the frames that arrived: those
+//! lost cost, too, and are nobody's.
 
 use std::process::ExitCode;
 
