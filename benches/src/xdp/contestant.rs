@@ -156,9 +156,9 @@ impl Contestant {
     fn dpdk(target: Target) -> Result<Contestant> {
         let (namespace, directory) = laid()?;
         let (socket, [from, to]) = (socket(&directory), NEAR);
-        let to = match target {
-            Target::Netdev => WireEnd::Netdev(to),
-            Target::Split | Target::Packed | Target::PackedInOrder => WireEnd::Socket(&socket),
+        let to = match target.layout() {
+            None => WireEnd::Netdev(to),
+            Some(_) => WireEnd::Socket(&socket),
         };
         let ends_here = [WireEnd::Netdev(from), to];
         let name = namespace.name();
@@ -210,9 +210,9 @@ fn ends(namespace: &Namespace, vm: Option<(&Path, Layout)>) -> Result<(Generator
 /// Both stations registered, source checks on, each port in an access VLAN.
 fn configuration(target: Target, socket: &Path) -> String {
     let [from, to] = NEAR.map(|near| format!("xdp = {{ interface = \"{near}\" }}"));
-    let to = match target {
-        Target::Netdev => to,
-        Target::Split | Target::Packed | Target::PackedInOrder => {
+    let to = match target.layout() {
+        None => to,
+        Some(_) => {
             format!("vhost-user = {{ socket = \"{}\", role = \"server\" }}", socket.display())
         }
     };

@@ -20,7 +20,7 @@ use super::{
 /// `VIRTQ_DESC_F_AVAIL`.
 const AVAILABLE: u16 = 1 << 7;
 /// `VIRTQ_DESC_F_USED`.
-const USED: u16 = 1 << 15;
+pub const USED: u16 = 1 << 15;
 /// `RING_EVENT_FLAGS_ENABLE`, in the second half of an event suppression area.
 pub(super) const EVENT_ENABLE: u16 = 0;
 /// `RING_EVENT_FLAGS_DISABLE`.

@@ -10,14 +10,12 @@ use crate::port::vhost_user::regions::Regions;
 use crate::port::vhost_user::ring::{RingHost, RingIndex, Service, Start, Stuck};
 use crate::sys::eventfd::Eventfd;
 use crate::sys::memory::{Memory, RegionHint};
-use crate::sys::virtqueue::{Layout, Position, RingFault, Terms};
+use crate::sys::virtqueue::{Layout, Position, RingFault, Terms, packed};
 
 /// The position of a packed ring that was never used: both laps are the first.
 const PACKED_START: u32 = 0x8000_8000;
 /// Where a packed descriptor has its flags, in bytes.
 const FLAGS_BYTE: u64 = 14;
-/// The flag of a packed descriptor that a device sets in the first lap.
-const PACKED_USED: u16 = 1 << 15;
 /// Where the used index is in a split ring's used ring.
 const USED_INDEX_BYTE: u64 = 2;
 
@@ -277,7 +275,7 @@ fn footing_of(kind: RingKind, terms: &Terms) -> Footing {
         memory.place(&mut hint, at, 2)?.read(&mut flags);
         Some(u16::from_le_bytes(flags))
     };
-    let was_used = |entry| flags(entry).is_some_and(|flags| flags & PACKED_USED != 0);
+    let was_used = |entry| flags(entry).is_some_and(|flags| flags & packed::USED != 0);
     let begins = kind == RingKind::Packed && *position == beginning;
     if begins && (0..layout.size).any(was_used) { Footing::Doubtful } else { Footing::Sure }
 }
