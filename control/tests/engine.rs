@@ -265,6 +265,7 @@ fn changes_to_one_port_lose_nothing_elsewhere() {
                     admin: Some(admin),
                     vlan: Some(vlan),
                     home: None,
+                    ..PortChange::default()
                 };
                 assert!(!switch.set_port("vm3", change).unwrap().is_empty());
             }

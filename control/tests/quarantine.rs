@@ -170,11 +170,11 @@ fn a_released_port_carries_frames_both_ways() {
 #[test]
 fn what_is_in_no_quarantine_is_left_as_it_is() {
     let mut site = Site::start(Chance::ALWAYS);
-    let revision = site.switch.view().revision;
+    let revision = site.switch.view().publications;
     assert_eq!(site.switch.release("good").unwrap(), Release::NotQuarantined);
     site.good.send(&frame(GOOD, BAD), Offload::default()).unwrap();
     assert!(arrives(&mut site.bad));
-    assert_eq!(site.switch.view().revision, revision);
+    assert_eq!(site.switch.view().publications, revision);
     let error = site.switch.release("god").unwrap_err().to_string();
     assert_eq!(error, "there is no port \"god\" (did you mean good?)");
 }

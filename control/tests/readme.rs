@@ -67,7 +67,11 @@ impl Shell {
         let own = ["--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
         let mut child = Command::new("unshare")
             .args(own)
-            .args(["sh", "-c", "mount -t tmpfs none /run && exec bash"])
+            .args([
+                "sh",
+                "-c",
+                "mount -t tmpfs none /run && mount -t tmpfs none /var/lib && exec bash",
+            ])
             .current_dir(repository())
             .env("PATH", format!("{programs}:{path}"))
             .env_remove("HAIRPIN_API")

@@ -127,7 +127,7 @@ fn a_port_waits_for_its_vmm_is_down_without_a_driver_and_up_with_one() {
     let mut vmm = Vmm::connect(&site.socket());
     let down = site.await_state(State::Down);
     assert_eq!(down.last_error, "no driver: the guest has not started its network device");
-    assert_eq!(site.switch.view().revision, revision, "no change of policy for a VMM alone");
+    assert_eq!(site.switch.view().publications, revision, "no change of policy for a VMM alone");
     vmm.ask(RUN);
     site.await_state(State::Up);
     site.send();

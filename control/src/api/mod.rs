@@ -3,14 +3,19 @@
 //! * [`listen`] — the socket: made, guarded, removed.
 //! * [`connections`] — who is connected, and how many may be.
 //! * [`peer`] — who is calling, and what they may.
-//! * [`service`] — the calls. [`views`], [`vhost_user`] — what there is, as
-//!   messages.
+//! * [`service`] — the calls; [`mod@apply`] — those that change the desired state.
+//! * [`views`], [`vhost_user`] — what there is, as messages. [`configs`] — what is wanted, as
+//!   messages, and [`wanted`] from them. [`refusal`] — why not.
 //! * [`address`] — where the socket is.
 
 pub mod address;
+pub mod apply;
+pub mod configs;
 pub mod connections;
 pub mod listen;
 pub mod peer;
+pub mod refusal;
 pub mod service;
 pub mod vhost_user;
 pub mod views;
+pub mod wanted;

@@ -14,18 +14,19 @@ fn own() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Refuses a caller who is neither root nor the user that runs the switch.
+/// Who calls, in two words, as "user 0"; refuses a caller who is neither root nor the user
+/// that runs the switch.
 ///
 /// # Errors
 /// PERMISSION_DENIED, naming both users.
-pub fn may_write<T>(request: &Request<T>) -> Result<(), Status> {
+pub fn writer<T>(request: &Request<T>) -> Result<String, Status> {
     let caller = request
         .extensions()
         .get::<UdsConnectInfo>()
         .and_then(|connection| connection.peer_cred)
         .map(|credentials: UCred| credentials.uid());
     match caller {
-        Some(uid) if writes(uid) => Ok(()),
+        Some(uid) if writes(uid) => Ok(format!("user {uid}")),
         Some(uid) => {
             let own = own();
             Err(Status::permission_denied(format!(

@@ -1,17 +1,15 @@
 //! The calls of the API. Each takes the engine's lock for as long as it looks or
 //! changes, and no longer.
 
-use hairpin_dataplane::snapshot::{Admin, Mode};
-use hairpin_dataplane::wire::VlanId;
 use hairpin_proto::v1::{self, switch_server};
 use tonic::{Request, Response, Status};
 
-use super::{peer, views};
-use crate::config::VlanConfig;
+use super::refusal::{invalid, not_moved, refusal};
+use super::{apply, peer, views, wanted};
 use crate::config::nearest::hint;
-use crate::switch::queues::{MoveError, Moved};
+use crate::switch::queues::Moved;
 use crate::switch::view::{LearnedAddress, View};
-use crate::switch::{ApplyError, HomeChange, PortChange, Release, Switch};
+use crate::switch::{Applied, Order, Release, Switch};
 
 /// Addresses per page unless asked otherwise, and the most.
 const PAGE: (usize, usize) = (1000, 10_000);
@@ -70,14 +68,16 @@ impl switch_server::Switch for Service {
     }
 
     async fn set_port(&self, request: Request<v1::SetPortRequest>) -> Reply<v1::SetPortResponse> {
-        peer::may_write(&request)?;
+        let order = Order::by(peer::writer(&request)?);
         let request = request.into_inner();
+        let order = Order { base: request.base_revision, ..order };
         let name = request.name.clone();
-        let change = change(request)?;
-        let diff = self.switch.set_port(&name, change).map_err(refusal)?;
-        tracing::info!(%diff, "set port");
-        let view = self.switch.view();
-        let (port, revision) = (port(&view, &name)?, view.revision);
+        let running = self.switch.view().desired;
+        let change = wanted::change(&request, running.config()).map_err(|it| invalid(&it))?;
+        let applied = self.switch.set_port_by(&name, change, &order).map_err(refusal)?;
+        let Applied { revision, diff } = applied;
+        tracing::info!(revision, by = order.origin, %diff, "set port");
+        let port = port(&self.switch.view(), &name)?;
         Ok(Response::new(v1::SetPortResponse { port: Some(port), revision }))
     }
 
@@ -85,10 +85,10 @@ impl switch_server::Switch for Service {
         &self,
         request: Request<v1::ReleasePortRequest>,
     ) -> Reply<v1::ReleasePortResponse> {
-        peer::may_write(&request)?;
+        let by = peer::writer(&request)?;
         let name = request.into_inner().name;
         let release = self.switch.release(&name).map_err(refusal)?;
-        tracing::info!(port = name, ?release, "release port");
+        tracing::info!(port = name, by, ?release, "release port");
         let view = self.switch.view();
         let link = views::links(&view).into_iter().find(|link| link.name == name);
         let released = match link {
@@ -137,7 +137,7 @@ impl switch_server::Switch for Service {
         &self,
         request: Request<v1::MoveQueueRequest>,
     ) -> Reply<v1::MoveQueueResponse> {
-        peer::may_write(&request)?;
+        let by = peer::writer(&request)?;
         let v1::MoveQueueRequest { port, queue, worker } = request.into_inner();
         let number = |queue: u32| {
             let said = format!("{port}: queue {queue}: queues have numbers of 0 to 65535");
@@ -150,9 +150,44 @@ impl switch_server::Switch for Service {
             tokio::task::spawn_blocking(move || switch.move_queue(&name, queue, worker as usize));
         let ending = |_| Status::unavailable("the switch is ending");
         let Moved { queue, from, to } = moving.await.map_err(ending)?.map_err(not_moved)?;
-        tracing::info!(port, queue, from, to, "move queue");
+        tracing::info!(port, by, queue, from, to, "move queue");
         let (queue, from, to) = (queue.into(), from as u32, to as u32);
         Ok(Response::new(v1::MoveQueueResponse { queue, from, to }))
+    }
+
+    async fn apply(&self, request: Request<v1::ApplyRequest>) -> Reply<v1::ApplyResponse> {
+        let by = peer::writer(&request)?;
+        apply::apply(&self.switch, request.into_inner(), by).map(Response::new)
+    }
+
+    async fn get(&self, _: Request<v1::GetRequest>) -> Reply<v1::GetResponse> {
+        Ok(Response::new(apply::get(&self.switch)))
+    }
+
+    async fn edit(&self, request: Request<v1::EditRequest>) -> Reply<v1::ApplyResponse> {
+        let by = peer::writer(&request)?;
+        apply::edit(&self.switch, request.into_inner(), by).map(Response::new)
+    }
+
+    async fn rollback(&self, request: Request<v1::RollbackRequest>) -> Reply<v1::ApplyResponse> {
+        let by = peer::writer(&request)?;
+        apply::roll_back(&self.switch, request.into_inner(), by).map(Response::new)
+    }
+
+    async fn list_revisions(
+        &self,
+        _: Request<v1::ListRevisionsRequest>,
+    ) -> Reply<v1::ListRevisionsResponse> {
+        Ok(Response::new(apply::revisions(&self.switch)))
+    }
+
+    async fn flush(&self, request: Request<v1::FlushRequest>) -> Reply<v1::FlushResponse> {
+        let by = peer::writer(&request)?;
+        let name = request.into_inner().port;
+        let port = Some(name.as_str()).filter(|name| !name.is_empty());
+        self.switch.flush(port).map_err(refusal)?;
+        tracing::info!(port, by, "flush");
+        Ok(Response::new(v1::FlushResponse {}))
     }
 }
 
@@ -163,90 +198,6 @@ fn port(view: &View, name: &str) -> Result<v1::Port, Status> {
         let near = hint(name, ports.iter().map(|port| &*port.name));
         Status::not_found(format!("there is no port {name:?}{near}"))
     })
-}
-
-fn refusal(error: ApplyError) -> Status {
-    let said = error.to_string();
-    match error {
-        ApplyError::NoSuchPort { .. } => Status::not_found(said),
-        ApplyError::Exhausted { .. } => Status::resource_exhausted(said),
-        ApplyError::Compile(_) => Status::internal(said),
-        ApplyError::Invalid(_)
-        | ApplyError::Device { .. }
-        | ApplyError::Mtu { .. }
-        | ApplyError::Restart { .. } => Status::failed_precondition(said),
-    }
-}
-
-fn not_moved(error: MoveError) -> Status {
-    let said = error.to_string();
-    match error {
-        MoveError::NoSuchPort { .. }
-        | MoveError::NoSuchQueue { .. }
-        | MoveError::NoSuchWorker { .. } => Status::not_found(said),
-        MoveError::WhichQueue { .. } => Status::invalid_argument(said),
-        MoveError::NotBreathing { .. }
-        | MoveError::Waiting { .. }
-        | MoveError::Quarantined { .. } => Status::failed_precondition(said),
-        MoveError::Pending { .. } => Status::deadline_exceeded(said),
-        MoveError::Overtaken { .. } => Status::aborted(said),
-    }
-}
-
-/// What a request asks to change.
-fn change(request: v1::SetPortRequest) -> Result<PortChange, Status> {
-    let object = format!("port {}", request.name);
-    let unknown = |field: &str, value: i32| {
-        Status::invalid_argument(format!("{object}: {field}: {value} is not known; see the API"))
-    };
-    let mode = match v1::Mode::try_from(request.mode) {
-        Ok(v1::Mode::Unspecified) => None,
-        Ok(v1::Mode::Veb) => Some(Mode::Veb),
-        Ok(v1::Mode::Vepa) => Some(Mode::Vepa),
-        Ok(v1::Mode::Private) => Some(Mode::Private),
-        Ok(v1::Mode::Direct) => Some(Mode::Direct),
-        Err(_) => return Err(unknown("mode", request.mode)),
-    };
-    let admin = match v1::Admin::try_from(request.admin) {
-        Ok(v1::Admin::Unspecified) => None,
-        Ok(v1::Admin::Up) => Some(Admin::Up),
-        Ok(v1::Admin::Down) => Some(Admin::Down),
-        Err(_) => return Err(unknown("admin", request.admin)),
-    };
-    let home = request.home.map(|home| match home {
-        v1::set_port_request::Home::Channel(name) => HomeChange::Channel(name),
-        v1::set_port_request::Home::Bridge(name) => HomeChange::Bridge(name),
-    });
-    let vlan = request.vlan.map(|vlan| vlans(&object, vlan)).transpose()?;
-    Ok(PortChange { mode, home, vlan, admin })
-}
-
-fn vlans(object: &str, vlan: v1::Vlan) -> Result<VlanConfig, Status> {
-    let id = |number: u32| {
-        let id = u16::try_from(number).ok().and_then(VlanId::new);
-        id.ok_or_else(|| {
-            let said = format!("{object}: vlan: {number} is not a VLAN; VLANs are 1 to 4094");
-            Status::invalid_argument(said)
-        })
-    };
-    let nothing = || {
-        let remedy = "name transparent, access or trunk";
-        Status::invalid_argument(format!("{object}: vlan: it says nothing; {remedy}"))
-    };
-    match vlan.policy.ok_or_else(nothing)? {
-        v1::vlan::Policy::Transparent(_) => Ok(VlanConfig::Transparent),
-        v1::vlan::Policy::Access(access) => id(access).map(VlanConfig::Access),
-        v1::vlan::Policy::Trunk(trunk) => {
-            if trunk.vids.is_empty() && trunk.native.is_none() {
-                return Err(nothing());
-            }
-            let native = trunk.native.map(id).transpose()?;
-            let mut members = trunk.vids.into_iter().map(id).collect::<Result<Vec<_>, _>>()?;
-            members.sort_unstable();
-            members.dedup();
-            Ok(VlanConfig::Trunk { members, native })
-        }
-    }
 }
 
 /// Where a page begins: registered addresses come first, then the table.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use hairpin_dataplane::ledger::{DropReason, Side, Totals};
 use hairpin_dataplane::port::HostsOwn;
-use hairpin_dataplane::port::xdp::{DataPath, Mode as XdpMode};
+use hairpin_dataplane::port::xdp::DataPath;
 use hairpin_dataplane::snapshot::{Addresses, Admin, Mode, ReflectiveRelay};
 use hairpin_proto::v1;
 
-use super::vhost_user;
+use super::{configs, vhost_user};
 use crate::config::desired::{BridgeIndex, ChannelIndex, Home, Link, Port};
-use crate::config::{DeviceConfig, LinkRole, Poll, PortConfig, VlanConfig};
+use crate::config::{DeviceConfig, PortConfig, VlanConfig};
 use crate::switch::queues::{QueueState, QueueStatus};
 use crate::switch::view::{State, Status, View};
 use crate::switch::workers::Health;
@@ -28,6 +28,7 @@ pub fn show(view: &View) -> v1::ShowResponse {
         bridges: bridges(view),
         ports: ports(view),
         workers: workers(view),
+        publications: view.publications,
     }
 }
 
@@ -75,10 +76,7 @@ pub fn workers(view: &View) -> Vec<v1::Worker> {
         } as i32,
         ports: serves(index),
         sleeps: worker.sleeps,
-        poll: match view.desired.switch().poll {
-            Poll::Adaptive => v1::Poll::Adaptive,
-            Poll::Busy => v1::Poll::Busy,
-        } as i32,
+        poll: configs::poll(view.desired.switch().poll) as i32,
         load: worker.load,
         queues: view.queues.iter().filter(|queue| queue.worker == index).map(queue).collect(),
     });
@@ -117,10 +115,7 @@ fn link(view: &View, link: &Link) -> v1::Link {
     let mine = channels.filter(|channel| view.desired.link_of(channel).name == link.name);
     v1::Link {
         name: link.name.clone(),
-        role: match link.role {
-            LinkRole::Station => v1::LinkRole::Station,
-            LinkRole::Bridge => v1::LinkRole::Bridge,
-        } as i32,
+        role: configs::role(link.role) as i32,
         device: link.device.as_ref().map(|it| device(it, status)),
         mtu: status.map_or(0, |status| status.mtu),
         admin: admin(link.admin) as i32,
@@ -243,10 +238,7 @@ fn device(device: &DeviceConfig, status: Option<&Status>) -> v1::Device {
         }
         DeviceConfig::Xdp { interface, mode, hosts_own } => {
             let granted = status.and_then(|status| status.granted.as_ref());
-            let mode = match mode {
-                XdpMode::Auto => v1::XdpMode::Auto,
-                XdpMode::Only(path) => xdp_mode(*path),
-            };
+            let mode = configs::xdp_mode(*mode);
             let path = granted.map_or(v1::XdpMode::Unspecified, |it| xdp_mode(it.path));
             v1::device::Kind::Xdp(v1::Xdp {
                 interface: interface.clone(),
@@ -263,7 +255,9 @@ fn device(device: &DeviceConfig, status: Option<&Status>) -> v1::Device {
     v1::Device { kind: Some(kind) }
 }
 
-fn xdp_mode(path: DataPath) -> v1::XdpMode {
+/// A path of frames from and to a netdev.
+#[must_use]
+pub fn xdp_mode(path: DataPath) -> v1::XdpMode {
     match path {
         DataPath::ZeroCopy => v1::XdpMode::ZeroCopy,
         DataPath::Copy => v1::XdpMode::Copy,

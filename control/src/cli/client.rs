@@ -7,7 +7,7 @@ use hairpin_proto::v1::switch_client::SwitchClient;
 use hairpin_proto::v1::{self};
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Response, Status};
+use tonic::{Code, Response, Status};
 
 use crate::api::address::ApiAddress;
 use crate::api::listen::MESSAGE_BYTES_MAX;
@@ -61,9 +61,36 @@ calls! {
     list_workers(ListWorkersRequest) -> ListWorkersResponse;
     /// Moves a receive queue to another worker.
     move_queue(MoveQueueRequest) -> MoveQueueResponse;
+    /// Applies a desired state.
+    apply(ApplyRequest) -> ApplyResponse;
+    /// The desired state that runs.
+    get(GetRequest) -> GetResponse;
+    /// Changes single objects.
+    edit(EditRequest) -> ApplyResponse;
+    /// Goes back to an earlier revision.
+    rollback(RollbackRequest) -> ApplyResponse;
+    /// The revisions that are kept.
+    list_revisions(ListRevisionsRequest) -> ListRevisionsResponse;
+    /// Forgets learned addresses.
+    flush(FlushRequest) -> FlushResponse;
 }
 
 impl Client {
+    /// Changes single objects; nothing if another revision runs than the one given.
+    ///
+    /// # Errors
+    /// What else the switch says.
+    pub fn edit_unless_superseded(
+        &mut self,
+        request: v1::EditRequest,
+    ) -> anyhow::Result<Option<v1::ApplyResponse>> {
+        match self.runtime.block_on(self.inner.edit(request)) {
+            Ok(response) => Ok(Some(response.into_inner())),
+            Err(status) if status.code() == Code::Aborted => Ok(None),
+            Err(status) => Err(said(&status)),
+        }
+    }
+
     /// Connects.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! `hairpin fdb`.
 
+use clap::{Args, Subcommand};
 use hairpin_proto::v1;
 use serde_json::json;
 
@@ -10,8 +11,44 @@ use super::{Format, json};
 /// Addresses asked for at a time.
 const PAGE: u32 = 1000;
 
+/// What to do with addresses.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct FdbArgs {
+    /// Of this port only
+    #[arg(long, value_name = "NAME")]
+    port: Option<String>,
+    #[command(subcommand)]
+    what: Option<FdbCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+enum FdbCommand {
+    /// Forget learned addresses, so that they are learned anew
+    Flush {
+        /// Of this port or bridge member only
+        #[arg(value_name = "NAME")]
+        port: Option<String>,
+    },
+}
+
 /// `hairpin fdb`.
-pub fn fdb(client: &mut Client, port: Option<String>, format: Format) -> anyhow::Result<String> {
+pub fn fdb(client: &mut Client, args: FdbArgs, format: Format) -> anyhow::Result<String> {
+    match args.what {
+        None => list(client, args.port, format),
+        Some(FdbCommand::Flush { port }) => {
+            let request = v1::FlushRequest { port: port.clone().unwrap_or_default() };
+            client.flush(request)?;
+            Ok(match (format, port) {
+                (Format::Json, port) => json::text(&json!({ "flushed": port })),
+                (Format::Table, Some(port)) => format!("what was learned on {port} is forgotten\n"),
+                (Format::Table, None) => "what was learned is forgotten\n".to_owned(),
+            })
+        }
+    }
+}
+
+fn list(client: &mut Client, port: Option<String>, format: Format) -> anyhow::Result<String> {
     let port = port.unwrap_or_default();
     if !port.is_empty() {
         // Says so if there is no such port, and what was meant.

@@ -5,10 +5,12 @@
 //! 2 usage.
 //!
 //! * [`run`] — the daemon. [`client`] — how the others reach it.
-//! * [`objects`], [`port`], [`counts`], [`fdb`], [`workers`] — the commands.
+//! * [`objects`], [`port`], [`counts`], [`fdb`], [`workers`] — the commands. [`mod@apply`] —
+//!   those that change what is wanted; [`wishes`] — in words.
 //! * [`table`] for people, [`json`] for programs, [`words`] for both. [`vmm`] — what a
 //!   vhost-user port has beside others, for both.
 
+pub mod apply;
 pub mod client;
 pub mod counts;
 pub mod fdb;
@@ -18,6 +20,7 @@ pub mod port;
 pub mod run;
 pub mod table;
 pub mod vmm;
+pub mod wishes;
 pub mod words;
 pub mod workers;
 
@@ -80,13 +83,33 @@ enum Command {
     },
     /// Show the switch and everything in it
     Show,
-    /// List or show links
+    /// Make a configuration the running one: prints the difference, applies all of it or none
+    Apply {
+        /// The configuration
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        #[command(flatten)]
+        trial: apply::Trial,
+    },
+    /// Go back to an earlier revision
+    Rollback {
+        /// Which one [default: the one before the one that runs]
+        #[arg(value_name = "REVISION")]
+        revision: Option<u64>,
+        #[command(flatten)]
+        trial: apply::Trial,
+    },
+    /// List the revisions that one can go back to
+    Revisions,
+    /// Print the running configuration, as a file
+    Config,
+    /// List, show, add, change or delete links
     Link(Listing),
-    /// List or show channels
+    /// List, show, add, change or delete channels
     Channel(Listing),
-    /// List or show bridges
+    /// List, show, add, change or delete bridges
     Bridge(Listing),
-    /// List, show or change ports
+    /// List, show, add, change, delete or release ports
     Port(port::PortArgs),
     /// Show the counters of ports and links
     Stats {
@@ -100,33 +123,17 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
-    /// Show registered and learned addresses
-    Fdb {
-        /// Of this port only
-        #[arg(long, value_name = "NAME")]
-        port: Option<String>,
-    },
+    /// Show registered and learned addresses, or forget learned ones
+    Fdb(fdb::FdbArgs),
     /// List or show workers and their receive queues, or move a queue to another worker
     Workers(workers::WorkersArgs),
 }
 
-/// `list`, or `show NAME`.
+/// `list`, `show NAME`, `add NAME …`, and so on.
 #[derive(Debug, Args)]
 pub struct Listing {
     #[command(subcommand)]
-    what: Option<ListOrShow>,
-}
-
-/// What to show of a kind of object.
-#[derive(Debug, Subcommand)]
-pub enum ListOrShow {
-    /// All of them
-    List,
-    /// One of them
-    Show {
-        /// Its name
-        name: String,
-    },
+    what: Option<objects::Verb>,
 }
 
 /// The command line is wrong: exit code 2.
@@ -168,14 +175,20 @@ fn execute(command: Command, common: Common) -> anyhow::Result<ExitCode> {
         Command::Run { config } => return run::run(&config).map(|()| ExitCode::SUCCESS),
         Command::Check { file } => check(&file, format),
         Command::Show => objects::show(&mut client()?, format),
-        Command::Link(listing) => objects::link(&mut client()?, listing.what, format),
-        Command::Channel(listing) => objects::channel(&mut client()?, listing.what, format),
-        Command::Bridge(listing) => objects::bridge(&mut client()?, listing.what, format),
+        Command::Apply { file, trial } => apply::apply(client, &file, trial, format),
+        Command::Rollback { revision, trial } => {
+            apply::rollback(&mut client()?, revision, trial, format)
+        }
+        Command::Revisions => apply::revisions(&mut client()?, format),
+        Command::Config => apply::config(&mut client()?, format),
+        Command::Link(listing) => objects::link(client, listing.what, format),
+        Command::Channel(listing) => objects::channel(client, listing.what, format),
+        Command::Bridge(listing) => objects::bridge(client, listing.what, format),
         Command::Port(args) => port::port(client, args, format),
         Command::Stats { names } => counts::stats(&mut client()?, names, format),
         Command::Drops { list: true } => Ok(counts::catalogue(format)),
         Command::Drops { list: false } => counts::drops(&mut client()?, format),
-        Command::Fdb { port } => fdb::fdb(&mut client()?, port, format),
+        Command::Fdb(args) => fdb::fdb(&mut client()?, args, format),
         Command::Workers(args) => workers::workers(&mut client()?, args, format),
     }?;
     print(&output)?;

@@ -1,13 +1,49 @@
 //! `show`, `link`, `channel`, `bridge`.
 
 use anyhow::anyhow;
+use clap::Subcommand;
 use hairpin_proto::v1;
 use serde_json::{Value, json};
 
 use super::client::Client;
 use super::table::{fields, table};
-use super::{Format, ListOrShow, json, port, words, workers};
+use super::{Format, apply, json, port, wishes, words, workers};
 use crate::config::nearest::hint;
+
+/// What to do with a kind of object.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// All of them
+    List,
+    /// One of them
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Make one: keys are those of the configuration file
+    Add {
+        /// Its name
+        name: String,
+        /// What it is to be, as role=station device=xdp:eth1 mtu=9000; link=up0 svid=100;
+        /// members=sbp0,blue:on
+        #[arg(value_name = "KEY=VALUE")]
+        words: Vec<String>,
+    },
+    /// Change one while it runs
+    Set {
+        /// Its name
+        name: String,
+        /// What to change, as with add
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        words: Vec<String>,
+    },
+    /// Delete some, all or none of them
+    Del {
+        /// Their names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+}
 
 /// A kind of object, as commands list and show it.
 pub struct Kind<O> {
@@ -66,14 +102,9 @@ impl<O> Kind<O> {
         }
     }
 
-    /// What was asked.
-    fn answer(
-        &self,
-        all: &[O],
-        what: Option<ListOrShow>,
-        format: Format,
-    ) -> anyhow::Result<String> {
-        let Some(ListOrShow::Show { name }) = what else { return Ok(self.list(all, format)) };
+    /// All of them, or the one of this name.
+    fn answer(&self, all: &[O], name: Option<String>, format: Format) -> anyhow::Result<String> {
+        let Some(name) = name else { return Ok(self.list(all, format)) };
         let found = all.iter().find(|object| *(self.name)(object) == name).ok_or_else(|| {
             let near = hint(&name, all.iter().map(|object| (self.name)(object).as_str()));
             anyhow!("there is no {} {name:?}{near}", self.word)
@@ -109,11 +140,30 @@ pub fn show(client: &mut Client, format: Format) -> anyhow::Result<String> {
 
 /// `hairpin link`.
 pub fn link(
-    client: &mut Client,
-    what: Option<ListOrShow>,
+    connect: impl FnOnce() -> anyhow::Result<Client>,
+    what: Option<Verb>,
     format: Format,
 ) -> anyhow::Result<String> {
-    LINK.answer(&client.list_links(v1::ListLinksRequest {})?.links, what, format)
+    obey(connect, wishes::Kind::Link, what, format, |client, name| {
+        LINK.answer(&client.list_links(v1::ListLinksRequest {})?.links, name, format)
+    })
+}
+
+/// Changes, or asks for what is to be shown.
+fn obey(
+    connect: impl FnOnce() -> anyhow::Result<Client>,
+    kind: wishes::Kind,
+    what: Option<Verb>,
+    format: Format,
+    show: impl FnOnce(&mut Client, Option<String>) -> anyhow::Result<String>,
+) -> anyhow::Result<String> {
+    match what.unwrap_or(Verb::List) {
+        Verb::List => show(&mut connect()?, None),
+        Verb::Show { name } => show(&mut connect()?, Some(name)),
+        Verb::Add { name, words } => apply::add(connect, kind, &name, &words, format),
+        Verb::Set { name, words } => apply::set(&mut connect()?, kind, &name, &words, format),
+        Verb::Del { names } => apply::delete(&mut connect()?, kind, names, format),
+    }
 }
 
 fn one_link(link: &v1::Link) -> String {
@@ -147,11 +197,13 @@ fn links(links: &[v1::Link]) -> String {
 
 /// `hairpin channel`.
 pub fn channel(
-    client: &mut Client,
-    what: Option<ListOrShow>,
+    connect: impl FnOnce() -> anyhow::Result<Client>,
+    what: Option<Verb>,
     format: Format,
 ) -> anyhow::Result<String> {
-    CHANNEL.answer(&client.list_channels(v1::ListChannelsRequest {})?.channels, what, format)
+    obey(connect, wishes::Kind::Channel, what, format, |client, name| {
+        CHANNEL.answer(&client.list_channels(v1::ListChannelsRequest {})?.channels, name, format)
+    })
 }
 
 fn svid(channel: &v1::Channel) -> String {
@@ -182,11 +234,13 @@ fn channels(channels: &[v1::Channel]) -> String {
 
 /// `hairpin bridge`.
 pub fn bridge(
-    client: &mut Client,
-    what: Option<ListOrShow>,
+    connect: impl FnOnce() -> anyhow::Result<Client>,
+    what: Option<Verb>,
     format: Format,
 ) -> anyhow::Result<String> {
-    BRIDGE.answer(&client.list_bridges(v1::ListBridgesRequest {})?.bridges, what, format)
+    obey(connect, wishes::Kind::Bridge, what, format, |client, name| {
+        BRIDGE.answer(&client.list_bridges(v1::ListBridgesRequest {})?.bridges, name, format)
+    })
 }
 
 fn one_bridge(bridge: &v1::Bridge) -> String {

@@ -1,4 +1,4 @@
-//! `hairpin port list|show|set|release`.
+//! `hairpin port list|show|add|set|del|release`.
 
 use clap::{Args, Subcommand};
 use hairpin_proto::v1;
@@ -7,9 +7,9 @@ use serde_json::json;
 use super::client::Client;
 use super::objects::Kind;
 use super::table::{fields, table};
-use super::{Format, UsageError, json, vmm, words};
+use super::{Format, apply, json, vmm, wishes, words};
 use crate::api::views;
-use crate::config::nearest::hint;
+use crate::config::ConfigErrors;
 use crate::config::read::leaf::{self, Wrong};
 
 /// What to do with ports.
@@ -28,13 +28,28 @@ enum PortCommand {
         /// Its name
         name: String,
     },
+    /// Make a port: channel=up0 mode=veb device=vhost-user:/run/vm1.sock,role=server
+    Add {
+        /// Its name
+        name: String,
+        /// What it is to be, by the keys of the configuration file; devices are tap:NAME,
+        /// packet:NAME, xdp:NAME and vhost-user:SOCKET, with their keys behind commas
+        #[arg(value_name = "KEY=VALUE")]
+        words: Vec<String>,
+    },
     /// Change a port while it runs: mode=vepa channel=blue bridge=br0 vlan=access:10 admin=down
     Set {
         /// Its name
         name: String,
-        /// What to change: mode, channel, bridge, vlan, admin
+        /// What to change: channel, bridge, mode, device, mac, vlan, learn-limit, admin
         #[arg(required = true, value_name = "KEY=VALUE")]
         changes: Vec<String>,
+    },
+    /// Delete ports, all or none of them
+    Del {
+        /// Their names
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
     },
     /// End the quarantine of a port, or of a link; one that is in none is left as it is
     Release {
@@ -56,6 +71,12 @@ pub fn port(
         PortCommand::Show { name } => {
             let port = client()?.get_port(v1::GetPortRequest { name })?.port.unwrap_or_default();
             Ok(PORT.show(&port, format))
+        }
+        PortCommand::Add { name, words } => {
+            apply::add(client, wishes::Kind::Port, &name, &words, format)
+        }
+        PortCommand::Del { names } => {
+            apply::delete(&mut client()?, wishes::Kind::Port, names, format)
         }
         PortCommand::Set { name, changes } => {
             // What is asked is understood before anybody is asked.
@@ -140,37 +161,44 @@ fn one(port: &v1::Port) -> String {
     fields(&rows)
 }
 
-const KEYS: &[&str] = &["mode", "channel", "bridge", "vlan", "admin"];
-
 /// What `key=value` words ask for.
 fn request(name: String, changes: &[String]) -> anyhow::Result<v1::SetPortRequest> {
     let mut request = v1::SetPortRequest { name, ..v1::SetPortRequest::default() };
     for change in changes {
-        let (key, value) = change.split_once('=').ok_or_else(|| {
-            UsageError(format!("{change:?} is not KEY=VALUE; keys are {}", KEYS.join(", ")))
+        let (key, value) = wishes::parts(change, wishes::Kind::Port.keys())?;
+        set(&mut request, key, value).map_err(|Wrong { problem, remedy }| {
+            anyhow::anyhow!("port {}: {key}: {problem}; {remedy}", request.name)
         })?;
-        set(&mut request, key, value)?;
     }
     Ok(request)
 }
 
-fn set(request: &mut v1::SetPortRequest, key: &str, value: &str) -> anyhow::Result<()> {
+fn set(request: &mut v1::SetPortRequest, key: &str, value: &str) -> Result<(), Wrong> {
     let text = toml::de::DeValue::String(value.into());
-    let refused = |Wrong { problem, remedy }: Wrong| {
-        anyhow::anyhow!("port {}: {key}: {problem}; {remedy}", request.name)
-    };
     match key {
-        "mode" => request.mode = views::mode(leaf::mode(&text).map_err(refused)?) as i32,
-        "admin" => request.admin = views::admin(leaf::admin(&text).map_err(refused)?) as i32,
-        "vlan" => request.vlan = Some(views::vlan(&leaf::vlan_words(value).map_err(refused)?)),
+        "mode" => request.mode = views::mode(leaf::mode(&text)?) as i32,
+        "admin" => request.admin = views::admin(leaf::admin(&text)?) as i32,
+        "vlan" => request.vlan = Some(views::vlan(&leaf::vlan_words(value)?)),
         "channel" => {
             request.home = Some(v1::set_port_request::Home::Channel(value.to_owned()));
         }
         "bridge" => request.home = Some(v1::set_port_request::Home::Bridge(value.to_owned())),
+        "mac" => {
+            let macs = value.split(',').filter(|mac| !mac.is_empty()).map(str::to_owned);
+            request.macs = Some(v1::Addresses { macs: macs.collect() });
+        }
+        "learn-limit" => {
+            let number = value.parse().map_err(|_| {
+                Wrong::new(format!("{value:?} is no number"), "write one from 1 to 1048576")
+            });
+            request.learn_limit = Some(number?);
+        }
         _ => {
-            let near = hint(key, KEYS.iter().copied());
-            let known = KEYS.join(", ");
-            return Err(UsageError(format!("unknown key {key:?}{near}; keys are {known}")).into());
+            let wrong = |errors: ConfigErrors| match errors.into_errors().pop() {
+                Some(error) => Wrong::new(error.problem, error.remedy),
+                None => Wrong::new(format!("{value:?} is no device"), "write KIND:NAME"),
+            };
+            request.device = Some(wishes::device_of(value).map_err(wrong)?);
         }
     }
     Ok(())

@@ -10,7 +10,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::api::listen::Bound;
 use crate::config;
-use crate::switch::Switch;
+use crate::switch::archive::{Archive, ArchiveError};
+use crate::switch::digest::Digest;
+use crate::switch::history::History;
+use crate::switch::{Order, StartUpFile, Switch, Trial};
 
 /// The environment variable that sets what is logged.
 const LOG_VARIABLE: &str = "HAIRPIN_LOG";
@@ -53,7 +56,7 @@ impl Signals {
 pub fn run(file: &Path) -> anyhow::Result<()> {
     log_to_stderr();
     raise_descriptor_limit();
-    let desired = config::load(file)?;
+    let (desired, text) = config::load_with_text(file)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -61,16 +64,14 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
     let mut signals = runtime.block_on(async { Signals::new() }).context("no signals")?;
     // First of all: a second daemon must fail before it opens anything.
     let bound = Bound::bind(&desired.switch().api)?;
-    let (name, ports) = (desired.switch().name.clone(), desired.ports().len());
-    let state_dir = desired.switch().state_dir.clone();
-    let switch = Switch::start_recorded(desired)?;
+    let history = history(&desired.switch().state_dir)?;
+    let digest = Digest::of(text.as_bytes());
+    let start_up_file = StartUpFile { path: std::path::absolute(file)?, digest };
+    let switch = Switch::start_recorded(desired, start_up_file, history)?;
     let api = bound.serve(switch.clone())?;
-    tracing::info!(name, ports, "the switch runs");
-    tracing::info!(
-        ?state_dir,
-        "applied states are not kept in state-dir yet: a live change ends with the daemon, write \
-         into the file what is to stay"
-    );
+    let view = switch.view();
+    let (name, ports) = (&view.desired.switch().name, view.desired.ports().len());
+    tracing::info!(name, ports, revision = view.revision, "the switch runs");
     let mut stdout = std::io::stdout();
     writeln!(stdout, "ready").and_then(|()| stdout.flush()).context("standard output is closed")?;
     while let Wish::Reload = runtime.block_on(signals.next()) {
@@ -82,10 +83,26 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The revisions in the state-dir. Where there can be none, the switch runs all the same:
+/// whoever tries it out has no /var/lib/hairpin.
+fn history(state_dir: &Path) -> anyhow::Result<History> {
+    match Archive::open(state_dir) {
+        Ok(archive) => Ok(History::on_disk(archive)),
+        Err(error @ ArchiveError::Taken { .. }) => Err(error.into()),
+        Err(error @ ArchiveError::Unusable { .. }) => {
+            tracing::warn!(
+                "{error}; applied states are not kept: a live change ends with the daemon. Set \
+                 `state-dir` to a directory that this user may write"
+            );
+            Ok(History::in_memory())
+        }
+    }
+}
+
 /// Applies the file anew; a wrong one changes nothing.
 fn reload(switch: &Switch, file: &Path) {
-    let desired = match config::load(file) {
-        Ok(desired) => desired,
+    let (desired, text) = match config::load_with_text(file) {
+        Ok(loaded) => loaded,
         Err(errors) => {
             for error in errors.errors() {
                 tracing::error!("{error}");
@@ -93,8 +110,12 @@ fn reload(switch: &Switch, file: &Path) {
             return tracing::error!("the configuration was not applied: it is wrong");
         }
     };
-    match switch.apply(desired) {
-        Ok(diff) => tracing::info!(%diff, "the configuration was applied"),
+    let order = Order { file: Some(Digest::of(text.as_bytes())), ..Order::by("file") };
+    match switch.order(desired, &order, Trial::Earnest) {
+        Ok(applied) => {
+            let (revision, diff) = (applied.revision, applied.diff);
+            tracing::info!(revision, %diff, "the configuration was applied");
+        }
         Err(error) => tracing::error!(%error, "the configuration was not applied"),
     }
 }

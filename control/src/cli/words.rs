@@ -202,6 +202,55 @@ pub fn joined(names: &[String]) -> String {
     or_dash(&names.join(" "))
 }
 
+/// A kind of object.
+#[must_use]
+pub fn object_kind(kind: v1::ObjectKind) -> &'static str {
+    match kind {
+        v1::ObjectKind::Unspecified => "object",
+        v1::ObjectKind::Switch => "switch",
+        v1::ObjectKind::Link => "link",
+        v1::ObjectKind::Channel => "channel",
+        v1::ObjectKind::Bridge => "bridge",
+        v1::ObjectKind::Port => "port",
+    }
+}
+
+/// What becomes of an object.
+#[must_use]
+pub fn change_kind(what: v1::ChangeKind) -> &'static str {
+    match what {
+        v1::ChangeKind::Unspecified => "unknown",
+        v1::ChangeKind::Added => "added",
+        v1::ChangeKind::Removed => "removed",
+        v1::ChangeKind::Changed => "changed",
+        v1::ChangeKind::Disruptive => "disruptive",
+    }
+}
+
+/// A moment, in milliseconds since 1970-01-01 UTC, as `2026-11-28 00:46:52`.
+#[must_use]
+pub fn instant(ms: u64) -> String {
+    let (days, second) = (ms / 1000 / 86_400, ms / 1000 % 86_400);
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
+/// The date of a day since 1970-01-01 in the Gregorian calendar, counted in years that
+/// begin in March, so that a leap day is a year's last.
+fn date(days: u64) -> (u64, u64, u64) {
+    const ERA: u64 = 146_097;
+    // 0000-03-01.
+    let days = days + 719_468;
+    let (era, of_era) = (days / ERA, days % ERA);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / (ERA - 1)) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let (month, later) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    (era * 400 + year + later, month, day)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,5 +281,14 @@ mod tests {
         assert_eq!(vlan_of(v1::vlan::Policy::Trunk(trunk)), "trunk:10,20-22,30,native:10");
         assert_eq!(vlan_of(v1::vlan::Policy::Access(7)), "access:7");
         assert_eq!(vlan(None), "transparent");
+    }
+
+    #[test]
+    fn moments_have_dates() {
+        assert_eq!(instant(0), "1970-01-01 00:00:00");
+        assert_eq!(instant(951_782_400_000), "2000-02-29 00:00:00");
+        assert_eq!(instant(1_795_826_812_345), "2026-11-28 00:46:52");
+        assert_eq!(instant(4_107_542_399_000), "2100-02-28 23:59:59");
+        assert_eq!(instant(4_107_542_400_000), "2100-03-01 00:00:00");
     }
 }

@@ -5,7 +5,7 @@
 //! 2. [`mod@validate`] checks what objects say of each other and gives a
 //!    [`Desired`] state, which by construction needs no further checks.
 //!
-//! Both report every error they find. Programs that embed the switch write a
+//! Both report every error they find. [`mod@write`] is the way back to a text. Programs that embed the switch write a
 //! [`Config`] themselves; that is the only way to a [`DeviceConfig::Memory`].
 
 pub mod desired;
@@ -14,6 +14,7 @@ pub mod nearest;
 pub mod read;
 pub mod validate;
 pub mod vhost_user;
+pub mod write;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -318,8 +319,8 @@ impl PortConfig {
     }
 }
 
-/// A port's VLANs.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A port's VLANs. Equal if they mean the same.
+#[derive(Clone, Debug)]
 pub enum VlanConfig {
     /// Member of every VID.
     Transparent,
@@ -333,6 +334,14 @@ pub enum VlanConfig {
         native: Option<VlanId>,
     },
 }
+
+impl PartialEq for VlanConfig {
+    fn eq(&self, other: &VlanConfig) -> bool {
+        self.policy() == other.policy()
+    }
+}
+
+impl Eq for VlanConfig {}
 
 /// A bridge.
 #[derive(Clone, PartialEq, Debug)]
@@ -375,12 +384,21 @@ pub enum NamedBy {
 /// # Errors
 /// Every error found, with file and line; or that the file cannot be read.
 pub fn load(path: &Path) -> Result<Desired, ConfigErrors> {
+    load_with_text(path).map(|(desired, _)| desired)
+}
+
+/// Reads and validates a file; also gives its text.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with_text(path: &Path) -> Result<(Desired, String), ConfigErrors> {
     let text = std::fs::read_to_string(path).map_err(|error| {
         let remedy = "name a file that this user may read";
         ConfigErrors::from(ConfigError::new("configuration", "", &error.to_string(), remedy))
             .in_file(&path.display().to_string())
     })?;
-    parse(&text).map_err(|errors| errors.in_file(&path.display().to_string()))
+    let desired = parse(&text).map_err(|errors| errors.in_file(&path.display().to_string()))?;
+    Ok((desired, text))
 }
 
 /// Reads and validates a text.

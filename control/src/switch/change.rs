@@ -1,10 +1,11 @@
 //! Changes to one port.
 
 use hairpin_dataplane::snapshot::{Admin, Mode};
+use hairpin_dataplane::wire::Mac;
 
 use super::ApplyError;
 use crate::config::nearest::hint;
-use crate::config::{Config, PortConfig, VlanConfig};
+use crate::config::{At, Config, DeviceConfig, PortConfig, VlanConfig};
 
 /// What is to change of a port; the rest stays.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -17,6 +18,12 @@ pub struct PortChange {
     pub vlan: Option<VlanConfig>,
     /// Up or down.
     pub admin: Option<Admin>,
+    /// Other addresses; none of them: they are learned.
+    pub macs: Option<Vec<Mac>>,
+    /// Another number of addresses that it may learn.
+    pub learn_limit: Option<u32>,
+    /// Another device.
+    pub device: Option<DeviceConfig>,
 }
 
 /// Where a port is to be.
@@ -60,6 +67,15 @@ impl PortChange {
         }
         if let Some(admin) = self.admin {
             port.admin = admin;
+        }
+        if let Some(macs) = self.macs {
+            port.macs = macs.into_iter().map(At::from).collect();
+        }
+        if let Some(learn_limit) = self.learn_limit {
+            port.learn_limit = learn_limit;
+        }
+        if let Some(device) = self.device {
+            port.device = device.into();
         }
     }
 }

@@ -14,18 +14,20 @@ use hairpin_dataplane::sys::programs::ProgramId;
 use hairpin_dataplane::sys::published::Publisher;
 use hairpin_dataplane::worker::command::{Event, ReceiveQueue};
 
-use super::ApplyError;
 use super::conduct::Conduct;
+use super::crash::{self, Place};
 use super::devices::{
     self, Care, Device, Embedder, Fresh, Makers, Outcome, Ready, Retune, Source, Way,
 };
 use super::diff::Diff;
 use super::drops::DeviceDrops;
+use super::history::{History, RecordError};
 use super::ids::Ids;
 use super::queues::Queue;
 use super::topology::{Devices, link_mtu, topology};
 use super::vmm::Faults;
 use super::workers::{Alarm, Crew, CrewError, Health};
+use super::{Applied, ApplyError, Order, Trial};
 use crate::config::desired::{Desired, Home, Link};
 use crate::config::{Config, DeviceConfig, SwitchConfig};
 use crate::vhost::Sockets;
@@ -33,7 +35,9 @@ use crate::vhost::Sockets;
 /// Everything that a running switch is.
 pub struct Engine {
     pub(super) desired: Arc<Desired>,
-    pub(super) revision: u64,
+    pub(super) history: History,
+    /// Counts what was published.
+    pub(super) publications: u64,
     pub(super) devices: BTreeMap<String, Device>,
     pub(super) crew: Crew,
     pub(super) fdb: Arc<Fdb>,
@@ -62,6 +66,8 @@ struct Prepared {
     ready: BTreeMap<String, Ready>,
     /// What all devices are opened from, by port or link.
     sources: BTreeMap<String, Source>,
+    /// What sets back the MTUs that were set, in their order.
+    undo: Vec<Retune>,
 }
 
 impl Engine {
@@ -70,6 +76,7 @@ impl Engine {
         config: &SwitchConfig,
         embedder: Box<dyn Embedder>,
         caretaker: xdp::Caretaker,
+        history: History,
     ) -> Result<Engine, CrewError> {
         let empty = Config { switch: config.clone(), ..Config::default() };
         let desired = Desired::try_from(empty).expect("a configuration without objects holds");
@@ -78,7 +85,8 @@ impl Engine {
         let crew = Crew::start(config, &publisher, &fdb)?;
         Ok(Engine {
             desired: Arc::new(desired),
-            revision: 0,
+            history,
+            publications: 0,
             devices: BTreeMap::new(),
             crew,
             fdb,
@@ -96,23 +104,86 @@ impl Engine {
     }
 
     /// Makes a desired state the running one, or changes nothing.
-    pub fn apply(&mut self, desired: Desired) -> Result<Diff, ApplyError> {
-        let diff = Diff::between(self.desired.config(), desired.config());
+    pub fn apply(&mut self, desired: Desired, order: &Order) -> Result<Applied, ApplyError> {
+        let diff = self.compare(&desired, order)?;
         if diff.is_empty() {
-            return Ok(diff);
+            self.history.note_file(order.file);
+            return Ok(Applied { revision: self.history.number(), diff });
+        }
+        self.record(desired, order, &diff)?;
+        Ok(Applied { revision: self.history.number(), diff })
+    }
+
+    /// Makes a first state the running one, as a new revision.
+    pub fn begin(&mut self, desired: Desired, order: &Order) -> Result<(), ApplyError> {
+        let diff = Diff::between(self.desired.config(), desired.config());
+        self.record(desired, order, &diff)
+    }
+
+    fn record(&mut self, desired: Desired, order: &Order, diff: &Diff) -> Result<(), ApplyError> {
+        let changes = u32::try_from(diff.0.len()).unwrap_or(u32::MAX);
+        self.change(desired, |engine, desired| {
+            engine.history.record(desired.config(), &order.origin, changes, order.file)
+        })
+    }
+
+    /// Makes the last revision's state the running one again, as a first one.
+    pub fn restore(&mut self, desired: Desired) -> Result<(), ApplyError> {
+        self.change(desired, |_, _| Ok(()))
+    }
+
+    /// What an apply would change, if it may.
+    pub fn compare(&self, desired: &Desired, order: &Order) -> Result<Diff, ApplyError> {
+        let running = self.history.number();
+        if let Some(base) = order.base.filter(|base| *base != running) {
+            return Err(ApplyError::Superseded { base, running });
         }
         refuse_restart(self.desired.switch(), desired.switch())?;
-        let prepared = match self.prepare(&desired) {
+        Ok(Diff::between(self.desired.config(), desired.config()))
+    }
+
+    /// Applies, or says only what that would change.
+    pub fn order(
+        &mut self,
+        desired: Desired,
+        order: &Order,
+        trial: Trial,
+    ) -> Result<Applied, ApplyError> {
+        match trial {
+            Trial::Earnest => self.apply(desired, order),
+            Trial::Dry => {
+                let diff = self.compare(&desired, order)?;
+                Ok(Applied { revision: self.history.number(), diff })
+            }
+        }
+    }
+
+    /// Prepares, records and commits; what fails leaves everything as it was.
+    fn change(
+        &mut self,
+        desired: Desired,
+        record: impl FnOnce(&mut Engine, &Desired) -> Result<(), RecordError>,
+    ) -> Result<(), ApplyError> {
+        let mut prepared = match self.prepare(&desired) {
             Ok(prepared) => prepared,
             Err(error) => {
                 self.embedder.settle(Outcome::Aborted);
                 return Err(error);
             }
         };
+        crash::at(Place::Tuned);
+        let undo = std::mem::take(&mut prepared.undo);
+        if let Err(error) = record(self, &desired) {
+            undo.into_iter().rev().for_each(set_back);
+            self.embedder.settle(Outcome::Aborted);
+            return Err(error.into());
+        }
+        crash::at(Place::Recorded);
         // commit
         self.commit(desired, prepared);
+        crash::at(Place::Published);
         self.embedder.settle(Outcome::Committed);
-        Ok(diff)
+        Ok(())
     }
 
     /// Opens what must be opened, compiles, and sets MTUs. What was opened closes
@@ -144,13 +215,14 @@ impl Engine {
             plugged.insert(name.clone(), source.plugged(&attached));
             sources.insert(name, source);
         }
-        let topology = topology(desired, &plugged, &mut ids, self.revision + 1)
+        let topology = topology(desired, &plugged, &mut ids, self.publications + 1)
             .map_err(|_| ApplyError::exhausted("configuration"))?;
         ids.end();
         let snapshot = Box::new(compile::compile(&topology)?);
+        crash::at(Place::Opened);
         // Last, since it is what others see of a change that may still fail.
-        set_mtus(retunes)?;
-        Ok(Prepared { ids, snapshot, ready, sources })
+        let undo = set_mtus(retunes)?;
+        Ok(Prepared { ids, snapshot, ready, sources, undo })
     }
 
     /// A device for a port or link that does not have it yet: another's, if it is
@@ -197,7 +269,7 @@ impl Engine {
     }
 
     fn commit(&mut self, desired: Desired, prepared: Prepared) {
-        let Prepared { ids, snapshot, ready, sources } = prepared;
+        let Prepared { ids, snapshot, ready, sources, undo: _ } = prepared;
         self.publish(snapshot);
         self.ids = ids;
         // All queues that go before any that comes: a file that is handed over can be
@@ -227,7 +299,7 @@ impl Engine {
 
     /// Publishes a snapshot; workers see it in their next breath.
     fn publish(&mut self, snapshot: Box<Snapshot>) {
-        self.revision += 1;
+        self.publications += 1;
         self.publisher.publish(snapshot);
         self.crew.wake();
     }
@@ -377,8 +449,8 @@ fn wanted_devices(desired: &Desired) -> impl Iterator<Item = Wanted<'_>> {
     links.chain(ports)
 }
 
-/// Sets all of them, each for an object, or none.
-fn set_mtus(retunes: Vec<(String, Retune)>) -> Result<(), ApplyError> {
+/// Sets all of them, each for an object, or none; what sets them back.
+fn set_mtus(retunes: Vec<(String, Retune)>) -> Result<Vec<Retune>, ApplyError> {
     let mut undo = Vec::with_capacity(retunes.len());
     for (object, retune) in retunes {
         match retune.set() {
@@ -389,7 +461,7 @@ fn set_mtus(retunes: Vec<(String, Retune)>) -> Result<(), ApplyError> {
             }
         }
     }
-    Ok(())
+    Ok(undo)
 }
 
 fn set_back(former: Retune) {
@@ -563,7 +635,7 @@ impl Engine {
     fn compile_with(&self, plugged: &Devices) -> Result<(Box<Snapshot>, Ids), String> {
         let mut ids = self.ids.clone();
         ids.begin();
-        let topology = topology(&self.desired, plugged, &mut ids, self.revision + 1)
+        let topology = topology(&self.desired, plugged, &mut ids, self.publications + 1)
             .map_err(|_| "there are no ids left".to_owned())?;
         ids.end();
         let snapshot = compile::compile(&topology).map_err(|error| error.to_string())?;
@@ -604,6 +676,6 @@ impl Engine {
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Engine").field("revision", &self.revision).finish_non_exhaustive()
+        f.debug_struct("Engine").field("publications", &self.publications).finish_non_exhaustive()
     }
 }

@@ -105,6 +105,8 @@ mod tests {
     use hairpin_dataplane::snapshot::Mode;
     use hairpin_dataplane::sys::netdev::News;
 
+    use super::super::Order;
+    use super::super::history::History;
     use super::*;
     use crate::config::{Config, Desired, LinkConfig, LinkRole, PortConfig, SwitchConfig};
     use crate::switch::devices::Endpoints;
@@ -125,8 +127,9 @@ mod tests {
         let desired = Desired::try_from(config).unwrap();
         let embedder = Box::new(Endpoints::default());
         let caretaker = xdp::Caretaker::default();
-        let mut engine = Engine::new(desired.switch(), embedder, caretaker).unwrap();
-        engine.apply(desired).unwrap();
+        let mut engine =
+            Engine::new(desired.switch(), embedder, caretaker, History::in_memory()).unwrap();
+        engine.apply(desired, &Order::default()).unwrap();
         engine
     }
 

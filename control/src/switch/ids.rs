@@ -141,6 +141,26 @@ impl Ids {
         *generation
     }
 
+    /// Has the next compilation raise the generation of a relay port, or of all: what was
+    /// learned on it no longer counts then. Whether there is one of that name.
+    pub fn flush(&mut self, name: Option<&str>) -> bool {
+        match name {
+            None => {
+                self.standings.clear();
+                true
+            }
+            Some(name) => {
+                self.standings.remove(name);
+                self.ports.by_name.contains_key(name)
+            }
+        }
+    }
+
+    /// Names of relay ports.
+    pub fn port_names(&self) -> impl Iterator<Item = &str> {
+        self.ports.by_name.keys().map(String::as_str)
+    }
+
     /// Who has which relay port, and its generation.
     #[must_use]
     pub fn tenants(&self) -> BTreeMap<PortId, (String, Generation)> {
@@ -217,6 +237,20 @@ mod tests {
             assert_ne!(after, before, "{other:?}");
             assert_ne!(ids.generation("a", id, standing()), after, "back from {other:?}");
         }
+    }
+
+    #[test]
+    fn a_flush_raises_the_generation_of_who_is_meant() {
+        let mut ids = Ids::default();
+        let before = change(&mut ids, &["a", "b"]);
+        assert!(ids.flush(Some("a")));
+        let after = change(&mut ids, &["a", "b"]);
+        assert_ne!(after[0].1, before[0].1);
+        assert_eq!(after[1], before[1]);
+        assert!(ids.flush(None));
+        let last = change(&mut ids, &["a", "b"]);
+        assert!(last[0].1 != after[0].1 && last[1].1 != after[1].1);
+        assert!(!ids.flush(Some("c")));
     }
 
     #[test]

@@ -13,6 +13,8 @@
 //!   [`line`] — when one counts as up.
 //! * [`devices`], [`workers`], [`queues`] — the only contact with `port` and `worker`.
 //!   [`meter`] — rates.
+//! * [`history`] — revisions; [`archive`] — on disk, [`digest`] — whole or torn. [`edit`] and
+//!   [`change`] — single objects. [`crash`] — where tests have an apply end half-way.
 //! * [`conduct`] — guests that misbehave past a threshold.
 //! * [`notes`] — what is wrong with the frames of devices, said once.
 //! * [`diff`] — what an apply changes. [`view`] — what there is. [`drops`] — what the
@@ -39,11 +41,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod archive;
 pub mod cable;
 pub mod devices;
 pub mod diff;
+pub mod digest;
 pub mod drops;
 pub mod engine;
+pub mod history;
 pub mod ids;
 pub mod line;
 pub mod meter;
@@ -54,6 +59,8 @@ pub mod workers;
 
 mod change;
 mod conduct;
+mod crash;
+mod edit;
 mod follow;
 mod former;
 mod notes;
@@ -61,6 +68,7 @@ mod vmm;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -77,7 +85,10 @@ use crate::config::{ConfigErrors, Desired};
 pub use change::{HomeChange, PortChange};
 use devices::{Embedder, Endpoints};
 use diff::Diff;
+use digest::Digest;
+pub use edit::{Edit, Object};
 use engine::Engine;
+use history::{History, RecordError, Revision};
 use queues::{MoveError, Moved, Ordered};
 use view::{LearnedAddress, View};
 use workers::CrewError;
@@ -116,6 +127,46 @@ pub enum ApplyError {
         /// The key under `[switch]`.
         field: &'static str,
     },
+    /// Another revision runs than the one that the change was made from.
+    #[error(
+        "revision {running} runs, not {base}, from which this was made: get what runs now, and \
+         make the change again"
+    )]
+    Superseded {
+        /// What it was made from.
+        base: u64,
+        /// What runs.
+        running: u64,
+    },
+    /// It cannot be written down.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// There is no such revision.
+    #[error("there is no revision {number}: {kept}")]
+    NoSuchRevision {
+        /// Its number.
+        number: u64,
+        /// Which there are.
+        kept: String,
+    },
+    /// There is an object of that name already.
+    #[error("{object}: name: it is already that of {holder}; take another, or set what is there")]
+    Exists {
+        /// Kind and name of what was to be added.
+        object: String,
+        /// Kind and name of what is there.
+        holder: String,
+    },
+    /// There is no such object.
+    #[error("there is no {kind} {name:?}{hint}")]
+    NoSuchObject {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What may have been meant.
+        hint: String,
+    },
     /// There is no such object.
     #[error("there is no port {name:?}{hint}")]
     NoSuchPort {
@@ -141,6 +192,42 @@ impl ApplyError {
     }
 }
 
+/// What an apply is about, beside the desired state.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Order {
+    /// The revision that it was made from: if another one runs, it is refused.
+    pub base: Option<u64>,
+    /// Who gives it, or what, in a few words, for the record.
+    pub origin: String,
+    /// The file that it was read from, if a start with that file is to find it again.
+    pub file: Option<Digest>,
+}
+
+impl Order {
+    /// One by somebody, whatever runs.
+    pub fn by(origin: impl Into<String>) -> Order {
+        Order { origin: origin.into(), ..Order::default() }
+    }
+}
+
+/// What came of an apply.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Applied {
+    /// The revision that runs.
+    pub revision: u64,
+    /// What changed.
+    pub diff: Diff,
+}
+
+/// Whether a change is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trial {
+    /// It is.
+    Earnest,
+    /// Only what it would change is said.
+    Dry,
+}
+
 /// What came of a release.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Release {
@@ -148,6 +235,59 @@ pub enum Release {
     Released,
     /// There was none; nothing was done.
     NotQuarantined,
+}
+
+/// The file that a daemon starts with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StartUpFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What its text was when it was read.
+    pub digest: Digest,
+}
+
+/// How a switch begins.
+struct First {
+    desired: Desired,
+    beginning: Beginning,
+    history: History,
+    start_up_file: Option<PathBuf>,
+}
+
+/// Where the first state comes from.
+enum Beginning {
+    /// A program that embeds the switch.
+    Program,
+    /// The start-up file, which is another one than last time.
+    File(Digest),
+    /// The last revision.
+    Restored,
+}
+
+impl First {
+    fn of_program(desired: Desired) -> First {
+        let history = History::in_memory();
+        First { desired, beginning: Beginning::Program, history, start_up_file: None }
+    }
+
+    /// The file's state, or the last revision's if the file is as it was last time.
+    fn of_file(desired: Desired, file: StartUpFile, history: History) -> Result<First, ApplyError> {
+        let StartUpFile { path, digest } = file;
+        let start_up_file = Some(path);
+        let last = history.last().filter(|last| last.file == Some(digest));
+        let Some(last) = last else {
+            let beginning = Beginning::File(digest);
+            return Ok(First { desired, beginning, history, start_up_file });
+        };
+        let desired = Desired::try_from(last.config.clone())?;
+        let (revision, origin) = (last.number, &last.origin);
+        tracing::info!(
+            revision,
+            origin,
+            "the file is as it was last time: the last revision is restored"
+        );
+        Ok(First { desired, beginning: Beginning::Restored, history, start_up_file })
+    }
 }
 
 /// Why a switch did not start.
@@ -174,6 +314,7 @@ pub struct Switch {
 struct Running {
     engine: Arc<Mutex<Engine>>,
     endpoints: Endpoints,
+    start_up_file: Option<PathBuf>,
     started: Instant,
     supervisor: Mutex<Option<JoinHandle<()>>>,
     /// Dropped to end the supervisor.
@@ -191,24 +332,38 @@ impl Switch {
     /// # Errors
     /// See [`StartError`]; nothing runs then.
     pub fn start(desired: Desired) -> Result<Switch, StartError> {
-        Switch::start_daemon(desired, Caretaker::default())
+        let endpoints = Endpoints::default();
+        let embedder = Box::new(endpoints.clone());
+        let first = First::of_program(desired);
+        Switch::start_engine(first, embedder, endpoints, Caretaker::default())
     }
 
-    /// Starts likewise, as a process of its own: what the one before, if it was killed,
-    /// had changed on interfaces is put back, and what this one changes is written
-    /// down in the `state-dir`.
+    /// Starts likewise, as a process of its own with a `state-dir`: the state is the file's
+    /// if that is another one than last time, else the last revision's. What the process
+    /// before, if it was killed, had changed on interfaces is put back, and what this one
+    /// changes is written down.
     ///
     /// # Errors
     /// See [`StartError`]; nothing runs then.
-    pub fn start_recorded(desired: Desired) -> Result<Switch, StartError> {
+    pub fn start_recorded(
+        desired: Desired,
+        file: StartUpFile,
+        history: History,
+    ) -> Result<Switch, StartError> {
         let caretaker = former::caretaker(&desired.switch().state_dir);
-        Switch::start_daemon(desired, caretaker)
-    }
-
-    fn start_daemon(desired: Desired, caretaker: Caretaker) -> Result<Switch, StartError> {
         let endpoints = Endpoints::default();
         let embedder = Box::new(endpoints.clone());
-        Switch::start_engine(desired, embedder, endpoints, caretaker)
+        let first = First::of_file(desired, file, history)?;
+        Switch::start_engine(first, embedder, endpoints, caretaker)
+    }
+
+    /// Whether this is the digest of the start-up file, as it stands there now. The state that
+    /// a start with it restores is then the one that is applied with this digest.
+    #[must_use]
+    pub fn starts_with(&self, digest: Digest) -> bool {
+        let file = self.running.start_up_file.as_deref();
+        let text = file.and_then(|path| std::fs::read(path).ok());
+        text.is_some_and(|text| Digest::of(&text) == digest)
     }
 
     /// Starts likewise, with memory devices made by the caller: wrapped into faults,
@@ -217,17 +372,25 @@ impl Switch {
     /// # Errors
     /// See [`StartError`]; nothing runs then.
     pub fn start_with(desired: Desired, embedder: Box<dyn Embedder>) -> Result<Switch, StartError> {
-        Switch::start_engine(desired, embedder, Endpoints::default(), Caretaker::default())
+        let first = First::of_program(desired);
+        Switch::start_engine(first, embedder, Endpoints::default(), Caretaker::default())
     }
 
     fn start_engine(
-        desired: Desired,
+        first: First,
         embedder: Box<dyn Embedder>,
         endpoints: Endpoints,
         caretaker: Caretaker,
     ) -> Result<Switch, StartError> {
-        let mut engine = Engine::new(desired.switch(), embedder, caretaker.clone())?;
-        let applied = engine.apply(desired);
+        let First { desired, beginning, history, start_up_file } = first;
+        let mut engine = Engine::new(desired.switch(), embedder, caretaker.clone(), history)?;
+        let applied = match beginning {
+            Beginning::Program => engine.begin(desired, &Order::by("program")),
+            Beginning::File(file) => {
+                engine.begin(desired, &Order { file: Some(file), ..Order::by("file") })
+            }
+            Beginning::Restored => engine.restore(desired),
+        };
         // Interfaces that are none of ours any more, whatever became of the others.
         caretaker.settle();
         applied?;
@@ -241,6 +404,7 @@ impl Switch {
         let running = Running {
             engine,
             endpoints,
+            start_up_file,
             started: Instant::now(),
             supervisor: Mutex::new(Some(supervisor)),
             stop: Mutex::new(Some(stop)),
@@ -264,7 +428,70 @@ impl Switch {
     /// # Errors
     /// See [`ApplyError`]; the running state is then as it was.
     pub fn apply(&self, desired: Desired) -> Result<Diff, ApplyError> {
-        self.engine().apply(desired)
+        self.order(desired, &Order::by("program"), Trial::Earnest).map(|applied| applied.diff)
+    }
+
+    /// Makes a desired state the running one likewise, or says what that would change, by
+    /// order of somebody.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; the running state is then as it was.
+    pub fn order(
+        &self,
+        desired: Desired,
+        order: &Order,
+        trial: Trial,
+    ) -> Result<Applied, ApplyError> {
+        self.engine().order(desired, order, trial)
+    }
+
+    /// Changes single objects of the running state, all or none.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; the running state is then as it was.
+    pub fn edit(
+        &self,
+        edits: Vec<Edit>,
+        order: &Order,
+        trial: Trial,
+    ) -> Result<Applied, ApplyError> {
+        let mut engine = self.engine();
+        let config = edit::edited(engine.desired.config().clone(), edits)?;
+        engine.order(Desired::try_from(config)?, order, trial)
+    }
+
+    /// Makes an earlier revision's state the running one, as a new revision: the one before
+    /// the last unless a number is given.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; the running state is then as it was.
+    pub fn roll_back(
+        &self,
+        number: Option<u64>,
+        order: &Order,
+        trial: Trial,
+    ) -> Result<Applied, ApplyError> {
+        let mut engine = self.engine();
+        let revision = engine.revision_to_return_to(number)?;
+        let origin = format!("{}, back to revision {}", order.origin, revision.number);
+        let order = Order { origin, ..order.clone() };
+        let desired = Desired::try_from(revision.config.clone())?;
+        engine.order(desired, &order, trial)
+    }
+
+    /// The revisions that are kept, by number, and where, if on disk.
+    #[must_use]
+    pub fn revisions(&self) -> (Vec<Revision>, Option<PathBuf>) {
+        let engine = self.engine();
+        (engine.history.kept().cloned().collect(), engine.history.folder())
+    }
+
+    /// Forgets learned addresses: a port's or bridge member's by its name, or all.
+    ///
+    /// # Errors
+    /// [`ApplyError::NoSuchPort`].
+    pub fn flush(&self, name: Option<&str>) -> Result<(), ApplyError> {
+        self.engine().flush(name)
     }
 
     /// Changes one port, live; other ports lose nothing.
@@ -272,9 +499,23 @@ impl Switch {
     /// # Errors
     /// See [`ApplyError`]; nothing is changed then.
     pub fn set_port(&self, name: &str, change: PortChange) -> Result<Diff, ApplyError> {
+        let order = Order::by("program");
+        self.set_port_by(name, change, &order).map(|applied| applied.diff)
+    }
+
+    /// Changes one port likewise, by order of somebody.
+    ///
+    /// # Errors
+    /// See [`ApplyError`]; nothing is changed then.
+    pub fn set_port_by(
+        &self,
+        name: &str,
+        change: PortChange,
+        order: &Order,
+    ) -> Result<Applied, ApplyError> {
         let mut engine = self.engine();
         let config = change.apply_to(engine.desired.config().clone(), name)?;
-        engine.apply(Desired::try_from(config)?)
+        engine.apply(Desired::try_from(config)?, order)
     }
 
     /// Ends the quarantine of a port, or of a link, by its name. One that is in none

@@ -23,8 +23,10 @@ use crate::vhost;
 pub struct View {
     /// What is wanted, and applied.
     pub desired: Arc<Desired>,
-    /// Counts publications.
+    /// The revision that runs.
     pub revision: u64,
+    /// Counts publications.
+    pub publications: u64,
     /// How long it has been running.
     pub uptime: Duration,
     /// Ports and links, by name.
@@ -101,7 +103,8 @@ impl Engine {
         });
         View {
             desired: Arc::clone(desired),
-            revision: self.revision,
+            revision: self.history.number(),
+            publications: self.publications,
             uptime,
             status: links.chain(ports).collect(),
             workers: self.crew.status(),

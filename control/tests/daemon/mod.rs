@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -39,11 +40,17 @@ impl Place {
         self.directory.path().join("api.sock")
     }
 
-    /// Writes a configuration whose socket is here.
+    pub fn state(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    /// Writes a configuration whose socket is here, and whose applied states.
     pub fn write(&self, objects: &str) {
-        let socket = self.socket();
-        let text =
-            format!("[switch]\nname = \"t\"\napi = \"unix:{}\"\n{objects}", socket.display());
+        let text = format!(
+            "[switch]\nname = \"t\"\napi = \"unix:{}\"\nstate-dir = {:?}\n{objects}",
+            self.socket().display(),
+            self.state()
+        );
         fs::write(self.file(), text).unwrap();
     }
 
@@ -111,6 +118,11 @@ impl Daemon {
 
     pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
+    }
+
+    /// Waits for its end; the number of the signal that ended it, if one did.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().signal()
     }
 
     /// Ends it and says how it ended.

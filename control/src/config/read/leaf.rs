@@ -1,5 +1,6 @@
 //! Single values: what they may be, and what is said when they are not.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -58,13 +59,22 @@ fn whole<T: TryFrom<u64>>(value: &DeValue<'_>) -> Option<T> {
 }
 
 /// A whole number in bounds.
-pub fn number(value: &DeValue<'_>, least: u64, most: u64) -> Result<u64, Wrong> {
-    whole(value).filter(|number| (least..=most).contains(number)).ok_or_else(|| {
-        Wrong::new(
-            format!("{} is out of range", shown(value)),
-            format!("write a number from {least} to {most}"),
-        )
-    })
+pub fn number(value: &DeValue<'_>, bounds: RangeInclusive<u64>) -> Result<u64, Wrong> {
+    let number = whole(value).filter(|number| bounds.contains(number));
+    number.ok_or_else(|| out_of_range(&shown(value), &bounds))
+}
+
+/// A number, if it is in bounds.
+pub fn in_range(number: u64, bounds: RangeInclusive<u64>) -> Result<u64, Wrong> {
+    match bounds.contains(&number) {
+        true => Ok(number),
+        false => Err(out_of_range(&number.to_string(), &bounds)),
+    }
+}
+
+fn out_of_range(shown: &str, bounds: &RangeInclusive<u64>) -> Wrong {
+    let (least, most) = (bounds.start(), bounds.end());
+    Wrong::new(format!("{shown} is out of range"), format!("write a number from {least} to {most}"))
 }
 
 /// The name of a link, channel, port or bridge.
@@ -188,36 +198,50 @@ pub fn svid(value: &DeValue<'_>) -> Result<SVid, Wrong> {
     if value.as_str() == Some("auto") {
         return Err(Wrong::new("\"auto\" comes with EVB", "write an S-VID from 2 to 4094 for now"));
     }
-    whole(value).and_then(SVid::new).ok_or_else(|| {
-        Wrong::new(
-            format!("{} is not an S-VID", shown(value)),
-            "write a number from 2 to 4094; S-VID 1 is the default channel, which exists by itself",
-        )
-    })
+    whole(value).and_then(SVid::new).ok_or_else(|| not_an_svid(&shown(value)))
 }
+
+/// That a number is no S-VID.
+pub fn not_an_svid(shown: &str) -> Wrong {
+    Wrong::new(
+        format!("{shown} is not an S-VID"),
+        "write a number from 2 to 4094; S-VID 1 is the default channel, which exists by itself",
+    )
+}
+
+/// MTUs in bytes.
+pub const MTU: RangeInclusive<u64> = MTU_MIN as u64..=MTU_MAX as u64;
+/// How many addresses a port may learn.
+pub const LEARN_LIMIT: RangeInclusive<u64> = 1..=1 << 20;
+/// Frames per second.
+pub const RATE: RangeInclusive<u64> = 1..=1_000_000_000;
+/// How many addresses a switch may learn.
+pub const CAPACITY: RangeInclusive<u64> = 64..=1 << 24;
+/// Milliseconds that an address may live unused: 1 s to 1,000,000 s, the range of
+/// 802.1Q-2022 table 8-6.
+pub const AGEING_MS: RangeInclusive<u64> = 1000..=1_000_000_000;
 
 /// An MTU.
 pub fn mtu(value: &DeValue<'_>) -> Result<u32, Wrong> {
-    number(value, u64::from(MTU_MIN), u64::from(MTU_MAX)).map(|mtu| mtu as u32)
+    number(value, MTU).map(|mtu| mtu as u32)
 }
 
 /// How many addresses a port may learn.
 pub fn learn_limit(value: &DeValue<'_>) -> Result<u32, Wrong> {
-    number(value, 1, 1 << 20).map(|limit| limit as u32)
+    number(value, LEARN_LIMIT).map(|limit| limit as u32)
 }
 
 /// Frames per second.
 pub fn rate(value: &DeValue<'_>) -> Result<u32, Wrong> {
-    number(value, 1, 1_000_000_000).map(|rate| rate as u32)
+    number(value, RATE).map(|rate| rate as u32)
 }
 
 /// How many addresses a switch may learn.
 pub fn capacity(value: &DeValue<'_>) -> Result<usize, Wrong> {
-    number(value, 64, 1 << 24).map(|capacity| capacity as usize)
+    number(value, CAPACITY).map(|capacity| capacity as usize)
 }
 
-/// A span of time such as `300s`: 1 s to 1,000,000 s, the range of 802.1Q-2022
-/// table 8-6.
+/// A span of time such as `300s`, within [`AGEING_MS`].
 pub fn ageing(value: &DeValue<'_>) -> Result<Duration, Wrong> {
     let wrong = || {
         Wrong::new(
@@ -235,7 +259,7 @@ pub fn ageing(value: &DeValue<'_>) -> Result<Duration, Wrong> {
         "h" => 3_600_000,
         _ => return Err(wrong()),
     };
-    let ms = count.checked_mul(ms_each).filter(|ms| (1000..=1_000_000_000).contains(ms));
+    let ms = count.checked_mul(ms_each).filter(|ms| AGEING_MS.contains(ms));
     ms.map(Duration::from_millis).ok_or_else(wrong)
 }
 
@@ -255,7 +279,10 @@ pub fn api(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
 #[must_use]
 pub fn api_path(address: &str) -> Option<PathBuf> {
     let path = address.strip_prefix("unix://").or_else(|| address.strip_prefix("unix:"))?;
-    (path.starts_with('/') && path.len() <= 107).then(|| PathBuf::from(path))
+    // One slash is enough: with two it would begin like what stands before it.
+    let rest = path.trim_start_matches('/');
+    let absolute = path.starts_with('/').then(|| format!("/{rest}"))?;
+    (absolute.len() <= 107).then(|| PathBuf::from(absolute))
 }
 
 /// An absolute directory.
@@ -273,10 +300,21 @@ pub fn cpus(value: &DeValue<'_>) -> Result<Vec<usize>, Wrong> {
     let items = value
         .as_array()
         .ok_or_else(|| Wrong::new(format!("{} is not a list", shown(value)), remedy))?;
-    let mut cpus = Vec::with_capacity(items.len());
-    for item in items.iter() {
-        let cpu = number(item.get_ref(), 0, 1023)? as usize;
+    let numbers: Result<Vec<u64>, Wrong> =
+        items.iter().map(|item| number(item.get_ref(), CPUS)).collect();
+    distinct_cpus(numbers?.into_iter())
+}
+
+/// Numbers of CPUs.
+const CPUS: RangeInclusive<u64> = 0..=1023;
+
+/// CPUs by number, each once.
+pub fn distinct_cpus(numbers: impl Iterator<Item = u64>) -> Result<Vec<usize>, Wrong> {
+    let mut cpus = Vec::new();
+    for number in numbers {
+        let cpu = in_range(number, CPUS)? as usize;
         if cpus.contains(&cpu) {
+            let remedy = "write CPU numbers, each once, as [1, 2]";
             return Err(Wrong::new(format!("CPU {cpu} is there twice"), remedy));
         }
         cpus.push(cpu);
@@ -304,7 +342,8 @@ fn vlan_number(value: &DeValue<'_>) -> Result<VlanId, Wrong> {
     whole(value).and_then(VlanId::new).ok_or_else(|| not_a_vlan(&shown(value)))
 }
 
-fn not_a_vlan(shown: &str) -> Wrong {
+/// That a number is no VLAN.
+pub fn not_a_vlan(shown: &str) -> Wrong {
     Wrong::new(
         format!("{shown} is not a VLAN"),
         "write a number from 1 to 4094 (0 means no VLAN, 4095 is reserved)",

@@ -1,5 +1,6 @@
 //! `device = { vhost-user = { … } }`.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use toml::de::DeValue;
@@ -61,7 +62,10 @@ fn refuse_access(reading: &mut Reading, fields: &Fields<'_, '_>) {
 }
 
 /// A socket's path.
-fn socket(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
+///
+/// # Errors
+/// It is relative, too long, or names no file.
+pub fn socket(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
     let path = leaf::text(value)?;
     let remedy =
         format!("write an absolute path of at most {SOCKET_BYTES_MAX} bytes to a file's name");
@@ -80,8 +84,11 @@ fn end(value: &DeValue<'_>) -> Result<End, Wrong> {
     leaf::word(value, "a role", &[("client", End::Client), ("server", End::Server)])
 }
 
+/// Queue pairs that a VM may use.
+pub const QUEUES: RangeInclusive<u64> = 1..=PAIRS_MAX as u64;
+
 fn queues(value: &DeValue<'_>) -> Result<u16, Wrong> {
-    leaf::number(value, 1, PAIRS_MAX as u64).map(|queues| queues as u16)
+    leaf::number(value, QUEUES).map(|queues| queues as u16)
 }
 
 /// Permission bits, written as chmod(1) takes them: a bare number would be read as a
@@ -99,10 +106,13 @@ fn socket_mode(value: &DeValue<'_>) -> Result<u32, Wrong> {
 }
 
 /// A user or group.
-fn account(value: &DeValue<'_>) -> Result<Account, Wrong> {
+///
+/// # Errors
+/// It is neither a name nor a number of one.
+pub fn account(value: &DeValue<'_>) -> Result<Account, Wrong> {
     let remedy = "write a name in quotes, as \"libvirt-qemu\", or a number";
     match value.as_str() {
-        None => leaf::number(value, 0, ACCOUNT_MAX.into())
+        None => leaf::number(value, 0..=ACCOUNT_MAX.into())
             .map(|number| Account::Number(number as u32))
             .map_err(|Wrong { problem, .. }| Wrong::new(problem, remedy)),
         Some(name) if name.bytes().all(|byte| byte.is_ascii_digit()) && !name.is_empty() => name

@@ -14,7 +14,9 @@ use hairpin_dataplane::wire::Mac;
 use hairpin_dataplane::wire::offload::Offload;
 use hairpin_dataplane::worker::command::Event;
 
+use super::super::Order;
 use super::super::devices::{Embedder, Endpoints, Outcome};
+use super::super::history::History;
 use super::*;
 use crate::config::{
     Config, Desired, DeviceConfig, LinkConfig, LinkRole, PortConfig, SwitchConfig,
@@ -52,10 +54,14 @@ impl Site {
     fn start() -> Site {
         let endpoints = Endpoints::default();
         let wanted = desired(vec![port(1, 64), port(2, 64)]);
-        let mut engine =
-            Engine::new(wanted.switch(), Box::new(endpoints.clone()), Caretaker::default())
-                .unwrap();
-        engine.apply(wanted).unwrap();
+        let mut engine = Engine::new(
+            wanted.switch(),
+            Box::new(endpoints.clone()),
+            Caretaker::default(),
+            History::in_memory(),
+        )
+        .unwrap();
+        engine.apply(wanted, &Order::default()).unwrap();
         let [one, two] = ["vm1", "vm2"].map(|name| endpoints.take(name).unwrap());
         let site = Site { engine, endpoints, one, two };
         assert_eq!(site.places(), [(0, false), (1, false)]);
@@ -207,7 +213,7 @@ fn a_release_while_a_queue_is_handed_over_has_it_arrive_all_the_same() {
 fn a_port_that_goes_takes_its_travelling_queue_along() {
     let mut site = Site::start();
     let arrival = site.move_to(1);
-    site.engine.apply(desired(vec![port(2, 64)])).unwrap();
+    site.engine.apply(desired(vec![port(2, 64)]), &Order::default()).unwrap();
     assert_eq!(arrival.try_recv(), Err(TryRecvError::Disconnected));
     site.hear();
     site.assert_detached();
@@ -219,7 +225,7 @@ fn a_device_opened_again_is_where_its_travelling_queue_was_to_go() {
     let mut site = Site::start();
     let arrival = site.move_to(1);
     // Another device for the same port, while the queue of the one before travels.
-    site.engine.apply(desired(vec![port(1, 128), port(2, 64)])).unwrap();
+    site.engine.apply(desired(vec![port(1, 128), port(2, 64)]), &Order::default()).unwrap();
     assert_eq!(arrival.try_recv(), Err(TryRecvError::Disconnected));
     site.hear();
     site.assert_detached();
@@ -322,9 +328,14 @@ impl Embedder for TwoQueues {
 #[test]
 fn what_cannot_be_moved_is_refused_with_the_remedy() {
     let wanted = desired(vec![port(1, 64)]);
-    let mut engine =
-        Engine::new(wanted.switch(), Box::new(TwoQueues), Caretaker::default()).unwrap();
-    engine.apply(wanted).unwrap();
+    let mut engine = Engine::new(
+        wanted.switch(),
+        Box::new(TwoQueues),
+        Caretaker::default(),
+        History::in_memory(),
+    )
+    .unwrap();
+    engine.apply(wanted, &Order::default()).unwrap();
     let mut refused = |port, queue, to| {
         let ordered = engine.move_queue(port, queue, to);
         ordered.map(|ordered| ordered.moved).unwrap_err().to_string()
