@@ -422,7 +422,7 @@ fn others_may_read_but_not_write() {
         let output = nobody(words);
         assert_eq!(output.status.code(), Some(1));
         let said = stderr(&output);
-        assert!(said.contains("user 65534 may read but not change"), "{said}");
+        assert!(said.contains("user 65534 may not change this switch"), "{said}");
     }
     assert_eq!(place.json("port show vm1")["mode"], "veb");
     drop(daemon);

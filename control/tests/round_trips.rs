@@ -9,8 +9,8 @@ use std::time::Duration;
 use hairpin::api::{configs, wanted};
 use hairpin::config::vhost_user::{Account, SocketAccess, SocketRole, VhostUserConfig};
 use hairpin::config::{
-    self, At, BridgeConfig, ChannelConfig, Config, DeviceConfig, FdbConfig, LinkConfig, LinkRole,
-    MemberConfig, NamedBy, Poll, PortConfig, SwitchConfig, VlanConfig, read, write,
+    self, ApiOthers, At, BridgeConfig, ChannelConfig, Config, DeviceConfig, FdbConfig, LinkConfig,
+    LinkRole, MemberConfig, NamedBy, Poll, PortConfig, SwitchConfig, VlanConfig, read, write,
 };
 use hairpin_dataplane::port::{HostsOwn, memory, xdp};
 use hairpin_dataplane::snapshot::{Admin, Mode, ReflectiveRelay};
@@ -111,10 +111,13 @@ fn switch() -> impl Strategy<Value = SwitchConfig> {
         .prop_map(|(capacity, ms)| FdbConfig { capacity, ageing: Duration::from_millis(ms) });
     let poll = select(&[Poll::Adaptive, Poll::Busy][..]);
     let paths = ("/[ -~&&[^/]][ -~]{0,100}", "/[ -~]{0,200}");
-    (name(), workers, poll, paths, fdb).prop_map(|(name, workers, poll, (api, state_dir), fdb)| {
-        let (api, state_dir) = (PathBuf::from(api), PathBuf::from(state_dir));
-        SwitchConfig { name, workers, poll, api, state_dir, fdb }
-    })
+    let others = select(&[ApiOthers::Read, ApiOthers::Nothing][..]);
+    (name(), workers, poll, paths, others, fdb).prop_map(
+        |(name, workers, poll, (api, state_dir), api_others, fdb)| {
+            let (api, state_dir) = (PathBuf::from(api), PathBuf::from(state_dir));
+            SwitchConfig { name, workers, poll, api, api_others, state_dir, fdb }
+        },
+    )
 }
 
 fn link() -> impl Strategy<Value = LinkConfig> {

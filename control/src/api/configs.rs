@@ -6,8 +6,8 @@ use hairpin_proto::v1;
 
 use super::{vhost_user, views};
 use crate::config::{
-    BridgeConfig, ChannelConfig, Config, DeviceConfig, LinkConfig, LinkRole, MemberConfig, NamedBy,
-    Poll, PortConfig, SwitchConfig,
+    ApiOthers, BridgeConfig, ChannelConfig, Config, DeviceConfig, LinkConfig, LinkRole,
+    MemberConfig, NamedBy, Poll, PortConfig, SwitchConfig,
 };
 
 /// A whole desired state.
@@ -31,6 +31,10 @@ fn switch(switch: &SwitchConfig) -> v1::SwitchConfig {
         state_dir: switch.state_dir.display().to_string(),
         fdb_capacity: switch.fdb.capacity as u64,
         fdb_ageing_ms: u64::try_from(switch.fdb.ageing.as_millis()).unwrap_or(u64::MAX),
+        api_others: match switch.api_others {
+            ApiOthers::Read => v1::ApiOthers::Read,
+            ApiOthers::Nothing => v1::ApiOthers::Nothing,
+        } as i32,
     }
 }
 

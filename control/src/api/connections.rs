@@ -3,23 +3,26 @@
 //! Anybody on the machine may connect, so their number is bounded: a descriptor
 //! spent here is one that no device can have.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tonic::transport::server::{Connected, UdsConnectInfo};
+use tonic::transport::server::Connected;
 
-use super::peer::writes;
+use super::peer::{Access, Caller, Right};
 
 /// Connections that may be open at a time.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Of these, kept free of users who may only read: they cannot lock out the others.
 const RESERVED: usize = 32;
+/// Of these, those that one user may have who may only read: they cannot lock out each other.
+const OF_A_READER: usize = 64;
 /// How long no connection is taken in after one could not be: what lacks does not
 /// come back at once.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -30,6 +33,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Connection {
     stream: UnixStream,
+    caller: Caller,
     _seat: Seat,
 }
 
@@ -37,7 +41,41 @@ pub struct Connection {
 #[derive(Debug)]
 struct Seat {
     _of_all: OwnedSemaphorePermit,
-    _of_readers: Option<OwnedSemaphorePermit>,
+    _of_readers: Option<(OwnedSemaphorePermit, OwnShare)>,
+}
+
+/// One of a user's own connections, until dropped.
+#[derive(Debug)]
+struct OwnShare {
+    user: Option<u32>,
+    counts: Counts,
+}
+
+/// How many connections each user has who may only read.
+type Counts = Arc<Mutex<BTreeMap<Option<u32>, usize>>>;
+
+impl OwnShare {
+    fn take(counts: &Counts, user: Option<u32>) -> Option<OwnShare> {
+        let mut locked = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = locked.entry(user).or_default();
+        if *count >= OF_A_READER {
+            return None;
+        }
+        *count += 1;
+        Some(OwnShare { user, counts: Arc::clone(counts) })
+    }
+}
+
+impl Drop for OwnShare {
+    fn drop(&mut self) {
+        let mut locked = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = locked.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                locked.remove(&self.user);
+            }
+        }
+    }
 }
 
 /// What is free.
@@ -45,6 +83,7 @@ struct Seat {
 struct Seats {
     all: Arc<Semaphore>,
     readers: Arc<Semaphore>,
+    counts: Counts,
 }
 
 impl Seats {
@@ -52,13 +91,19 @@ impl Seats {
         Seats {
             all: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             readers: Arc::new(Semaphore::new(CONNECTIONS_MAX - RESERVED)),
+            counts: Counts::default(),
         }
     }
 
-    /// A seat for a user, if one is free; a user who is not known may only read.
-    fn take(&self, user: Option<u32>) -> Option<Seat> {
+    /// A seat for a caller, if one is free.
+    fn take(&self, caller: Caller) -> Option<Seat> {
         let free = |seats: &Arc<Semaphore>| Arc::clone(seats).try_acquire_owned().ok();
-        let of_readers = if user.is_some_and(writes) { None } else { Some(free(&self.readers)?) };
+        let of_readers = match caller.right {
+            Right::Write => None,
+            Right::Read | Right::Nothing => {
+                Some((free(&self.readers)?, OwnShare::take(&self.counts, caller.user)?))
+            }
+        };
         Some(Seat { _of_all: free(&self.all)?, _of_readers: of_readers })
     }
 }
@@ -84,7 +129,11 @@ impl Complaints {
 
 /// Takes connections in and hands them on, until nobody wants them any more. One that
 /// finds no seat is closed at once.
-pub async fn accept(listener: UnixListener, accepted: mpsc::Sender<io::Result<Connection>>) {
+pub async fn accept(
+    listener: UnixListener,
+    access: Access,
+    accepted: mpsc::Sender<io::Result<Connection>>,
+) {
     let seats = Seats::new();
     let (mut crowded, mut failing) = (Complaints::default(), Complaints::default());
     loop {
@@ -102,11 +151,11 @@ pub async fn accept(listener: UnixListener, accepted: mpsc::Sender<io::Result<Co
                 continue;
             }
         };
-        let user = stream.peer_cred().ok().map(|credentials| credentials.uid());
-        let Some(seat) = seats.take(user) else {
+        let caller = access.caller(&stream);
+        let Some(seat) = seats.take(caller) else {
             if let Some(times) = crowded.due(Instant::now()) {
                 tracing::warn!(
-                    user,
+                    user = caller.user,
                     times,
                     "API: a connection was closed at once: too many are open; find who holds \
                      them with `ss -xp`"
@@ -114,17 +163,17 @@ pub async fn accept(listener: UnixListener, accepted: mpsc::Sender<io::Result<Co
             }
             continue;
         };
-        if accepted.send(Ok(Connection { stream, _seat: seat })).await.is_err() {
+        if accepted.send(Ok(Connection { stream, caller, _seat: seat })).await.is_err() {
             return;
         }
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = UdsConnectInfo;
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) -> UdsConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Caller {
+        self.caller
     }
 }
 
@@ -175,15 +224,17 @@ mod tests {
     #[test]
     fn readers_leave_seats_to_those_who_may_write() {
         let seats = Seats::new();
-        // Neither root nor whoever runs this.
-        let nobody = Some(rustix::process::geteuid().as_raw() + 1);
-        let readers: Vec<Seat> = std::iter::from_fn(|| seats.take(nobody)).collect();
-        assert_eq!(readers.len(), CONNECTIONS_MAX - RESERVED);
-        assert!(seats.take(None).is_none());
-        let writers: Vec<Seat> = std::iter::from_fn(|| seats.take(Some(0))).collect();
+        let reader = |user| Caller { user: Some(user), right: Right::Read };
+        let all = |user| std::iter::from_fn(|| seats.take(reader(user))).collect::<Vec<Seat>>();
+        let mut readers: Vec<Vec<Seat>> = (1..=4).map(all).collect();
+        let counts: Vec<usize> = readers.iter().map(Vec::len).collect();
+        assert_eq!(counts, [OF_A_READER, OF_A_READER, OF_A_READER, 32], "and no more are free");
+        let writer = Caller { user: Some(0), right: Right::Write };
+        let writers: Vec<Seat> = std::iter::from_fn(|| seats.take(writer)).collect();
         assert_eq!(writers.len(), RESERVED);
-        drop(readers);
-        assert!(seats.take(nobody).is_some());
+        drop((readers.remove(0), writers));
+        assert!(seats.take(reader(2)).is_none(), "that one has its share");
+        assert!(seats.take(reader(5)).is_some());
     }
 
     #[test]

@@ -5,20 +5,27 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use hairpin_proto::DESCRIPTORS;
 use hairpin_proto::v1::switch_server::SwitchServer;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
-use super::connections;
+use super::peer::Access;
 use super::service::Service;
+use super::{connections, peer};
+use crate::config::ApiOthers;
 use crate::switch::Switch;
 
 /// The largest message in either direction, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// Requests of one connection that are worked on at a time.
 const REQUESTS_PER_CONNECTION: usize = 16;
+/// How long a connection may be silent before it is asked for a sign of life, and then.
+const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Streams that one connection may have open.
 const STREAMS_PER_CONNECTION: u32 = 64;
 
@@ -86,6 +93,17 @@ pub struct Bound {
 #[derive(Debug)]
 struct SocketFile(PathBuf);
 
+impl SocketFile {
+    /// Lets nobody connect but the own user and a group: others would be refused anyhow.
+    fn restrict(&self, group: Option<u32>) {
+        let restricted = std::os::unix::fs::chown(&self.0, None, group)
+            .and_then(|()| fs::set_permissions(&self.0, fs::Permissions::from_mode(0o660)));
+        if let Err(error) = restricted {
+            tracing::warn!(path = ?self.0, %error, "API: others may connect, and are then refused");
+        }
+    }
+}
+
 impl Bound {
     /// Listens at a path. A socket at which nobody answers is replaced.
     ///
@@ -116,10 +134,15 @@ impl Bound {
             .build()
             .map_err(ListenError::Thread)?;
         let Bound { file, listener } = self;
+        let others = switch.view().desired.switch().api_others;
+        let access = Access::on_this_host(others);
+        if others == ApiOthers::Nothing {
+            file.restrict(access.group());
+        }
         let thread = std::thread::Builder::new()
             .name("api".to_owned())
             .spawn(move || {
-                if let Err(error) = runtime.block_on(serve(listener, switch, stopped)) {
+                if let Err(error) = runtime.block_on(serve(listener, switch, access, stopped)) {
                     tracing::error!(%error, "the API ended");
                 }
                 // Connections that are still open end here, not when their clients please.
@@ -153,6 +176,7 @@ fn clear(path: &Path) -> Result<(), ListenError> {
 async fn serve(
     listener: UnixListener,
     switch: Switch,
+    access: Access,
     stopped: oneshot::Receiver<()>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::UnixListener::from_std(listener)?;
@@ -160,14 +184,28 @@ async fn serve(
     let service = SwitchServer::new(Service::new(switch))
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let service = InterceptedService::new(service, peer::may_read);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<SwitchServer<Service>>().await;
+    let described = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
     let server = Server::builder()
         .concurrency_limit_per_connection(REQUESTS_PER_CONNECTION)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        // A peer that is gone without a word, or stands still, is found out by these.
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_service(service)
+        .add_service(health)
+        .add_service(described().build_v1()?)
+        .add_service(described().build_v1alpha()?)
         .serve_with_incoming(ReceiverStream::new(incoming));
     tokio::select! {
         ended = server => Ok(ended?),
-        () = connections::accept(listener, accepted) => Ok(()),
+        () = connections::accept(listener, access, accepted) => Ok(()),
         _ = stopped => Ok(()),
     }
 }

@@ -6,6 +6,7 @@
 //! * [`service`] — the calls; [`mod@apply`] — those that change the desired state.
 //! * [`views`], [`vhost_user`] — what there is, as messages. [`configs`] — what is wanted, as
 //!   messages, and [`wanted`] from them. [`refusal`] — why not.
+//! * [`watch`] — streams of events and counters.
 //! * [`address`] — where the socket is.
 
 pub mod address;
@@ -19,3 +20,4 @@ pub mod service;
 pub mod vhost_user;
 pub mod views;
 pub mod wanted;
+pub mod watch;

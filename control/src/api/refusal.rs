@@ -8,10 +8,11 @@ use crate::config::ConfigErrors;
 use crate::switch::ApplyError;
 use crate::switch::queues::MoveError;
 
-/// Errors that one status names: what comes in a header has to fit in there.
-const ERRORS_MAX: usize = 32;
+/// Bytes of errors that one status names. They travel in a header, twice, in base64 and with
+/// some characters escaped, and 8 KiB is what clients take of headers (gRPC over HTTP/2).
+const BYTES_MAX: usize = 1500;
 /// Bytes of one error, likewise.
-const ERROR_BYTES_MAX: usize = 512;
+const ERROR_BYTES_MAX: usize = 500;
 
 /// Fields out of their range.
 #[must_use]
@@ -21,14 +22,20 @@ pub fn invalid(errors: &ConfigErrors) -> Status {
 
 fn of_fields(code: Code, errors: &ConfigErrors) -> Status {
     let (mut said, mut violations) = (Vec::new(), Vec::new());
-    for error in errors.errors().iter().take(ERRORS_MAX) {
-        said.push(shortened(&error.to_string()));
+    let mut bytes = 0;
+    for error in errors.errors() {
+        let sentence = shortened(&error.to_string());
+        bytes += sentence.len();
+        if bytes > BYTES_MAX {
+            break;
+        }
+        said.push(sentence);
         let colon = if error.field.is_empty() { "" } else { ": " };
         let field = format!("{}{colon}{}", error.object, error.field);
         let description = format!("{}; {}", error.problem, error.remedy);
         violations.push(FieldViolation::new(shortened(&field), shortened(&description)));
     }
-    let more = errors.errors().len().saturating_sub(ERRORS_MAX);
+    let more = errors.errors().len() - said.len();
     if more > 0 {
         said.push(format!("and {more} more"));
     }

@@ -5,7 +5,8 @@ use hairpin_proto::v1::{self, switch_server};
 use tonic::{Request, Response, Status};
 
 use super::refusal::{invalid, not_moved, refusal};
-use super::{apply, peer, views, wanted};
+use super::watch::{Responses, Seats};
+use super::{apply, peer, views, wanted, watch};
 use crate::config::nearest::hint;
 use crate::switch::queues::Moved;
 use crate::switch::view::{LearnedAddress, View};
@@ -18,13 +19,14 @@ const PAGE: (usize, usize) = (1000, 10_000);
 #[derive(Debug)]
 pub struct Service {
     switch: Switch,
+    seats: Seats,
 }
 
 impl Service {
     /// Serves this switch.
     #[must_use]
     pub fn new(switch: Switch) -> Service {
-        Service { switch }
+        Service { switch, seats: Seats::default() }
     }
 }
 
@@ -32,6 +34,9 @@ type Reply<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl switch_server::Switch for Service {
+    type WatchStream = Responses<v1::WatchResponse>;
+    type WatchStatsStream = Responses<v1::StatsResponse>;
+
     async fn show(&self, _: Request<v1::ShowRequest>) -> Reply<v1::ShowResponse> {
         Ok(Response::new(views::show(&self.switch.view())))
     }
@@ -100,20 +105,7 @@ impl switch_server::Switch for Service {
     }
 
     async fn stats(&self, request: Request<v1::StatsRequest>) -> Reply<v1::StatsResponse> {
-        let names = request.into_inner().names;
-        let totals = self.switch.totals();
-        if let Some(unknown) = names.iter().find(|name| !totals.contains_key(*name)) {
-            let near = hint(unknown, totals.keys().map(String::as_str));
-            let said = format!("there is no port or link with a device {unknown:?}{near}");
-            return Err(Status::not_found(said));
-        }
-        let wanted = totals.iter().filter(|(name, _)| names.is_empty() || names.contains(name));
-        let device_drops = self.switch.device_drops();
-        let ports = wanted.map(|(name, totals)| {
-            let lost = device_drops.get(name).copied().unwrap_or(0);
-            (name.clone(), views::counters(totals, lost))
-        });
-        Ok(Response::new(v1::StatsResponse { ports: ports.collect() }))
+        stats(&self.switch, &request.into_inner().names).map(Response::new)
     }
 
     async fn drops(&self, _: Request<v1::DropsRequest>) -> Reply<v1::DropsResponse> {
@@ -189,6 +181,43 @@ impl switch_server::Switch for Service {
         tracing::info!(port, by, "flush");
         Ok(Response::new(v1::FlushResponse {}))
     }
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Reply<Self::WatchStream> {
+        watch::events(&self.switch, &self.seats, request.into_inner()).map(Response::new)
+    }
+
+    async fn watch_stats(
+        &self,
+        request: Request<v1::WatchStatsRequest>,
+    ) -> Reply<Self::WatchStatsStream> {
+        let v1::WatchStatsRequest { names, interval_ms } = request.into_inner();
+        // Who is named has to be there at first; later it may go.
+        stats(&self.switch, &names)?;
+        let switch = self.switch.clone();
+        let read = move || {
+            let mut all = stats(&switch, &[])?;
+            all.ports.retain(|name, _| names.is_empty() || names.contains(name));
+            Ok(all)
+        };
+        watch::again(&self.seats, interval_ms, read).map(Response::new)
+    }
+}
+
+/// Counters of these ports and links, or of all.
+fn stats(switch: &Switch, names: &[String]) -> Result<v1::StatsResponse, Status> {
+    let totals = switch.totals();
+    if let Some(unknown) = names.iter().find(|name| !totals.contains_key(*name)) {
+        let near = hint(unknown, totals.keys().map(String::as_str));
+        let said = format!("there is no port or link with a device {unknown:?}{near}");
+        return Err(Status::not_found(said));
+    }
+    let wanted = totals.iter().filter(|(name, _)| names.is_empty() || names.contains(name));
+    let device_drops = switch.device_drops();
+    let ports = wanted.map(|(name, totals)| {
+        let lost = device_drops.get(name).copied().unwrap_or(0);
+        (name.clone(), views::counters(totals, lost))
+    });
+    Ok(v1::StatsResponse { ports: ports.collect() })
 }
 
 fn port(view: &View, name: &str) -> Result<v1::Port, Status> {

@@ -16,8 +16,8 @@ use crate::config::read::leaf::{self, Leaf, Wrong};
 use crate::config::read::vhost_user as leaves;
 use crate::config::vhost_user::{Account, SocketAccess, SocketRole, VhostUserConfig};
 use crate::config::{
-    At, BridgeConfig, ChannelConfig, Config, ConfigError, ConfigErrors, DeviceConfig, FdbConfig,
-    LEARN_LIMIT, LinkConfig, LinkRole, MemberConfig, NamedBy, Poll, PortConfig,
+    ApiOthers, At, BridgeConfig, ChannelConfig, Config, ConfigError, ConfigErrors, DeviceConfig,
+    FdbConfig, LEARN_LIMIT, LinkConfig, LinkRole, MemberConfig, NamedBy, Poll, PortConfig,
     REFLECTED_GROUP_RATE, SwitchConfig, VlanConfig,
 };
 use crate::switch::{HomeChange, Object, PortChange};
@@ -156,6 +156,12 @@ impl Reading<'_> {
             v1::Poll::Busy => Some(Poll::Busy),
         });
         switch.poll = poll.unwrap_or(Poll::Adaptive);
+        let others = self.choice(&of, "api-others", message.api_others, |it| match it {
+            v1::ApiOthers::Unspecified => None,
+            v1::ApiOthers::Read => Some(ApiOthers::Read),
+            v1::ApiOthers::Nothing => Some(ApiOthers::Nothing),
+        });
+        switch.api_others = others.unwrap_or(ApiOthers::Read);
         switch.fdb = self.fdb(&of, message);
         switch
     }

@@ -1,6 +1,7 @@
 //! A connection to a running switch, for commands that wait for each answer.
 
 use std::io::ErrorKind;
+use std::ops::ControlFlow;
 
 use anyhow::{Context, anyhow};
 use hairpin_proto::v1::switch_client::SwitchClient;
@@ -76,6 +77,27 @@ calls! {
 }
 
 impl Client {
+    /// Hands on what happens until it is told to stop, or the switch ends.
+    ///
+    /// # Errors
+    /// What the switch says.
+    pub fn watch(
+        &mut self,
+        request: v1::WatchRequest,
+        mut each: impl FnMut(v1::WatchResponse) -> ControlFlow<()>,
+    ) -> anyhow::Result<()> {
+        self.runtime.block_on(async {
+            let opened = self.inner.watch(request).await.map_err(|status| said(&status))?;
+            let mut stream = opened.into_inner();
+            while let Some(response) = stream.message().await.map_err(|status| said(&status))? {
+                if each(response).is_break() {
+                    return Ok(());
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Changes single objects; nothing if another revision runs than the one given.
     ///
     /// # Errors

@@ -22,6 +22,14 @@ pub struct FdbArgs {
     what: Option<FdbCommand>,
 }
 
+impl FdbArgs {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn only_shows(&self) -> bool {
+        self.what.is_none()
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum FdbCommand {
     /// Forget learned addresses, so that they are learned anew

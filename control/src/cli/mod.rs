@@ -13,6 +13,7 @@
 pub mod apply;
 pub mod client;
 pub mod counts;
+pub mod events;
 pub mod fdb;
 pub mod json;
 pub mod objects;
@@ -24,9 +25,10 @@ pub mod wishes;
 pub mod words;
 pub mod workers;
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -54,6 +56,17 @@ pub struct Common {
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
+    /// Show it again every so many seconds, until interrupted (what is shown, not what changes)
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "2",
+        value_parser = clap::value_parser!(u64).range(1..=3600)
+    )]
+    watch: Option<u64>,
 }
 
 /// How output is printed.
@@ -123,6 +136,8 @@ enum Command {
         #[arg(long)]
         list: bool,
     },
+    /// Show what happened, with cause and remedy
+    Events(events::EventsArgs),
     /// Show registered and learned addresses, or forget learned ones
     Fdb(fdb::FdbArgs),
     /// List or show workers and their receive queues, or move a queue to another worker
@@ -145,8 +160,13 @@ pub struct UsageError(pub String);
 #[must_use]
 pub fn main() -> ExitCode {
     let Cli { common, command } = Cli::parse();
-    match execute(command, common) {
+    let done = match common.watch {
+        None => execute(command, common),
+        Some(seconds) => watch(Duration::from_secs(seconds), &command),
+    };
+    match done {
         Ok(code) => code,
+        Err(error) if is_unread(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let code = if error.is::<UsageError>() { 2 } else { 1 };
             // Nothing is left to tell it to if standard error is closed as well.
@@ -156,23 +176,84 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints; a reader who has had enough is no error.
+/// Shows something again and again. A switch that is not there at first is an error; one that
+/// goes is waited for.
+fn watch(interval: Duration, command: &Command) -> anyhow::Result<ExitCode> {
+    if !command.only_shows() {
+        let said = "--watch is for commands that show something and end";
+        return Err(UsageError(said.to_owned()).into());
+    }
+    let is_terminal = io::stdout().is_terminal();
+    let mut turns = 0_u64;
+    loop {
+        if is_terminal {
+            // Home, and clear what is below.
+            print("\x1b[H\x1b[J")?;
+        } else if turns > 0 && !Cli::parse().common.json {
+            print("\n")?;
+        }
+        let Cli { common, command } = Cli::parse();
+        match execute(command, common) {
+            Ok(_) => {}
+            Err(error) if turns == 0 || is_unread(&error) => return Err(error),
+            Err(error) => print(&format!("{error:#}\n"))?,
+        }
+        turns += 1;
+        std::thread::sleep(interval);
+    }
+}
+
+impl Command {
+    /// Whether it shows something of a switch, changes nothing, and ends.
+    fn only_shows(&self) -> bool {
+        use objects::Verb;
+        match self {
+            Command::Show
+            | Command::Stats { .. }
+            | Command::Revisions
+            | Command::Config
+            | Command::Drops { list: false } => true,
+            Command::Link(Listing { what })
+            | Command::Channel(Listing { what })
+            | Command::Bridge(Listing { what }) => {
+                matches!(what, None | Some(Verb::List | Verb::Show { .. }))
+            }
+            Command::Port(args) => args.only_shows(),
+            Command::Fdb(args) => args.only_shows(),
+            Command::Workers(args) => args.only_shows(),
+            Command::Lab(_)
+            | Command::Run { .. }
+            | Command::Check { .. }
+            | Command::Apply { .. }
+            | Command::Rollback { .. }
+            | Command::Events(_)
+            | Command::Drops { list: true } => false,
+        }
+    }
+}
+
 fn print(output: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    let printed = stdout.write_all(output.as_bytes()).and_then(|()| stdout.flush());
-    printed.or_else(|error| match error.kind() {
-        ErrorKind::BrokenPipe => Ok(()),
-        _ => Err(error),
-    })
+    stdout.write_all(output.as_bytes())?;
+    stdout.flush()
+}
+
+/// Whether the reader of what is printed has had enough, which is no error.
+fn is_unread(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
 }
 
 fn execute(command: Command, common: Common) -> anyhow::Result<ExitCode> {
     let format = if common.json { Format::Json } else { Format::Table };
     let client = || Client::connect(&api_address(common.api.clone())?);
     let output = match command {
-        // These two print while they run.
+        // These print while they run.
         Command::Lab(args) => return lab::run(&args),
         Command::Run { config } => return run::run(&config).map(|()| ExitCode::SUCCESS),
+        Command::Events(args) => {
+            return events::events(&mut client()?, args, format).map(|()| ExitCode::SUCCESS);
+        }
         Command::Check { file } => check(&file, format),
         Command::Show => objects::show(&mut client()?, format),
         Command::Apply { file, trial } => apply::apply(client, &file, trial, format),

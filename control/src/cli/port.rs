@@ -19,6 +19,14 @@ pub struct PortArgs {
     what: Option<PortCommand>,
 }
 
+impl PortArgs {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn only_shows(&self) -> bool {
+        matches!(self.what, None | Some(PortCommand::List | PortCommand::Show { .. }))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum PortCommand {
     /// All ports

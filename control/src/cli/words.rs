@@ -227,6 +227,43 @@ pub fn change_kind(what: v1::ChangeKind) -> &'static str {
     }
 }
 
+/// A kind of event.
+#[must_use]
+pub fn event_kind(kind: v1::EventKind) -> &'static str {
+    match kind {
+        v1::EventKind::Unspecified => "unknown",
+        v1::EventKind::Applied => "applied",
+        v1::EventKind::Up => "up",
+        v1::EventKind::Down => "down",
+        v1::EventKind::Waiting => "waiting",
+        v1::EventKind::Quarantined => "quarantined",
+        v1::EventKind::AddressMoved => "address_moved",
+        v1::EventKind::LimitHit => "limit_hit",
+        v1::EventKind::WorkerOverloaded => "worker_overloaded",
+        v1::EventKind::WorkerRecovered => "worker_recovered",
+        v1::EventKind::WorkerStalled => "worker_stalled",
+    }
+}
+
+/// A text in lines of at most 80 columns, each behind an indent; what has no blank stays whole.
+#[must_use]
+pub fn folded(text: &str, indent: &str) -> String {
+    const WIDTH: usize = 80;
+    let (mut lines, mut line) = (String::new(), String::new());
+    for word in text.split_whitespace() {
+        let width = indent.len() + line.chars().count() + 1 + word.chars().count();
+        if !line.is_empty() && width > WIDTH {
+            lines += &format!("{indent}{line}\n");
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line += word;
+    }
+    lines + &format!("{indent}{line}\n")
+}
+
 /// A moment, in milliseconds since 1970-01-01 UTC, as `2026-11-28 00:46:52`.
 #[must_use]
 pub fn instant(ms: u64) -> String {
@@ -281,6 +318,12 @@ mod tests {
         assert_eq!(vlan_of(v1::vlan::Policy::Trunk(trunk)), "trunk:10,20-22,30,native:10");
         assert_eq!(vlan_of(v1::vlan::Policy::Access(7)), "access:7");
         assert_eq!(vlan(None), "transparent");
+    }
+
+    #[test]
+    fn long_texts_are_folded() {
+        let text = folded(&"word ".repeat(40), "    ");
+        assert!(text.lines().count() == 3 && text.lines().all(|line| line.len() <= 80), "{text}");
     }
 
     #[test]

@@ -18,6 +18,14 @@ pub struct WorkersArgs {
     what: Option<WorkersCommand>,
 }
 
+impl WorkersArgs {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn only_shows(&self) -> bool {
+        matches!(self.what, None | Some(WorkersCommand::List | WorkersCommand::Show { .. }))
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum WorkersCommand {
     /// All workers, and the receive queues that they serve

@@ -118,6 +118,8 @@ pub struct SwitchConfig {
     pub poll: Poll,
     /// The socket of the API.
     pub api: PathBuf,
+    /// What it lets users do who may not write.
+    pub api_others: ApiOthers,
     /// Where applied states are kept.
     pub state_dir: PathBuf,
     /// The table of learned addresses.
@@ -131,6 +133,7 @@ impl Default for SwitchConfig {
             workers: Vec::new(),
             poll: Poll::Adaptive,
             api: PathBuf::from("/run/hairpin/api.sock"),
+            api_others: ApiOthers::Read,
             state_dir: PathBuf::from("/var/lib/hairpin"),
             fdb: FdbConfig::default(),
         }
@@ -144,6 +147,16 @@ pub enum Poll {
     Adaptive,
     /// It spins.
     Busy,
+}
+
+/// What the API lets users do who are neither root, nor in group `hairpin`, nor the user that
+/// runs the switch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ApiOthers {
+    /// They may read.
+    Read,
+    /// They may do nothing.
+    Nothing,
 }
 
 /// The table of learned addresses.

@@ -11,8 +11,8 @@ use hairpin_dataplane::snapshot::{Admin, Mode, ReflectiveRelay};
 
 use super::vhost_user::{Account, SocketRole, VhostUserConfig};
 use super::{
-    BridgeConfig, ChannelConfig, Config, DeviceConfig, LinkConfig, LinkRole, MemberConfig, NamedBy,
-    Poll, PortConfig, SwitchConfig, VlanConfig,
+    ApiOthers, BridgeConfig, ChannelConfig, Config, DeviceConfig, LinkConfig, LinkRole,
+    MemberConfig, NamedBy, Poll, PortConfig, SwitchConfig, VlanConfig,
 };
 
 /// The configuration as text.
@@ -38,7 +38,7 @@ pub fn quoted(text: impl fmt::Display) -> toml::Value {
 }
 
 fn switch(out: &mut String, switch: &SwitchConfig) -> fmt::Result {
-    let SwitchConfig { name, workers, poll, api, state_dir, fdb } = switch;
+    let SwitchConfig { name, workers, poll, api, api_others, state_dir, fdb } = switch;
     let poll = match poll {
         Poll::Adaptive => "adaptive",
         Poll::Busy => "busy",
@@ -46,6 +46,11 @@ fn switch(out: &mut String, switch: &SwitchConfig) -> fmt::Result {
     writeln!(out, "[switch]\nname = {}", quoted(name))?;
     writeln!(out, "workers = {workers:?}\npoll = {}", quoted(poll))?;
     writeln!(out, "api = {}", quoted(format_args!("unix:{}", api.display())))?;
+    let others = match api_others {
+        ApiOthers::Read => "read",
+        ApiOthers::Nothing => "nothing",
+    };
+    writeln!(out, "api-others = {}", quoted(others))?;
     writeln!(out, "state-dir = {}", quoted(state_dir.display()))?;
     let ageing = quoted(format_args!("{}ms", fdb.ageing.as_millis()));
     writeln!(out, "fdb = {{ capacity = {}, ageing = {ageing} }}", fdb.capacity)

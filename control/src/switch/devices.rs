@@ -19,7 +19,7 @@ use hairpin_dataplane::wire::offload::Capabilities;
 
 use super::conduct::Conduct;
 use super::drops::DeviceDrops;
-use super::line::{self, Seen};
+use super::line::{self, Seen, Verdict};
 use super::queues::Queue;
 use super::topology::Plugged;
 use super::vmm::{self, Faults};
@@ -397,6 +397,12 @@ impl Source {
     #[must_use]
     pub fn plugged(&self, attached: &Arc<Attached>) -> Plugged {
         Plugged { attached: Arc::clone(attached), mtu: self.mtu, line: self.line.state() }
+    }
+
+    /// Whether frames can pass, as far as the netdev, or the guest's driver, goes.
+    #[must_use]
+    pub fn counts_as_up(&self) -> bool {
+        matches!(self.config, DeviceConfig::Memory(_)) || self.line.state().verdict == Verdict::Up
     }
 
     /// Why it does not count as up, in a sentence with its remedy; nothing if it does.

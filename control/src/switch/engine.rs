@@ -14,6 +14,7 @@ use hairpin_dataplane::sys::programs::ProgramId;
 use hairpin_dataplane::sys::published::Publisher;
 use hairpin_dataplane::worker::command::{Event, ReceiveQueue};
 
+use super::announce::Told;
 use super::conduct::Conduct;
 use super::crash::{self, Place};
 use super::devices::{
@@ -21,6 +22,7 @@ use super::devices::{
 };
 use super::diff::Diff;
 use super::drops::DeviceDrops;
+use super::events::{Events, Kind, News};
 use super::history::{History, RecordError};
 use super::ids::Ids;
 use super::queues::Queue;
@@ -54,6 +56,8 @@ pub struct Engine {
     pub(super) cramped: BTreeMap<String, String>,
     caretaker: xdp::Caretaker,
     pub(super) sockets: Sockets,
+    pub(super) events: Arc<Events>,
+    pub(super) told: Told,
     /// How many reports of workers were asked for so far: the number of the last.
     pub(super) reports: u64,
 }
@@ -99,6 +103,8 @@ impl Engine {
             sockets: Sockets::default(),
             heard: Instant::now(),
             counted: Instant::now(),
+            events: Events::new(),
+            told: Told::default(),
             reports: 0,
         })
     }
@@ -124,7 +130,13 @@ impl Engine {
         let changes = u32::try_from(diff.0.len()).unwrap_or(u32::MAX);
         self.change(desired, |engine, desired| {
             engine.history.record(desired.config(), &order.origin, changes, order.file)
-        })
+        })?;
+        let cause = format!("revision {} by {}", self.history.number(), order.origin);
+        let (object, remedy) = ("switch".to_owned(), String::new());
+        let now = Instant::now();
+        self.events.tell(News { kind: Kind::Applied, object, cause, remedy }, now);
+        self.announce_states(now);
+        Ok(())
     }
 
     /// Makes the last revision's state the running one again, as a first one.
@@ -476,6 +488,7 @@ fn refuse_restart(running: &SwitchConfig, wanted: &SwitchConfig) -> Result<(), A
         ("workers", running.workers != wanted.workers),
         ("poll", running.poll != wanted.poll),
         ("api", running.api != wanted.api),
+        ("api-others", running.api_others != wanted.api_others),
         ("state-dir", running.state_dir != wanted.state_dir),
         ("fdb.capacity", running.fdb.capacity != wanted.fdb.capacity),
     ];
@@ -566,11 +579,12 @@ impl Engine {
         self.look_at_queues(now);
         self.log_notes();
         for alarm in self.crew.watch(now) {
-            self.raise(alarm);
+            self.raise(&alarm, now);
         }
+        self.announce(now);
     }
 
-    fn raise(&self, alarm: Alarm) {
+    fn raise(&self, alarm: &Alarm, now: Instant) {
         let served = |id| self.devices.iter().find(|(_, device)| device.attached.id == id);
         let port = alarm.serving.and_then(served).map_or("none", |(name, _)| &**name);
         let worker = alarm.worker;
@@ -581,6 +595,7 @@ impl Engine {
             }
             Health::Ended => tracing::error!(worker, port, "the worker's thread ended"),
         }
+        self.announce_alarm(alarm, port, now);
     }
 
     /// Opens lost devices again whose time has come.

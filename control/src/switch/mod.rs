@@ -15,6 +15,8 @@
 //!   [`meter`] — rates.
 //! * [`history`] — revisions; [`archive`] — on disk, [`digest`] — whole or torn. [`edit`] and
 //!   [`change`] — single objects. [`crash`] — where tests have an apply end half-way.
+//! * [`events`] — what happened, numbered; [`announce`] — found out by comparing.
+//! * [`gate`] — whose turn it is with the engine.
 //! * [`conduct`] — guests that misbehave past a threshold.
 //! * [`notes`] — what is wrong with the frames of devices, said once.
 //! * [`diff`] — what an apply changes. [`view`] — what there is. [`drops`] — what the
@@ -48,6 +50,8 @@ pub mod diff;
 pub mod digest;
 pub mod drops;
 pub mod engine;
+pub mod events;
+pub mod gate;
 pub mod history;
 pub mod ids;
 pub mod line;
@@ -57,6 +61,7 @@ pub mod topology;
 pub mod view;
 pub mod workers;
 
+mod announce;
 mod change;
 mod conduct;
 mod crash;
@@ -88,6 +93,8 @@ use diff::Diff;
 use digest::Digest;
 pub use edit::{Edit, Object};
 use engine::Engine;
+use events::Events;
+use gate::{Gate, Turn};
 use history::{History, RecordError, Revision};
 use queues::{MoveError, Moved, Ordered};
 use view::{LearnedAddress, View};
@@ -312,7 +319,7 @@ pub struct Switch {
 
 #[derive(Debug)]
 struct Running {
-    engine: Arc<Mutex<Engine>>,
+    engine: Arc<Gate<Engine>>,
     endpoints: Endpoints,
     start_up_file: Option<PathBuf>,
     started: Instant,
@@ -395,7 +402,7 @@ impl Switch {
         caretaker.settle();
         applied?;
         let (events, rings) = (engine.crew.events(), engine.sockets.rings());
-        let engine = Arc::new(Mutex::new(engine));
+        let engine = Arc::new(Gate::new(engine));
         let (stop, stopped) = bounded(0);
         let supervised = Arc::clone(&engine);
         let supervisor = std::thread::Builder::new()
@@ -412,8 +419,8 @@ impl Switch {
         Ok(Switch { running: Arc::new(running) })
     }
 
-    fn engine(&self) -> MutexGuard<'_, Engine> {
-        lock(&self.running.engine)
+    fn engine(&self) -> Turn<'_, Engine> {
+        self.running.engine.call()
     }
 
     /// The other end of a memory device, by the name of its port or link, once.
@@ -484,6 +491,12 @@ impl Switch {
     pub fn revisions(&self) -> (Vec<Revision>, Option<PathBuf>) {
         let engine = self.engine();
         (engine.history.kept().cloned().collect(), engine.history.folder())
+    }
+
+    /// What happened, and what happens.
+    #[must_use]
+    pub fn events(&self) -> Arc<Events> {
+        Arc::clone(&self.engine().events)
     }
 
     /// Forgets learned addresses: a port's or bridge member's by its name, or all.
@@ -595,7 +608,7 @@ impl Running {
             // Its panic, if it had one, was reported by the hook.
             let _ = supervisor.join();
         }
-        lock(&self.engine).stop();
+        self.engine.call().stop();
     }
 }
 
@@ -607,7 +620,7 @@ impl Drop for Running {
 
 /// The control thread: what happens by itself.
 fn supervise(
-    engine: &Mutex<Engine>,
+    engine: &Gate<Engine>,
     events: &Receiver<Event>,
     rings: &Receiver<()>,
     stopped: &Receiver<()>,
@@ -616,16 +629,16 @@ fn supervise(
     loop {
         select! {
             recv(events) -> event => match event {
-                Ok(event) => lock(engine).handle(event),
+                Ok(event) => engine.control().handle(event),
                 Err(_) => return,
             },
-            recv(rings) -> _ => lock(engine).follow_vmms(Instant::now()),
+            recv(rings) -> _ => engine.control().follow_vmms(Instant::now()),
             recv(stopped) -> _ => return,
             default(next_tick.saturating_duration_since(Instant::now())) => {}
         }
         let now = Instant::now();
         if now >= next_tick {
-            lock(engine).tick(now);
+            engine.control().tick(now);
             next_tick = now + TICK;
         }
     }

@@ -112,22 +112,37 @@ impl Engine {
         }
     }
 
+    /// Whether frames pass a port or link.
+    pub(super) fn state(&self, name: &str, admin: Admin) -> State {
+        let Some(device) = self.devices.get(name) else {
+            return match admin {
+                Admin::Down => State::Down,
+                Admin::Up => State::Up,
+            };
+        };
+        match (device.attached.condition(), admin) {
+            (Condition::Quarantined, _) => State::Quarantined,
+            (_, Admin::Down) => State::Down,
+            _ if device.source.awaits_vmm() => State::Waiting,
+            (Condition::Lost, _) => State::Waiting,
+            (Condition::Working, _) if !device.source.counts_as_up() => State::Down,
+            (Condition::Working, _) => State::Up,
+        }
+    }
+
+    /// The last trouble of a port's or link's device: the one that it has, else the last one.
+    pub(super) fn last_error(&self, name: &str) -> String {
+        let Some(device) = self.devices.get(name) else { return String::new() };
+        let problem = match device.attached.condition() {
+            Condition::Working => device.source.problem(),
+            Condition::Lost | Condition::Quarantined => None,
+        };
+        problem.unwrap_or_else(|| device.last_error.clone())
+    }
+
     fn status(&self, name: &str, admin: Admin, mtu: u32) -> Status {
         let device = self.devices.get(name);
-        let condition = device.map(|device| device.attached.condition());
-        let problem = device.and_then(|device| device.source.problem());
-        let state = match (condition, admin, &problem) {
-            (Some(Condition::Quarantined), ..) => State::Quarantined,
-            (_, Admin::Down, _) => State::Down,
-            _ if device.is_some_and(|device| device.source.awaits_vmm()) => State::Waiting,
-            (Some(Condition::Lost), ..) => State::Waiting,
-            (Some(Condition::Working), _, Some(_)) => State::Down,
-            (Some(Condition::Working) | None, ..) => State::Up,
-        };
-        let last_error = match (condition, problem) {
-            (Some(Condition::Working), Some(problem)) => problem,
-            _ => device.map(|device| device.last_error.clone()).unwrap_or_default(),
-        };
+        let (state, last_error) = (self.state(name, admin), self.last_error(name));
         Status {
             state,
             mtu,

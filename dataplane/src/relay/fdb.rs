@@ -17,6 +17,7 @@
 //! that are multiples of [`REFRESH_MS`] are exact.
 
 mod line;
+pub mod moves;
 
 use crate::ledger::DropReason;
 use crate::snapshot::keyed::Secret;
@@ -26,6 +27,7 @@ use crate::sys::prefetch::prefetch_read;
 use crate::sys::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::wire::{Mac, Vid};
 use line::{Entry, Line, WAYS, Writing};
+use moves::{Move, Moves};
 
 /// How old a stamp becomes before it is written anew, in milliseconds.
 pub const REFRESH_MS: u32 = 250;
@@ -131,7 +133,7 @@ pub struct Fdb {
     capacity: u64,
     /// Sum of all tenants' counts.
     total: AtomicU64,
-    moves: AtomicU64,
+    moves: Moves,
     /// By port: how many addresses which generation of it has.
     tenancies: Box<[AtomicU64]>,
     /// The line that the next sweep starts at.
@@ -185,7 +187,7 @@ impl Fdb {
             secret,
             capacity: u64::from(capacity),
             total: AtomicU64::new(0),
-            moves: AtomicU64::new(0),
+            moves: Moves::default(),
             tenancies: (0..PORTS_MAX).map(|_| AtomicU64::new(0)).collect(),
             broom: AtomicUsize::new(0),
         }
@@ -261,9 +263,10 @@ impl Fdb {
                 Ok(())
             }
             Learn::New(binding) | Learn::Move(binding) => {
-                self.bind(&binding, now_ms)?;
-                if matches!(learn, Learn::Move(_)) {
-                    self.moves.fetch_add(1, Ordering::Relaxed);
+                let before = self.bind(&binding, now_ms)?;
+                if let (Learn::Move(_), Some(before)) = (learn, before) {
+                    let to = Some(binding.tenant.port);
+                    self.moves.note(Move { address: binding.address, from: before.port, to });
                 }
                 Ok(())
             }
@@ -274,8 +277,9 @@ impl Fdb {
         }
     }
 
+    /// Gives an address to a tenant; whose it was.
     #[cold]
-    fn bind(&self, binding: &Binding, now_ms: u64) -> Result<(), DropReason> {
+    fn bind(&self, binding: &Binding, now_ms: u64) -> Result<Option<Tenant>, DropReason> {
         let &Binding { hash, address, tenant, .. } = binding;
         let entry = Entry { address, tenant, stamp: now_ms as u32 };
         let home = self.lock(self.home(hash)).ok_or(DropReason::LearnLimit)?;
@@ -288,10 +292,10 @@ impl Fdb {
                 return self.replace(&spill, way, &old, &entry, binding.limit);
             }
         }
-        self.insert(home, self.spill(hash), &entry, binding.limit)
+        self.insert(home, self.spill(hash), &entry, binding.limit).map(|()| None)
     }
 
-    /// Gives a place that holds the address already to a tenant.
+    /// Gives a place that holds the address already to a tenant; whose it was.
     fn replace(
         &self,
         line: &Writing<'_>,
@@ -299,13 +303,13 @@ impl Fdb {
         old: &Entry,
         new: &Entry,
         limit: u32,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Option<Tenant>, DropReason> {
         if old.tenant != new.tenant {
             self.claim(new.tenant, limit)?;
             self.unclaim(old.tenant);
         }
         line.set(way, new);
-        Ok(())
+        Ok(Some(old.tenant))
     }
 
     /// Gives an address a place in its home line, or in the spill line.
@@ -345,7 +349,7 @@ impl Fdb {
                 if entry.tenant == tenant {
                     line.clear(way);
                     self.unclaim(tenant);
-                    self.moves.fetch_add(1, Ordering::Relaxed);
+                    self.moves.note(Move { address, from: tenant.port, to: None });
                 }
                 return;
             }
@@ -433,7 +437,12 @@ impl Fdb {
     /// How often an address moved, since the start.
     #[must_use]
     pub fn moves(&self) -> u64 {
-        self.moves.load(Ordering::Relaxed)
+        self.moves.count()
+    }
+
+    /// Moves behind the first `seen`, as far as they are remembered.
+    pub fn moves_since(&self, seen: u64) -> impl Iterator<Item = Move> {
+        self.moves.since(seen)
     }
 
     /// How many lines a whole sweep visits.
@@ -528,7 +537,7 @@ impl std::fmt::Debug for Fdb {
         f.debug_struct("Fdb")
             .field("count", &self.count())
             .field("capacity", &self.capacity)
-            .field("moves", &self.moves())
+            .field("moves", &self.moves.count())
             .finish_non_exhaustive()
     }
 }

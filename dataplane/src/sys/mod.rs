@@ -19,6 +19,7 @@
 //! * [`spsc`] — a ring of values from one thread to another.
 //! * [`prefetch`], [`huge`] — cache lines asked for early, large tables on huge pages.
 //! * [`tun`] — the kernel's TUN/TAP driver. [`accounts`] — users and groups by name.
+//!   [`peer`] — who is at the other end of a socket.
 
 #![allow(unsafe_code)]
 
@@ -33,6 +34,7 @@ pub mod memory;
 pub mod netdev;
 pub mod packet_queue;
 pub mod packet_socket;
+pub mod peer;
 pub mod prefetch;
 pub mod programs;
 pub mod promiscuous;

@@ -12,7 +12,7 @@ use hairpin_dataplane::wire::{Mac, SVid, VlanId};
 use toml::de::DeValue;
 
 use crate::config::nearest::hint;
-use crate::config::{LinkRole, MTU_MAX, MTU_MIN, Poll, VlanConfig};
+use crate::config::{ApiOthers, LinkRole, MTU_MAX, MTU_MIN, Poll, VlanConfig};
 
 /// Reads a value.
 pub type Leaf<T> = fn(&DeValue<'_>) -> Result<T, Wrong>;
@@ -174,6 +174,12 @@ pub fn xdp_mode(value: &DeValue<'_>) -> Result<xdp::Mode, Wrong> {
 /// A poll policy.
 pub fn poll(value: &DeValue<'_>) -> Result<Poll, Wrong> {
     word(value, "a poll policy", &[("adaptive", Poll::Adaptive), ("busy", Poll::Busy)])
+}
+
+/// What the API lets other users do.
+pub fn api_others(value: &DeValue<'_>) -> Result<ApiOthers, Wrong> {
+    let words = [("read", ApiOthers::Read), ("nothing", ApiOthers::Nothing)];
+    word(value, "a right", &words)
 }
 
 /// `off` (no rate yet) or `on`.

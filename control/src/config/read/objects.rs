@@ -14,16 +14,22 @@ use crate::config::{
     PortConfig, REFLECTED_GROUP_RATE, SwitchConfig, VlanConfig,
 };
 
+const SWITCH_KEYS: &[&str] = &["name", "workers", "poll", "api", "api-others", "state-dir", "fdb"];
+
 /// `[switch]`.
 pub fn switch(reading: &mut Reading, table: &DeTable<'_>) -> Option<SwitchConfig> {
     let fields = Fields::new("switch", table, None);
-    fields.refuse_unknown(reading, &["name", "workers", "poll", "api", "state-dir", "fdb"]);
+    fields.refuse_unknown(reading, SWITCH_KEYS);
     let default = SwitchConfig::default();
     let read = SwitchConfig {
         name: value_or(fields.optional(reading, "name", leaf::name), default.name),
         workers: value_or(fields.optional(reading, "workers", leaf::cpus), default.workers),
         poll: value_or(fields.optional(reading, "poll", leaf::poll), default.poll),
         api: value_or(fields.optional(reading, "api", leaf::api), default.api),
+        api_others: value_or(
+            fields.optional(reading, "api-others", leaf::api_others),
+            default.api_others,
+        ),
         state_dir: value_or(
             fields.optional(reading, "state-dir", leaf::directory),
             default.state_dir,

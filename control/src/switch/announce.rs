@@ -1,0 +1,209 @@
+//! From what is to what happened: states, addresses, limits and workers are compared with
+//! what was told of them last.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use hairpin_dataplane::ledger::DropReason;
+use hairpin_dataplane::relay::fdb::moves::Move;
+use hairpin_dataplane::snapshot::Admin;
+
+use super::engine::Engine;
+use super::events::{Kind, News};
+use super::view::State;
+use super::workers::{Alarm, Health};
+
+/// Between two looks at counters and loads.
+const LOOKS: Duration = Duration::from_secs(1);
+/// A worker that frames take this share of its time from has next to none left.
+const LOAD_HIGH: f64 = 0.95;
+/// One that had next to none left has some again below this share.
+const LOAD_LOW: f64 = 0.85;
+/// Seconds in a row for which a worker has next to no time before it is told of.
+const OVERLOADED_SECONDS: u32 = 3;
+
+/// Limits that somebody set, or that guard the others: reaching one is worth telling.
+const LIMITS: [DropReason; 4] = [
+    DropReason::LearnLimit,
+    DropReason::SourceNotRegistered,
+    DropReason::SourceRegisteredElsewhere,
+    DropReason::ReflectedGroupRate,
+];
+
+/// What was told last.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The states of ports and links, by name.
+    states: BTreeMap<String, State>,
+    /// What each lost to limits, by name, as of [`LIMITS`].
+    limits: BTreeMap<String, [u64; LIMITS.len()]>,
+    moves: u64,
+    /// By worker.
+    loads: Vec<Load>,
+    /// When counters and loads were looked at.
+    looked: Option<Instant>,
+}
+
+/// How a worker's load was.
+#[derive(Clone, Copy, Debug, Default)]
+enum Load {
+    #[default]
+    Low,
+    /// For so many seconds on end.
+    High(u32),
+    /// It was told of.
+    Overloaded,
+}
+
+impl Engine {
+    /// Tells of whatever is another than was told last.
+    pub(super) fn announce(&mut self, now: Instant) {
+        self.announce_states(now);
+        let is_due = |looked| now.saturating_duration_since(looked) >= LOOKS;
+        if self.told.looked.is_none_or(is_due) {
+            self.told.looked = Some(now);
+            self.announce_limits(now);
+            self.announce_moves(now);
+            self.announce_loads(now);
+            self.events.tidy(now);
+        }
+    }
+
+    pub(super) fn announce_states(&mut self, now: Instant) {
+        let mut told = std::mem::take(&mut self.told.states);
+        let links = self.desired.links().iter().map(|link| ("link", &link.name, link.admin));
+        let ports = self.desired.ports().iter().map(|port| ("port", &port.name, port.admin));
+        let mut states = BTreeMap::new();
+        for (kind, name, admin) in links.chain(ports) {
+            let (before, state) = (told.remove(name), self.state(name, admin));
+            let is_news = before != Some(state);
+            if is_news && !self.events.tell(self.news_of(kind, name, admin, state), now) {
+                // There is no room for it now: later.
+                states.extend(before.map(|before| (name.clone(), before)));
+            } else {
+                states.insert(name.clone(), state);
+            }
+        }
+        self.told.states = states;
+    }
+
+    fn news_of(&self, kind: &str, name: &str, admin: Admin, state: State) -> News {
+        let object = format!("{kind} {name}");
+        let problem = self.last_error(name);
+        let set = format!("`hairpin {kind} set {name} admin=up` sets it up");
+        let (kind, cause, remedy) = match state {
+            State::Up => (Kind::Up, String::new(), String::new()),
+            State::Down if admin == Admin::Down => (Kind::Down, "it was set down".to_owned(), set),
+            State::Down => (Kind::Down, problem, "it comes up when that is over".to_owned()),
+            State::Waiting => (Kind::Waiting, problem, "it comes up when that is there".to_owned()),
+            State::Quarantined => {
+                let remedy = format!("see to its guest, then `hairpin port release {name}`");
+                (Kind::Quarantined, problem, remedy)
+            }
+        };
+        News { kind, object, cause, remedy }
+    }
+
+    fn announce_limits(&mut self, now: Instant) {
+        let mut told = std::mem::take(&mut self.told.limits);
+        for (name, device) in &self.devices {
+            let totals = device.attached.totals();
+            let counts = LIMITS.map(|reason| totals.dropped(reason));
+            let before = told.insert(name.clone(), counts).unwrap_or_default();
+            for ((reason, count), before) in LIMITS.into_iter().zip(counts).zip(before) {
+                let frames = count.saturating_sub(before);
+                if frames == 0 {
+                    continue;
+                }
+                let cause = format!("{reason}: {frames} frames. {}", reason.meaning());
+                let remedy = reason.remedy().to_owned();
+                let object = self.object(name);
+                self.events.tell(News { kind: Kind::LimitHit, object, cause, remedy }, now);
+            }
+        }
+        told.retain(|name, _| self.devices.contains_key(name));
+        self.told.limits = told;
+    }
+
+    fn announce_moves(&mut self, now: Instant) {
+        let seen = std::mem::replace(&mut self.told.moves, self.fdb.moves());
+        let moves: Vec<Move> = self.fdb.moves_since(seen).collect();
+        if moves.is_empty() {
+            return;
+        }
+        let tenants = self.ids.tenants();
+        let name = |id| tenants.get(&id).map_or("a port that is gone", |(name, _)| name.as_str());
+        for moved in moves {
+            let (from, mac, vid) = (name(moved.from), moved.address.mac, moved.address.vid.get());
+            let to = moved.to.map_or("the uplink", name);
+            let cause = format!("{mac} in VLAN {vid} was behind {from} and is behind {to}");
+            let remedy = "a VM that moved, or a loop, or two stations with one address: register \
+                          addresses by `mac` where they are known"
+                .to_owned();
+            let object = self.object(from);
+            self.events.tell(News { kind: Kind::AddressMoved, object, cause, remedy }, now);
+        }
+    }
+
+    fn announce_loads(&mut self, now: Instant) {
+        let status = self.crew.status();
+        self.told.loads.resize(status.len(), Load::Low);
+        for (worker, status) in status.iter().enumerate() {
+            let load = &mut self.told.loads[worker];
+            let percent = (100.0 * status.load) as u32;
+            let object = format!("worker {worker}");
+            let (kind, cause, remedy) = match *load {
+                Load::Low | Load::High(_) if status.load < LOAD_HIGH => {
+                    *load = Load::Low;
+                    continue;
+                }
+                Load::Low => {
+                    *load = Load::High(1);
+                    continue;
+                }
+                Load::High(seconds) if seconds + 1 < OVERLOADED_SECONDS => {
+                    *load = Load::High(seconds + 1);
+                    continue;
+                }
+                Load::High(_) => {
+                    *load = Load::Overloaded;
+                    let remedy = "move a queue to another worker (`hairpin workers move`), or give \
+                                  the switch more CPUs (`workers`)";
+                    (Kind::WorkerOverloaded, format!("frames take {percent} % of its time"), remedy)
+                }
+                Load::Overloaded if status.load > LOAD_LOW => continue,
+                Load::Overloaded => {
+                    *load = Load::Low;
+                    (Kind::WorkerRecovered, format!("frames take {percent} % of its time"), "")
+                }
+            };
+            self.events.tell(News { kind, object, cause, remedy: remedy.to_owned() }, now);
+        }
+    }
+
+    /// Tells of a worker that stopped breathing, or breathes again.
+    pub(super) fn announce_alarm(&self, alarm: &Alarm, port: &str, now: Instant) {
+        let object = format!("worker {}", alarm.worker);
+        let (kind, cause, remedy) = match alarm.health {
+            Health::Breathing => (Kind::WorkerRecovered, "it breathes again".to_owned(), ""),
+            Health::Stalled => (
+                Kind::WorkerStalled,
+                format!("it has been in one breath for over a second; it serves {port}"),
+                "report this with the log; others wait as long as it takes",
+            ),
+            Health::Ended => (
+                Kind::WorkerStalled,
+                format!("its thread ended; it served {port}"),
+                "restart the daemon, and report this with the log",
+            ),
+        };
+        self.events.tell(News { kind, object, cause, remedy: remedy.to_owned() }, now);
+    }
+
+    /// Kind and name of what has this name.
+    fn object(&self, name: &str) -> String {
+        let is_link = self.desired.links().iter().any(|link| link.name == name);
+        let kind = if is_link { "link" } else { "port" };
+        format!("{kind} {name}")
+    }
+}

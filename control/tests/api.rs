@@ -1,0 +1,364 @@
+//! The API against clients that mean harm, or know nothing of it: others are served, frames
+//! pass, and memory stays bounded.
+
+// Helpers of tests are tests: a failure there is the message.
+#![allow(clippy::unwrap_used)]
+
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hairpin::api::listen::{Api, Bound};
+use hairpin::config::{Config, Desired, DeviceConfig, LinkConfig, LinkRole, PortConfig};
+use hairpin::switch::Switch;
+use hairpin_dataplane::port::memory::{self, Endpoint};
+use hairpin_dataplane::snapshot::Mode;
+use hairpin_dataplane::wire::Mac;
+use hairpin_dataplane::wire::offload::Offload;
+use hairpin_proto::v1;
+use hairpin_proto::v1::switch_client::SwitchClient;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tonic::transport::{Channel, Endpoint as Address};
+use tonic::{Code, Status};
+
+/// Far longer than anything here takes, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn mac(number: u8) -> Mac {
+    Mac::new([0x52, 0x54, 0, 0, 0, number])
+}
+
+fn vm(number: u8) -> PortConfig {
+    let device = DeviceConfig::Memory(memory::Config::default());
+    let mut port = PortConfig::station(&format!("vm{number}"), "up0", Mode::Veb, device);
+    port.macs.push(mac(number).into());
+    port
+}
+
+/// Two VMs that send each other one numbered frame at a time, until they are stopped.
+struct Exchange {
+    frames: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Exchange {
+    fn start(mut one: Endpoint, mut two: Endpoint) -> Exchange {
+        let (frames, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (counted, stopped) = (Arc::clone(&frames), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let number = counted.load(Ordering::Relaxed) as u32;
+                cross(&mut one, &mut two, 1, 2, number);
+                cross(&mut two, &mut one, 2, 1, number);
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Exchange { frames, stop, thread: Some(thread) }
+    }
+
+    /// Frames go on passing from now on.
+    fn assert_goes_on(&self) {
+        let (before, patience) = (self.frames.load(Ordering::Relaxed), Instant::now() + PATIENCE);
+        while self.frames.load(Ordering::Relaxed) < before + 10 {
+            assert!(Instant::now() < patience, "frames no longer pass");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = self.thread.take().unwrap().join();
+        assert!(std::thread::panicking() || ended.is_ok(), "a frame was lost");
+    }
+}
+
+fn cross(from: &mut Endpoint, to: &mut Endpoint, source: u8, destination: u8, number: u32) {
+    let mut frame = [mac(destination).octets(), mac(source).octets()].concat();
+    frame.extend([0x88, 0xb5]);
+    frame.extend(number.to_be_bytes());
+    frame.resize(60, 0);
+    from.send(&frame, Offload::default()).unwrap();
+    let (patience, mut received) = (Instant::now() + PATIENCE, Vec::new());
+    while to.receive(&mut received).is_none() {
+        assert!(Instant::now() < patience, "frame {number} from {source} is lost");
+        to.wait(Duration::from_millis(10));
+    }
+    assert_eq!(received, frame);
+}
+
+/// One test has the process to itself: some look at its memory.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A switch with its API, and an exchange through it.
+struct Site {
+    exchange: Exchange,
+    runtime: Runtime,
+    socket: PathBuf,
+    _api: Api,
+    _directory: TempDir,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Site {
+    fn start() -> Site {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let config = Config {
+            links: vec![LinkConfig::new("up0", LinkRole::Station, None)],
+            ports: vec![vm(1), vm(2), vm(3)],
+            ..Config::default()
+        };
+        let switch = Switch::start(Desired::try_from(config).unwrap()).unwrap();
+        let directory = TempDir::new().unwrap();
+        let socket = directory.path().join("api.sock");
+        let bound = Bound::bind(&socket).unwrap();
+        let ends = ["vm1", "vm2"].map(|name| switch.take_endpoint(name).unwrap());
+        let [one, two] = ends;
+        Site {
+            exchange: Exchange::start(one, two),
+            runtime: Runtime::new().unwrap(),
+            socket,
+            _api: bound.serve(switch).unwrap(),
+            _directory: directory,
+            _turn: turn,
+        }
+    }
+
+    async fn client(&self) -> SwitchClient<Channel> {
+        let address = format!("unix:{}", self.socket.display());
+        let channel = Address::from_shared(address).unwrap().connect().await.unwrap();
+        SwitchClient::new(channel)
+    }
+
+    /// Another client is served, and frames pass.
+    fn assert_well(&self) {
+        let ports = self.runtime.block_on(async {
+            self.client().await.list_ports(v1::ListPortsRequest {}).await.unwrap().into_inner()
+        });
+        assert_eq!(ports.ports.len(), 3);
+        self.exchange.assert_goes_on();
+    }
+
+    fn raw(&self) -> UnixStream {
+        let stream = UnixStream::connect(&self.socket).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+}
+
+/// Kilobytes of memory that this process has.
+fn resident_kb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Writes, until somebody hangs up; reads what there is to be read until they have.
+fn say_until_it_hangs_up(mut stream: UnixStream, words: &[u8]) {
+    for _ in 0..64 {
+        if stream.write_all(words).is_err() {
+            return;
+        }
+    }
+    let mut sink = [0; 4096];
+    loop {
+        match stream.read(&mut sink) {
+            Ok(0) => return,
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return,
+            Err(error) => panic!("it was neither answered nor hung up: {error}"),
+        }
+    }
+}
+
+#[test]
+fn garbage_is_hung_up_on() {
+    let site = Site::start();
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let huge_frame = [&preface[..], &[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]].concat();
+    let data_of_no_stream = [&preface[..], &[0, 0, 1, 0, 0, 0, 0, 0, 9, 7]].concat();
+    let random: Vec<u8> =
+        (0..65_536_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for words in [&random, &b"GET / HTTP/1.1\r\n\r\n".to_vec(), &huge_frame, &data_of_no_stream] {
+        say_until_it_hangs_up(site.raw(), words);
+        site.assert_well();
+    }
+}
+
+#[test]
+fn ten_thousand_connections_cost_a_descriptor_each_at_most() {
+    let site = Site::start();
+    site.assert_well();
+    let before = resident_kb();
+    let mut held: Vec<UnixStream> = Vec::new();
+    for number in 0..10_000 {
+        // Those beyond what there is room for are closed at once.
+        let stream = site.raw();
+        if number % 40 == 0 {
+            held.push(stream);
+        }
+    }
+    site.exchange.assert_goes_on();
+    let grown = resident_kb().saturating_sub(before);
+    assert!(grown < 64 << 10, "{grown} KiB more than before");
+    drop(held);
+    let patience = Instant::now() + PATIENCE;
+    let served = || {
+        site.runtime.block_on(async {
+            let address = format!("unix:{}", site.socket.display());
+            let Ok(channel) = Address::from_shared(address).unwrap().connect().await else {
+                return false;
+            };
+            SwitchClient::new(channel).show(v1::ShowRequest {}).await.is_ok()
+        })
+    };
+    while !served() {
+        assert!(Instant::now() < patience, "nobody is served any more");
+    }
+    site.assert_well();
+}
+
+#[test]
+fn messages_beyond_all_bounds_are_refused() {
+    let site = Site::start();
+    let refused: Status = site.runtime.block_on(async {
+        let port = "x".repeat(5 << 20);
+        client_of(&site).await.flush(v1::FlushRequest { port }).await.unwrap_err()
+    });
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+    let objects = vec!["port vm1".to_owned(); 2000];
+    let request = v1::WatchRequest { objects, ..v1::WatchRequest::default() };
+    let refused =
+        site.runtime.block_on(async { client_of(&site).await.watch(request).await.unwrap_err() });
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    let edits = vec![v1::Edit::default(); 5000];
+    let request = v1::EditRequest { edits, ..v1::EditRequest::default() };
+    let refused =
+        site.runtime.block_on(async { client_of(&site).await.edit(request).await.unwrap_err() });
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    site.assert_well();
+}
+
+async fn client_of(site: &Site) -> SwitchClient<Channel> {
+    site.client().await
+}
+
+#[test]
+fn a_state_that_is_wrong_everywhere_is_refused_in_a_header_that_fits() {
+    let site = Site::start();
+    let link = |number: usize| v1::LinkConfig {
+        name: format!("{number} {}", "x".repeat(4000)),
+        ..v1::LinkConfig::default()
+    };
+    let config = v1::Config { links: (0..200).map(link).collect(), ..v1::Config::default() };
+    let request = v1::ApplyRequest { config: Some(config), ..v1::ApplyRequest::default() };
+    let refused =
+        site.runtime.block_on(async { client_of(&site).await.apply(request).await.unwrap_err() });
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    assert!(refused.message().contains("and "), "{}", refused.message());
+    site.assert_well();
+}
+
+#[test]
+fn errors_name_their_fields_for_programs() {
+    use tonic_types::StatusExt;
+    let site = Site::start();
+    let config = v1::Config {
+        links: vec![v1::LinkConfig {
+            name: "up0".to_owned(),
+            role: v1::LinkRole::Station as i32,
+            mtu: Some(1),
+            ..v1::LinkConfig::default()
+        }],
+        ..v1::Config::default()
+    };
+    let request = v1::ApplyRequest { config: Some(config), ..v1::ApplyRequest::default() };
+    let refused =
+        site.runtime.block_on(async { client_of(&site).await.apply(request).await.unwrap_err() });
+    let details = refused.get_details_bad_request().unwrap();
+    let fields: Vec<&str> = details.field_violations.iter().map(|it| it.field.as_str()).collect();
+    assert_eq!(fields, ["link up0: mtu"]);
+    let delete = v1::edit::What::Delete("up0".to_owned());
+    let edits = vec![v1::Edit { what: Some(delete) }];
+    let request = v1::EditRequest { edits, ..v1::EditRequest::default() };
+    let refused =
+        site.runtime.block_on(async { client_of(&site).await.edit(request).await.unwrap_err() });
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    let details = refused.get_details_bad_request().unwrap();
+    let fields: Vec<&str> = details.field_violations.iter().map(|it| it.field.as_str()).collect();
+    assert_eq!(fields, ["port vm1: channel", "port vm2: channel", "port vm3: channel"]);
+    site.assert_well();
+}
+
+#[test]
+fn readers_that_do_not_read_cost_themselves() {
+    let site = Site::start();
+    site.assert_well();
+    site.runtime.block_on(async {
+        let mut streams = Vec::new();
+        // On several connections, as one has 64 streams at most anyhow.
+        for _ in 0..4 {
+            let mut client = site.client().await;
+            for _ in 0..8 {
+                let stats = v1::WatchStatsRequest { names: Vec::new(), interval_ms: 100 };
+                streams.push(client.watch_stats(stats).await.unwrap().into_inner());
+            }
+        }
+        let mut changer = site.client().await;
+        let mut events = Vec::new();
+        for _ in 0..32 {
+            let request = v1::WatchRequest { after_sequence: Some(0), ..Default::default() };
+            events.push(changer.watch(request).await.unwrap().into_inner());
+        }
+        let more = changer.watch(v1::WatchRequest::default()).await;
+        assert_eq!(more.unwrap_err().code(), Code::ResourceExhausted);
+        let before = resident_kb();
+        for turn in 0..2000 {
+            let mode = [v1::Mode::Vepa, v1::Mode::Private][turn % 2] as i32;
+            let request = v1::SetPortRequest { name: "vm3".to_owned(), mode, ..Default::default() };
+            changer.set_port(request).await.unwrap();
+        }
+        let grown = resident_kb().saturating_sub(before);
+        assert!(grown < 64 << 10, "{grown} KiB more than before");
+        site.exchange.assert_goes_on();
+        drop((streams, events));
+        let patience = Instant::now() + PATIENCE;
+        // Their seats are free again.
+        while site.client().await.watch(v1::WatchRequest::default()).await.is_err() {
+            assert!(Instant::now() < patience, "streams that were closed keep their seats");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    site.assert_well();
+}
+
+#[test]
+fn an_apply_of_what_runs_is_none_and_of_another_state_is_whole() {
+    let site = Site::start();
+    site.runtime.block_on(async {
+        let mut client = site.client().await;
+        let got = client.get(v1::GetRequest {}).await.unwrap().into_inner();
+        let request = v1::ApplyRequest { config: got.config.clone(), ..Default::default() };
+        let same = client.apply(request).await.unwrap().into_inner();
+        assert_eq!((same.revision, same.changes.len()), (got.revision, 0));
+        // Memory devices stay with who has them.
+        let mut config = got.config.unwrap();
+        config.ports.retain(|port| port.name != "vm3");
+        let base_revision = Some(got.revision);
+        let request =
+            v1::ApplyRequest { config: Some(config.clone()), base_revision, ..Default::default() };
+        let applied = client.apply(request.clone()).await.unwrap().into_inner();
+        assert_eq!((applied.revision, applied.changes.len()), (got.revision + 1, 1));
+        let late = client.apply(request).await.unwrap_err();
+        assert_eq!(late.code(), Code::Aborted, "{late}");
+        site.exchange.assert_goes_on();
+    });
+}
