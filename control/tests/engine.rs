@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use hairpin::config::{
-    At, BridgeConfig, Config, Desired, DeviceConfig, LinkConfig, LinkRole, PortConfig,
-    SwitchConfig, VlanConfig,
+    At, BridgeConfig, Config, Desired, DeviceConfig, LinkConfig, LinkRole, MetricsAddress,
+    PortConfig, SwitchConfig, VlanConfig,
 };
 use hairpin::switch::devices::{Embedder, Endpoints, Outcome};
 use hairpin::switch::diff::{Change, Diff, What};
@@ -451,6 +451,10 @@ fn what_only_a_start_can_change_is_refused() {
     let other = SwitchConfig { workers: vec![0, 1], ..SwitchConfig::default() };
     let error = switch.apply(desired(Config { switch: other, ..site(1) })).unwrap_err();
     assert!(matches!(error, ApplyError::Restart { field: "workers" }), "{error}");
+    let metrics = MetricsAddress::read("127.0.0.1:9750");
+    let other = SwitchConfig { metrics, ..SwitchConfig::default() };
+    let error = switch.apply(desired(Config { switch: other, ..site(1) })).unwrap_err();
+    assert!(matches!(error, ApplyError::Restart { field: "metrics" }), "{error}");
     // The name is not bound to anything.
     let renamed = SwitchConfig { name: "other".to_owned(), ..SwitchConfig::default() };
     switch.apply(desired(Config { switch: renamed, ..site(1) })).unwrap();

@@ -91,7 +91,7 @@ pub struct Bound {
 
 /// The file of a socket that was made here; dropped, it is removed.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+pub(crate) struct SocketFile(pub(crate) PathBuf);
 
 impl SocketFile {
     /// Lets nobody connect but the own user and a group: others would be refused anyhow.
@@ -154,7 +154,7 @@ impl Bound {
 }
 
 /// Removes a socket that a crashed switch left behind.
-fn clear(path: &Path) -> Result<(), ListenError> {
+pub(crate) fn clear(path: &Path) -> Result<(), ListenError> {
     let refused = |source| ListenError::Refused { path: path.to_owned(), source };
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -223,7 +223,7 @@ impl Drop for Api {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.0) {
-            tracing::warn!(path = ?self.0, %error, "the API's socket could not be removed");
+            tracing::warn!(path = ?self.0, %error, "a socket could not be removed");
         }
     }
 }

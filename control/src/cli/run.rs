@@ -14,6 +14,7 @@ use crate::switch::archive::{Archive, ArchiveError};
 use crate::switch::digest::Digest;
 use crate::switch::history::History;
 use crate::switch::{Order, StartUpFile, Switch, Trial};
+use crate::telemetry;
 
 /// The environment variable that sets what is logged.
 const LOG_VARIABLE: &str = "HAIRPIN_LOG";
@@ -64,11 +65,13 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
     let mut signals = runtime.block_on(async { Signals::new() }).context("no signals")?;
     // First of all: a second daemon must fail before it opens anything.
     let bound = Bound::bind(&desired.switch().api)?;
+    let metrics = desired.switch().metrics.as_ref().map(telemetry::Bound::bind).transpose()?;
     let history = history(&desired.switch().state_dir)?;
     let digest = Digest::of(text.as_bytes());
     let start_up_file = StartUpFile { path: std::path::absolute(file)?, digest };
     let switch = Switch::start_recorded(desired, start_up_file, history)?;
     let api = bound.serve(switch.clone())?;
+    let metrics = metrics.map(|bound| bound.serve(switch.clone())).transpose()?;
     let view = switch.view();
     let (name, ports) = (&view.desired.switch().name, view.desired.ports().len());
     tracing::info!(name, ports, revision = view.revision, "the switch runs");
@@ -78,7 +81,7 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
         reload(&switch, file);
     }
     tracing::info!("the switch ends");
-    drop(api);
+    drop((api, metrics));
     switch.stop();
     Ok(())
 }

@@ -10,6 +10,7 @@
 
 pub mod desired;
 pub mod error;
+pub mod metrics;
 pub mod nearest;
 pub mod read;
 pub mod validate;
@@ -26,6 +27,7 @@ use hairpin_dataplane::wire::{Mac, SVid, VlanId};
 
 pub use desired::Desired;
 pub use error::{ConfigError, ConfigErrors};
+pub use metrics::MetricsAddress;
 use vhost_user::VhostUserConfig;
 
 /// Smallest MTU in bytes: what IPv4 demands (RFC 791).
@@ -120,6 +122,8 @@ pub struct SwitchConfig {
     pub api: PathBuf,
     /// What it lets users do who may not write.
     pub api_others: ApiOthers,
+    /// Where metrics are offered, if they are.
+    pub metrics: Option<MetricsAddress>,
     /// Where applied states are kept.
     pub state_dir: PathBuf,
     /// The table of learned addresses.
@@ -134,6 +138,7 @@ impl Default for SwitchConfig {
             poll: Poll::Adaptive,
             api: PathBuf::from("/run/hairpin/api.sock"),
             api_others: ApiOthers::Read,
+            metrics: None,
             state_dir: PathBuf::from("/var/lib/hairpin"),
             fdb: FdbConfig::default(),
         }

@@ -12,7 +12,7 @@ use super::desired::{
 use super::nearest::hint;
 use super::{
     At, BridgeConfig, ChannelConfig, Config, ConfigError, ConfigErrors, DeviceConfig, LinkRole,
-    MTU_MAX, MTU_MIN, MemberConfig, NamedBy, PortConfig,
+    MTU_MAX, MTU_MIN, MemberConfig, MetricsAddress, NamedBy, PortConfig,
 };
 
 /// Checks a configuration as a whole. References to objects in `unread` are not
@@ -154,6 +154,12 @@ impl Check<'_> {
         }
         let api = config.switch.api.as_path();
         let mut seen = BTreeMap::from([(api, "the API".to_owned())]);
+        if let Some(MetricsAddress::Unix(path)) = &config.switch.metrics
+            && seen.insert(path, "the metrics".to_owned()).is_some()
+        {
+            let problem = format!("socket {path:?} is already that of the API");
+            self.refuse("switch", "metrics", None, &problem, "give each its own");
+        }
         for port in &config.ports {
             let DeviceConfig::VhostUser(device) = &port.device.value else { continue };
             let socket = device.socket.as_path();

@@ -151,7 +151,8 @@ impl fmt::Display for Diff {
 fn changed_switch(old: &SwitchConfig, new: &SwitchConfig) -> Vec<&'static str> {
     changed!(
         old, new,
-        name "name" workers "workers" poll "poll" api "api" api_others "api-others" state_dir "state-dir" fdb "fdb"
+        name "name" workers "workers" poll "poll" api "api" api_others "api-others"
+        metrics "metrics" state_dir "state-dir" fdb "fdb"
     )
 }
 

@@ -489,6 +489,7 @@ fn refuse_restart(running: &SwitchConfig, wanted: &SwitchConfig) -> Result<(), A
         ("poll", running.poll != wanted.poll),
         ("api", running.api != wanted.api),
         ("api-others", running.api_others != wanted.api_others),
+        ("metrics", running.metrics != wanted.metrics),
         ("state-dir", running.state_dir != wanted.state_dir),
         ("fdb.capacity", running.fdb.capacity != wanted.fdb.capacity),
     ];

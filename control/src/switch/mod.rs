@@ -97,7 +97,7 @@ use events::Events;
 use gate::{Gate, Turn};
 use history::{History, RecordError, Revision};
 use queues::{MoveError, Moved, Ordered};
-use view::{LearnedAddress, View};
+use view::{FdbStatus, LearnedAddress, View};
 use workers::CrewError;
 
 /// Between two looks at lost devices, retired snapshots and workers.
@@ -586,6 +586,12 @@ impl Switch {
         // Not under the lock: it takes system calls for each device.
         let looks = drops::look(probes);
         self.engine().note_drops(looks)
+    }
+
+    /// How full the table of learned addresses is.
+    #[must_use]
+    pub fn fdb_status(&self) -> FdbStatus {
+        self.engine().fdb_status()
     }
 
     /// Learned addresses from position `from` of the table, some `most` of them, and

@@ -74,6 +74,17 @@ pub enum State {
     Quarantined,
 }
 
+/// How full the table of learned addresses is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FdbStatus {
+    /// Addresses in it, aged ones that were not swept out yet included.
+    pub addresses: u64,
+    /// Addresses that it has room for.
+    pub capacity: u64,
+    /// Addresses that were seen at another port, so far.
+    pub moves: u64,
+}
+
 /// A learned address.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LearnedAddress {
@@ -161,6 +172,11 @@ impl Engine {
                 .and_then(|device| device.source.granted().cloned()),
             vmm: device.and_then(|device| device.source.vmm()),
         }
+    }
+
+    pub(super) fn fdb_status(&self) -> FdbStatus {
+        let (addresses, capacity) = (self.fdb.count(), self.fdb.capacity());
+        FdbStatus { addresses, capacity, moves: self.fdb.moves() }
     }
 
     /// Counters of ports and links that have a device, added up now.

@@ -82,6 +82,8 @@ pub struct WorkerStatus {
     pub breaths: u64,
     /// Sleeps so far.
     pub sleeps: u64,
+    /// Nanoseconds of its time that frames took so far.
+    pub busy_ns: u64,
     /// How it is.
     pub health: Health,
     /// The share of its time, 0 to 1, that frames took over the last second.
@@ -249,6 +251,7 @@ impl Crew {
             cpu: member.cpu,
             breaths: member.progress.breaths.load(Ordering::Relaxed),
             sleeps: member.progress.sleeps.load(Ordering::Relaxed),
+            busy_ns: member.progress.busy_ns.get(),
             health: member.watch.health,
             load: member.meter.rate().load,
         };

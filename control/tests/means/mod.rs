@@ -1,5 +1,8 @@
 //! What a test needs of the machine: without it, it says so and does not run.
 
+// Each program that includes this uses its part of it.
+#![allow(dead_code)]
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -11,7 +14,18 @@ const PROGRAMS: [(&str, &str); 2] = [("ip", "iproute2"), ("ping", "iputils-ping"
 /// Whether to run a test that needs a network of its own; where everything must run, it
 /// fails without.
 pub fn has_means(test: &str) -> bool {
-    let Some(lacking) = lacking() else { return true };
+    has_all(test, lacking())
+}
+
+/// Whether to run a test that runs this program, of that Debian package, likewise.
+pub fn has_program(test: &str, program: &str, package: &str) -> bool {
+    let lacking =
+        (!is_there(program)).then(|| format!("it needs `{program}` (Debian package {package})"));
+    has_all(test, lacking)
+}
+
+fn has_all(test: &str, lacking: Option<String>) -> bool {
+    let Some(lacking) = lacking else { return true };
     let all = std::env::var("HAIRPIN_TESTS").is_ok_and(|tests| tests == "all");
     assert!(!all, "HAIRPIN_TESTS=all forbids to skip {test}, but {lacking}");
     // Not by a macro of the print family, whose output the harness keeps to itself.
@@ -28,5 +42,7 @@ fn lacking() -> Option<String> {
 }
 
 fn is_there(program: &str) -> bool {
-    Command::new(program).arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+    let mut command = Command::new(program);
+    let quiet = command.arg("-V").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok()
 }

@@ -12,7 +12,7 @@ use hairpin_dataplane::wire::{Mac, SVid, VlanId};
 use toml::de::DeValue;
 
 use crate::config::nearest::hint;
-use crate::config::{ApiOthers, LinkRole, MTU_MAX, MTU_MIN, Poll, VlanConfig};
+use crate::config::{ApiOthers, LinkRole, MTU_MAX, MTU_MIN, MetricsAddress, Poll, VlanConfig};
 
 /// Reads a value.
 pub type Leaf<T> = fn(&DeValue<'_>) -> Result<T, Wrong>;
@@ -277,6 +277,18 @@ pub fn api(value: &DeValue<'_>) -> Result<PathBuf, Wrong> {
             format!("{address:?} is not an address"),
             "write unix: and an absolute path of at most 107 bytes, as \
              \"unix:/run/hairpin/api.sock\"",
+        )
+    })
+}
+
+/// Where metrics are offered.
+pub fn metrics(value: &DeValue<'_>) -> Result<MetricsAddress, Wrong> {
+    let address = text(value)?;
+    MetricsAddress::read(address).ok_or_else(|| {
+        Wrong::new(
+            format!("{address:?} is not an address for metrics"),
+            "write one IP address of the host's and a port, as \"127.0.0.1:9750\", or unix: and an \
+             absolute path of at most 107 bytes, as \"unix:/run/hairpin/metrics.sock\"",
         )
     })
 }

@@ -14,7 +14,8 @@ use crate::config::{
     PortConfig, REFLECTED_GROUP_RATE, SwitchConfig, VlanConfig,
 };
 
-const SWITCH_KEYS: &[&str] = &["name", "workers", "poll", "api", "api-others", "state-dir", "fdb"];
+const SWITCH_KEYS: &[&str] =
+    &["name", "workers", "poll", "api", "api-others", "metrics", "state-dir", "fdb"];
 
 /// `[switch]`.
 pub fn switch(reading: &mut Reading, table: &DeTable<'_>) -> Option<SwitchConfig> {
@@ -30,6 +31,7 @@ pub fn switch(reading: &mut Reading, table: &DeTable<'_>) -> Option<SwitchConfig
             fields.optional(reading, "api-others", leaf::api_others),
             default.api_others,
         ),
+        metrics: fields.optional(reading, "metrics", leaf::metrics).map(|at| at.value),
         state_dir: value_or(
             fields.optional(reading, "state-dir", leaf::directory),
             default.state_dir,
