@@ -7,15 +7,18 @@
 //! * [`run`] — the daemon. [`client`] — how the others reach it.
 //! * [`objects`], [`port`], [`counts`], [`fdb`], [`workers`] — the commands. [`mod@apply`] —
 //!   those that change what is wanted; [`wishes`] — in words.
+//! * [`completions`], [`manual`] — made of the commands themselves.
 //! * [`table`] for people, [`json`] for programs, [`words`] for both. [`vmm`] — what a
 //!   vhost-user port has beside others, for both.
 
 pub mod apply;
 pub mod client;
+pub mod completions;
 pub mod counts;
 pub mod events;
 pub mod fdb;
 pub mod json;
+pub mod manual;
 pub mod objects;
 pub mod port;
 pub mod run;
@@ -142,6 +145,18 @@ enum Command {
     Fdb(fdb::FdbArgs),
     /// List or show workers and their receive queues, or move a queue to another worker
     Workers(workers::WorkersArgs),
+    /// Print what a shell completes these commands by
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL")]
+        shell: completions::Shell,
+    },
+    /// Write a manual page for each command
+    Man {
+        /// Where to; made if it is not there
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 /// `list`, `show NAME`, `add NAME …`, and so on.
@@ -227,6 +242,8 @@ impl Command {
             | Command::Apply { .. }
             | Command::Rollback { .. }
             | Command::Events(_)
+            | Command::Completions { .. }
+            | Command::Man { .. }
             | Command::Drops { list: true } => false,
         }
     }
@@ -271,6 +288,8 @@ fn execute(command: Command, common: Common) -> anyhow::Result<ExitCode> {
         Command::Drops { list: false } => counts::drops(&mut client()?, format),
         Command::Fdb(args) => fdb::fdb(&mut client()?, args, format),
         Command::Workers(args) => workers::workers(&mut client()?, args, format),
+        Command::Completions { shell } => Ok(completions::script(shell)),
+        Command::Man { directory } => manual::write(&directory, format),
     }?;
     print(&output)?;
     Ok(ExitCode::SUCCESS)
