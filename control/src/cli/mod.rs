@@ -7,7 +7,7 @@
 //! * [`run`] — the daemon. [`client`] — how the others reach it.
 //! * [`objects`], [`port`], [`counts`], [`fdb`], [`workers`] — the commands. [`mod@apply`] —
 //!   those that change what is wanted; [`wishes`] — in words.
-//! * [`completions`], [`manual`] — made of the commands themselves.
+//! * [`top`] — the same, live. [`completions`], [`manual`] — made of the commands themselves.
 //! * [`table`] for people, [`json`] for programs, [`words`] for both. [`vmm`] — what a
 //!   vhost-user port has beside others, for both.
 
@@ -23,6 +23,7 @@ pub mod objects;
 pub mod port;
 pub mod run;
 pub mod table;
+pub mod top;
 pub mod vmm;
 pub mod wishes;
 pub mod words;
@@ -145,6 +146,8 @@ enum Command {
     Fdb(fdb::FdbArgs),
     /// List or show workers and their receive queues, or move a queue to another worker
     Workers(workers::WorkersArgs),
+    /// Watch ports, drops and workers, live
+    Top(top::TopArgs),
     /// Print what a shell completes these commands by
     Completions {
         /// The shell
@@ -270,6 +273,10 @@ fn execute(command: Command, common: Common) -> anyhow::Result<ExitCode> {
         Command::Run { config } => return run::run(&config).map(|()| ExitCode::SUCCESS),
         Command::Events(args) => {
             return events::events(&mut client()?, args, format).map(|()| ExitCode::SUCCESS);
+        }
+        Command::Top(args) => {
+            let address = api_address(common.api.clone())?;
+            return top::top(address, &args, format).map(|()| ExitCode::SUCCESS);
         }
         Command::Check { file } => check(&file, format),
         Command::Show => objects::show(&mut client()?, format),

@@ -1,0 +1,89 @@
+//! Looks at the switch, by a thread of its own: a switch that is slow to answer, or gone,
+//! does not hold up keys.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use hairpin_proto::v1;
+
+use super::model::Sample;
+use crate::api::address::ApiAddress;
+use crate::cli::client::Client;
+
+/// Between two attempts to reach a switch that is not there, at most.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What came of a look.
+#[derive(Debug)]
+pub enum Look {
+    /// The switch at that moment.
+    Seen(Box<Sample>),
+    /// Nobody answers, and why.
+    Lost(String),
+}
+
+/// Looks, until this is dropped.
+#[derive(Debug)]
+pub struct Source {
+    looks: Receiver<Look>,
+    /// Dropped to end the thread, which nobody waits for: it may be waiting for an answer.
+    _stop: Sender<()>,
+    _thread: JoinHandle<()>,
+}
+
+impl Source {
+    /// Looks at the switch there, again and again.
+    ///
+    /// # Errors
+    /// No thread could be made.
+    pub fn start(address: ApiAddress, interval: Duration) -> std::io::Result<Source> {
+        let ((sender, looks), (stop, stopped)) = (channel(), channel());
+        let thread = std::thread::Builder::new().name("looks".to_owned()).spawn(move || {
+            look_again_and_again(&address, interval, &sender, &stopped);
+        })?;
+        Ok(Source { looks, _stop: stop, _thread: thread })
+    }
+
+    /// What came since the last time.
+    pub fn news(&self) -> impl Iterator<Item = Look> + '_ {
+        self.looks.try_iter()
+    }
+}
+
+fn look_again_and_again(
+    address: &ApiAddress,
+    interval: Duration,
+    looks: &Sender<Look>,
+    stopped: &Receiver<()>,
+) {
+    let mut client = None;
+    loop {
+        let began = Instant::now();
+        let (look, pause) = match look(&mut client, address) {
+            Ok(sample) => (Look::Seen(Box::new(sample)), interval),
+            Err(error) => {
+                // It may be another daemon by the next time.
+                client = None;
+                (Look::Lost(format!("{error:#}")), interval.min(RETRY))
+            }
+        };
+        if looks.send(look).is_err() {
+            return;
+        }
+        let rest = pause.saturating_sub(began.elapsed());
+        if stopped.recv_timeout(rest) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+    }
+}
+
+fn look(client: &mut Option<Client>, address: &ApiAddress) -> anyhow::Result<Sample> {
+    let client = match client {
+        Some(client) => client,
+        None => client.insert(Client::connect(address)?),
+    };
+    let show = client.show(v1::ShowRequest {})?;
+    let stats = client.stats(v1::StatsRequest::default())?;
+    Ok(Sample { at: Instant::now(), show, stats })
+}
