@@ -5,6 +5,7 @@
 //! 2 usage.
 //!
 //! * [`run`] — the daemon. [`client`] — how the others reach it.
+//! * [`notify`] — what a service manager hears of the daemon.
 //! * [`objects`], [`port`], [`counts`], [`fdb`], [`workers`] — the commands. [`mod@apply`] —
 //!   those that change what is wanted; [`wishes`] — in words.
 //! * [`top`] — the same, live. [`completions`], [`manual`] — made of the commands themselves.
@@ -19,6 +20,7 @@ pub mod events;
 pub mod fdb;
 pub mod json;
 pub mod manual;
+pub mod notify;
 pub mod objects;
 pub mod port;
 pub mod run;

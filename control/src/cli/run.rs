@@ -6,8 +6,10 @@ use std::path::Path;
 use anyhow::Context;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Interval, MissedTickBehavior};
 use tracing_subscriber::EnvFilter;
 
+use super::notify::Manager;
 use crate::api::listen::Bound;
 use crate::config;
 use crate::switch::archive::{Archive, ArchiveError};
@@ -19,33 +21,49 @@ use crate::telemetry;
 /// The environment variable that sets what is logged.
 const LOG_VARIABLE: &str = "HAIRPIN_LOG";
 
-/// Signals that the daemon acts on.
+/// Signals that the daemon acts on, and a clock.
 struct Signals {
     end: Signal,
     interrupt: Signal,
     reload: Signal,
+    /// When a service manager wants to hear that the switch lives.
+    beat: Option<Interval>,
 }
 
-/// What a signal asks for.
+/// What a signal, or the clock, asks for.
 enum Wish {
     End,
     Reload,
+    SignOfLife,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Signals> {
+    fn new(manager: &Manager) -> std::io::Result<Signals> {
+        let beat = manager.beat().map(|beat| {
+            let mut beat = tokio::time::interval(beat);
+            beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            beat
+        });
         Ok(Signals {
             end: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             reload: signal(SignalKind::hangup())?,
+            beat,
         })
     }
 
     async fn next(&mut self) -> Wish {
+        let beat = async {
+            match &mut self.beat {
+                Some(beat) => drop(beat.tick().await),
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.end.recv() => Wish::End,
             _ = self.interrupt.recv() => Wish::End,
             _ = self.reload.recv() => Wish::Reload,
+            () = beat => Wish::SignOfLife,
         }
     }
 }
@@ -62,7 +80,8 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("no thread for signals could be made")?;
-    let mut signals = runtime.block_on(async { Signals::new() }).context("no signals")?;
+    let manager = Manager::from_environment();
+    let mut signals = runtime.block_on(async { Signals::new(&manager) }).context("no signals")?;
     // First of all: a second daemon must fail before it opens anything.
     let bound = Bound::bind(&desired.switch().api)?;
     let metrics = desired.switch().metrics.as_ref().map(telemetry::Bound::bind).transpose()?;
@@ -77,9 +96,20 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
     tracing::info!(name, ports, revision = view.revision, "the switch runs");
     let mut stdout = std::io::stdout();
     writeln!(stdout, "ready").and_then(|()| stdout.flush()).context("standard output is closed")?;
-    while let Wish::Reload = runtime.block_on(signals.next()) {
-        reload(&switch, file);
+    manager.ready(&status(&switch));
+    loop {
+        match runtime.block_on(signals.next()) {
+            Wish::End => break,
+            Wish::SignOfLife if switch.breathes() => manager.alive(),
+            Wish::SignOfLife => tracing::warn!("the switch does not breathe"),
+            Wish::Reload => {
+                manager.reloading();
+                reload(&switch, file);
+                manager.ready(&status(&switch));
+            }
+        }
     }
+    manager.stopping();
     tracing::info!("the switch ends");
     drop((api, metrics));
     switch.stop();
@@ -100,6 +130,12 @@ fn history(state_dir: &Path) -> anyhow::Result<History> {
             Ok(History::in_memory())
         }
     }
+}
+
+/// The switch in a line, for `systemctl status`.
+fn status(switch: &Switch) -> String {
+    let desired = switch.view().desired;
+    format!("{} ports, {} links", desired.ports().len(), desired.links().len())
 }
 
 /// Applies the file anew; a wrong one changes nothing.

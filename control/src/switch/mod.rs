@@ -98,10 +98,12 @@ use gate::{Gate, Turn};
 use history::{History, RecordError, Revision};
 use queues::{MoveError, Moved, Ordered};
 use view::{FdbStatus, LearnedAddress, View};
-use workers::CrewError;
+use workers::{CrewError, Health};
 
 /// Between two looks at lost devices, retired snapshots and workers.
 const TICK: Duration = Duration::from_millis(100);
+/// A control thread that did not go round for so long is held up by more than an apply.
+const LIFE: Duration = Duration::from_secs(10);
 
 /// Why a change was refused. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -323,6 +325,8 @@ struct Running {
     endpoints: Endpoints,
     start_up_file: Option<PathBuf>,
     started: Instant,
+    /// When the control thread was last seen to go round.
+    turned: Arc<Mutex<Instant>>,
     supervisor: Mutex<Option<JoinHandle<()>>>,
     /// Dropped to end the supervisor.
     stop: Mutex<Option<Sender<()>>>,
@@ -405,14 +409,17 @@ impl Switch {
         let engine = Arc::new(Gate::new(engine));
         let (stop, stopped) = bounded(0);
         let supervised = Arc::clone(&engine);
+        let turned = Arc::new(Mutex::new(Instant::now()));
+        let turns = Arc::clone(&turned);
         let supervisor = std::thread::Builder::new()
             .name("control".to_owned())
-            .spawn(move || supervise(&supervised, &events, &rings, &stopped))?;
+            .spawn(move || supervise(&supervised, &turns, &events, &rings, &stopped))?;
         let running = Running {
             engine,
             endpoints,
             start_up_file,
             started: Instant::now(),
+            turned,
             supervisor: Mutex::new(Some(supervisor)),
             stop: Mutex::new(Some(stop)),
         };
@@ -564,6 +571,19 @@ impl Switch {
         }
     }
 
+    /// Whether the control thread and all workers do their work. Who holds up the one or
+    /// the others for some seconds, holds up the answer, or it is no.
+    #[must_use]
+    pub fn breathes(&self) -> bool {
+        self.breathes_within(LIFE)
+    }
+
+    fn breathes_within(&self, patience: Duration) -> bool {
+        let workers = self.engine().crew.status();
+        let turned = *lock(&self.running.turned);
+        turned.elapsed() < patience && workers.iter().all(|it| it.health == Health::Breathing)
+    }
+
     /// Everything but the counters of ports and links, at one moment.
     #[must_use]
     pub fn view(&self) -> View {
@@ -627,6 +647,7 @@ impl Drop for Running {
 /// The control thread: what happens by itself.
 fn supervise(
     engine: &Gate<Engine>,
+    turned: &Mutex<Instant>,
     events: &Receiver<Event>,
     rings: &Receiver<()>,
     stopped: &Receiver<()>,
@@ -646,6 +667,42 @@ fn supervise(
         if now >= next_tick {
             engine.control().tick(now);
             next_tick = now + TICK;
+            *lock(turned) = now;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn started() -> Switch {
+        Switch::start(Desired::try_from(Config::default()).unwrap()).unwrap()
+    }
+
+    fn eventually(holds: impl Fn() -> bool) {
+        let patience = Instant::now() + Duration::from_secs(20);
+        while !holds() {
+            assert!(Instant::now() < patience, "it does not come to pass");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn a_switch_whose_worker_has_ended_does_not_breathe() {
+        let switch = started();
+        assert!(switch.breathes());
+        switch.engine().crew.end_one(0);
+        eventually(|| !switch.breathes());
+    }
+
+    #[test]
+    fn a_switch_without_its_control_thread_does_not_breathe() {
+        let switch = started();
+        let patience = Duration::from_secs(2);
+        assert!(switch.breathes_within(patience));
+        drop(lock(&switch.running.stop).take());
+        eventually(|| !switch.breathes_within(patience));
     }
 }
