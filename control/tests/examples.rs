@@ -1,4 +1,5 @@
-//! The examples: each is right, and together they show every key that there is. Of those for
+//! The examples: each is right, also by the schema (`dist/hairpin.schema.json`), and
+//! together they show every key that there is. Of those for
 //! VMMs, `.ci/run` checks libvirt's, and the tests of guests run QEMU's.
 
 // Helpers of tests are tests: a failure there is the message.
@@ -11,6 +12,7 @@ use std::process::Command;
 
 use cloud_hypervisor_client::models::VmConfig;
 use hairpin::config::{self, DeviceConfig};
+use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
 /// A key that nothing knows, in every kind of table: whoever refuses it names those that it
@@ -139,7 +141,7 @@ fn cloud_hypervisor() -> String {
 
 #[test]
 fn cloud_hypervisor_s_keeps_to_the_schema_of_its_api() {
-    let given: serde_json::Value = serde_json::from_str(&cloud_hypervisor()).unwrap();
+    let given: Value = serde_json::from_str(&cloud_hypervisor()).unwrap();
     let understood: VmConfig = serde_json::from_value(given.clone()).unwrap();
     // A key that the schema does not have would be missing here, and a default of it there.
     assert_eq!(serde_json::to_value(understood).unwrap(), given);
@@ -155,4 +157,136 @@ fn cloud_hypervisor_s_is_for_the_first_port_of_qemu_s() {
     assert_eq!(card.vhost_socket.as_ref().map(Path::new), Some(&*device.socket));
     assert_eq!(card.num_queues, Some(2 * i32::from(device.queues)));
     assert_eq!(shown.memory.unwrap().shared, Some(true));
+}
+
+fn schema() -> Value {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/hairpin.schema.json");
+    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+}
+
+/// What the schema has against a configuration.
+fn objections(schema: &jsonschema::Validator, text: &str) -> Vec<String> {
+    let table: toml::Table = toml::from_str(text).unwrap();
+    let instance = serde_json::to_value(table).unwrap();
+    schema.iter_errors(&instance).map(|it| format!("{}: {it}", it.instance_path())).collect()
+}
+
+#[test]
+fn every_example_keeps_to_the_schema() {
+    let schema = jsonschema::validator_for(&schema()).unwrap();
+    for example in examples() {
+        let text = fs::read_to_string(&example).unwrap();
+        assert_eq!(objections(&schema, &text), Vec::<String>::new(), "{example:?}");
+    }
+}
+
+/// Adds the paths of all keys that a part of the schema knows.
+fn keys_of(schema: &Value, part: &Value, at: &str, found: &mut BTreeSet<String>) {
+    if let Some(reference) = part["$ref"].as_str() {
+        let definition = schema.pointer(reference.trim_start_matches('#')).unwrap();
+        return keys_of(schema, definition, at, found);
+    }
+    if let Some(items) = part.get("items") {
+        keys_of(schema, items, at, found);
+    }
+    for (key, inner) in part["properties"].as_object().into_iter().flatten() {
+        let path = path(at, key);
+        keys_of(schema, inner, &path, found);
+        found.insert(path);
+    }
+}
+
+#[test]
+fn the_schema_knows_the_keys_that_the_reader_knows() {
+    let (schema, mut keys) = (schema(), BTreeSet::new());
+    keys_of(&schema, &schema, "", &mut keys);
+    // The reader names kinds of device in another way.
+    let kinds = ["device.packet", "device.tap", "device.vhost-user", "device.xdp"];
+    assert!(kinds.iter().all(|&kind| keys.remove(kind)), "{keys:#?}");
+    assert_eq!(keys, known());
+}
+
+/// What is put in place of something in a configuration that is right, and wrong there.
+const WRONG: [(&str, &str); 34] = [
+    ("name = \"host1\"", "name = \"-host1\""),
+    ("name = \"host1\"", "nmae = \"host1\""),
+    ("workers = [1]", "workers = [1, 1]"),
+    ("workers = [1]", "workers = [1024]"),
+    ("workers = [1]", "poll = \"often\""),
+    ("workers = [1]", "api = \"/run/api.sock\""),
+    ("workers = [1]", "metrics = \"0.0.0.0:9750\""),
+    ("workers = [1]", "metrics = \"127.0.0.1:0\""),
+    ("workers = [1]", "metrics = \"localhost:9750\""),
+    ("workers = [1]", "state-dir = \"state\""),
+    ("workers = [1]", "fdb = { capacity = 63 }"),
+    ("workers = [1]", "fdb = { ageing = \"300\" }"),
+    ("role = \"station\"", "role = \"switch\""),
+    ("role = \"station\"", "mtu = 1500"),
+    ("role = \"station\"", "role = \"station\"\nmtu = 67"),
+    ("interface = \"eth1\"", "interface = \"an-interface-of-20\""),
+    ("interface = \"eth1\"", "interface = \"eth1\", mode = \"fast\""),
+    ("xdp = { interface = \"eth1\" }", "vhost-user = { socket = \"/run/s\", role = \"client\" }"),
+    ("xdp = { interface = \"eth1\" }", "memory = {}"),
+    ("xdp = { interface = \"eth1\" }", "xdp = { interface = \"e\" }, tap = { interface = \"t\" }"),
+    ("svid = 100", "svid = 1"),
+    ("channel = \"up0\"", ""),
+    ("channel = \"up0\"", "channel = \"up0\"\nbridge = \"br0\""),
+    ("mode = \"veb\"", ""),
+    ("mode = \"veb\"", "mode = \"bridge\""),
+    ("mac = \"52:54:00:00:00:01\"", "mac = \"53:54:00:00:00:01\""),
+    ("mac = \"52:54:00:00:00:01\"", "mac = []"),
+    ("access = 10", "access = 4095"),
+    ("access = 10", "access = 10, native = 10"),
+    ("access = 10", "trunk = []"),
+    ("role = \"server\"", "role = \"client\""),
+    ("queues = 4", "queues = 17"),
+    ("socket-mode = \"0660\"", "socket-mode = \"660 \""),
+    ("reflective-relay = \"on\"", "reflective-relay = \"off\""),
+];
+
+/// One of everything, and right.
+const RIGHT: &str = r#"
+[switch]
+name = "host1"
+workers = [1]
+[[link]]
+name = "up0"
+role = "station"
+device = { xdp = { interface = "eth1" } }
+[[link]]
+name = "sbp0"
+role = "bridge"
+[[channel]]
+name = "blue"
+link = "sbp0"
+svid = 100
+[[bridge]]
+name = "br0"
+members = [{ link = "sbp0", reflective-relay = "on", reflected-group-rate = 10 }]
+[[port]]
+name = "vm1"
+channel = "up0"
+mode = "veb"
+mac = "52:54:00:00:00:01"
+vlan = { access = 10 }
+[port.device.vhost-user]
+socket = "/run/hairpin/vm1.sock"
+role = "server"
+queues = 4
+owner = 107
+group = "kvm"
+socket-mode = "0660"
+"#;
+
+#[test]
+fn what_is_wrong_by_itself_is_wrong_for_the_reader_and_by_the_schema() {
+    let schema = jsonschema::validator_for(&schema()).unwrap();
+    config::parse(RIGHT).unwrap();
+    assert_eq!(objections(&schema, RIGHT), Vec::<String>::new());
+    for (right, wrong) in WRONG {
+        assert!(RIGHT.contains(right), "{right}");
+        let text = RIGHT.replacen(right, wrong, 1);
+        assert!(config::parse(&text).is_err(), "the reader takes {wrong}");
+        assert!(!objections(&schema, &text).is_empty(), "the schema takes {wrong}");
+    }
 }
