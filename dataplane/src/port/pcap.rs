@@ -19,7 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::frame_ring::{self, FrameReceiver, FrameSender};
 use super::memory::{MemoryDevice, MemoryReceiver, MemoryTransmitter};
-use super::pcapng::{Direction, Packet, Writer};
+use super::pcapng::{Direction, Packet, Statistics, Writer};
 use super::{Arena, Armed, Departure, Opened, Received, Receiver, Rung, Steering, Transmitter};
 use crate::frame::{Batch, FRAME_BYTES_MAX};
 use crate::ledger::Count;
@@ -247,7 +247,8 @@ impl Track {
         }
         self.frames.release();
         let (direction, length) = (self.direction, label.length);
-        out.packet(&Packet { time_ns: now_ns(), direction, length, bytes: frame })
+        let (interface, time_ns, comment) = (0, now_ns(), None);
+        out.packet(&Packet { interface, time_ns, direction, length, bytes: frame, comment })
     }
 }
 
@@ -276,7 +277,7 @@ impl Recording {
     /// Those of writing.
     pub fn run(mut self, interface: &str, out: impl Write) -> io::Result<Summary> {
         let snapshot_bytes = u32::try_from(self.snapshot_bytes).unwrap_or(u32::MAX);
-        let mut writer = Writer::new(out, interface, snapshot_bytes)?;
+        let mut writer = Writer::new(out, &[interface], snapshot_bytes)?;
         loop {
             let over = self.is_over();
             let written = self.drain(&mut writer)?;
@@ -289,7 +290,8 @@ impl Recording {
             }
         }
         let summary = self.summary();
-        writer.finish(now_ns(), summary.passed, summary.missing)?;
+        let Summary { passed, missing } = summary;
+        writer.finish(now_ns(), &[Statistics { passed, missing }])?;
         Ok(summary)
     }
 

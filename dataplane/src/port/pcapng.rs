@@ -1,6 +1,6 @@
 //! The pcapng capture format (draft-ietf-opsawg-pcapng), as much as is written
-//! here: one section, one Ethernet interface, enhanced packet blocks with a
-//! direction, and the interface's statistics at the end. Little endian; time in
+//! here: one section, Ethernet interfaces, enhanced packet blocks with a direction
+//! and a comment, and the interfaces' statistics at the end. Little endian; time in
 //! nanoseconds.
 
 use std::io::{self, Write};
@@ -15,6 +15,7 @@ const SECTION_LENGTH_UNKNOWN: u64 = u64::MAX;
 const LINKTYPE_ETHERNET: u16 = 1;
 
 const OPTION_END: u16 = 0;
+const OPTION_COMMENT: u16 = 1;
 const SHB_USERAPPL: u16 = 4;
 const IF_NAME: u16 = 2;
 const IF_TSRESOL: u16 = 9;
@@ -37,6 +38,8 @@ pub enum Direction {
 /// One captured frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'p> {
+    /// The place of its interface among those of the capture.
+    pub interface: u32,
     /// Nanoseconds since 1970-01-01 UTC.
     pub time_ns: u64,
     /// Which way it went.
@@ -45,6 +48,17 @@ pub struct Packet<'p> {
     pub length: u32,
     /// Its first bytes, or all.
     pub bytes: &'p [u8],
+    /// What is to be said of it, if anything.
+    pub comment: Option<&'p str>,
+}
+
+/// What became of an interface's frames.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Statistics {
+    /// Frames that passed.
+    pub passed: u64,
+    /// Of these, how many are missing from the capture.
+    pub missing: u64,
 }
 
 /// A capture being written.
@@ -55,24 +69,36 @@ pub struct Writer<W> {
 }
 
 impl<W: Write> Writer<W> {
-    /// Begins a capture of one interface, of which frames of up to
-    /// `snapshot_bytes` are kept.
+    /// Begins a capture of these interfaces, frames of which are kept up to
+    /// `snapshot_bytes`.
     ///
     /// # Errors
     /// Those of writing.
-    pub fn new(out: W, interface: &str, snapshot_bytes: u32) -> io::Result<Writer<W>> {
-        let mut writer = Writer { out, block: Vec::new() };
+    pub fn new(out: W, interfaces: &[&str], snapshot_bytes: u32) -> io::Result<Writer<W>> {
+        let mut writer = Writer::resume(out);
         writer.block.extend(BYTE_ORDER_MAGIC.to_le_bytes());
         writer.block.extend([1, 0, 0, 0]);
         writer.block.extend(SECTION_LENGTH_UNKNOWN.to_le_bytes());
         writer.option(SHB_USERAPPL, b"hairpin");
         writer.finish_options(SECTION_HEADER)?;
-        writer.block.extend(u32::from(LINKTYPE_ETHERNET).to_le_bytes());
-        writer.block.extend(snapshot_bytes.to_le_bytes());
-        writer.option(IF_NAME, interface.as_bytes());
-        writer.option(IF_TSRESOL, &[NANOSECONDS]);
-        writer.finish_options(INTERFACE_DESCRIPTION)?;
+        for interface in interfaces {
+            writer.block.extend(u32::from(LINKTYPE_ETHERNET).to_le_bytes());
+            writer.block.extend(snapshot_bytes.to_le_bytes());
+            writer.option(IF_NAME, interface.as_bytes());
+            writer.option(IF_TSRESOL, &[NANOSECONDS]);
+            writer.finish_options(INTERFACE_DESCRIPTION)?;
+        }
         Ok(writer)
+    }
+
+    /// Goes on with a capture that somebody else began.
+    pub fn resume(out: W) -> Writer<W> {
+        Writer { out, block: Vec::new() }
+    }
+
+    /// What is written to: whole blocks.
+    pub fn out(&mut self) -> &mut W {
+        &mut self.out
     }
 
     /// Adds a frame.
@@ -81,10 +107,13 @@ impl<W: Write> Writer<W> {
     /// Those of writing.
     pub fn packet(&mut self, packet: &Packet<'_>) -> io::Result<()> {
         let captured = packet.bytes.len() as u32;
-        self.begin_with_time(packet.time_ns);
+        self.begin_with_time(packet.interface, packet.time_ns);
         self.block.extend(captured.to_le_bytes());
         self.block.extend(packet.length.to_le_bytes());
         self.padded(packet.bytes);
+        if let Some(comment) = packet.comment {
+            self.option(OPTION_COMMENT, comment.as_bytes());
+        }
         let flags: u32 = match packet.direction {
             Direction::Inbound => 0b01,
             Direction::Outbound => 0b10,
@@ -93,16 +122,18 @@ impl<W: Write> Writer<W> {
         self.finish_options(ENHANCED_PACKET)
     }
 
-    /// Ends the capture with how many frames passed and how many of them are
-    /// missing from it; gives what was written to back.
+    /// Ends the capture with what became of each interface's frames; gives what was
+    /// written to back.
     ///
     /// # Errors
     /// Those of writing.
-    pub fn finish(mut self, time_ns: u64, passed: u64, missing: u64) -> io::Result<W> {
-        self.begin_with_time(time_ns);
-        self.option(ISB_IFRECV, &passed.to_le_bytes());
-        self.option(ISB_IFDROP, &missing.to_le_bytes());
-        self.finish_options(INTERFACE_STATISTICS)?;
+    pub fn finish(mut self, time_ns: u64, statistics: &[Statistics]) -> io::Result<W> {
+        for (interface, Statistics { passed, missing }) in (0..).zip(statistics) {
+            self.begin_with_time(interface, time_ns);
+            self.option(ISB_IFRECV, &passed.to_le_bytes());
+            self.option(ISB_IFDROP, &missing.to_le_bytes());
+            self.finish_options(INTERFACE_STATISTICS)?;
+        }
         self.out.flush()?;
         Ok(self.out)
     }
@@ -116,8 +147,8 @@ impl<W: Write> Writer<W> {
     }
 
     /// The interface and the time, high half first.
-    fn begin_with_time(&mut self, time_ns: u64) {
-        self.block.extend(0_u32.to_le_bytes());
+    fn begin_with_time(&mut self, interface: u32, time_ns: u64) {
+        self.block.extend(interface.to_le_bytes());
         self.block.extend(((time_ns >> 32) as u32).to_le_bytes());
         self.block.extend((time_ns as u32).to_le_bytes());
     }
@@ -153,12 +184,17 @@ mod tests {
 
     #[test]
     fn blocks_are_as_the_format_lays_them_out() {
-        let mut writer = Writer::new(Vec::new(), "vm1", 9000).unwrap();
+        let mut writer = Writer::new(Vec::new(), &["vm1", "up0"], 9000).unwrap();
         let time_ns = 0x0102_0304_0506_0708;
         let bytes = b"abcde";
         let direction = Direction::Outbound;
-        writer.packet(&Packet { time_ns, direction, length: 60, bytes }).unwrap();
-        let written = writer.finish(9, 7, 2).unwrap();
+        let (interface, length, comment) = (1, 60, Some("lost"));
+        let packet = Packet { interface, time_ns, direction, length, bytes, comment };
+        writer.packet(&packet).unwrap();
+        let began = std::mem::take(writer.out());
+        let statistics = [Statistics::default(), Statistics { passed: 7, missing: 2 }];
+        let ended = Writer::resume(Vec::new()).finish(9, &statistics).unwrap();
+        let written = [began, ended].concat();
         let expected: &[&[u8]] = &[
             // Section header: 28 bytes and one option of 4 + 8, and the end of options.
             &[0x0a, 0x0d, 0x0d, 0x0a, 44, 0, 0, 0, 0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0],
@@ -166,17 +202,26 @@ mod tests {
             &[4, 0, 7, 0],
             b"hairpin\0",
             &[0, 0, 0, 0, 44, 0, 0, 0],
-            // Interface description.
+            // Interface descriptions.
             &[1, 0, 0, 0, 40, 0, 0, 0, 1, 0, 0, 0, 0x28, 0x23, 0, 0],
             &[2, 0, 3, 0],
             b"vm1\0",
             &[9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0],
+            &[1, 0, 0, 0, 40, 0, 0, 0, 1, 0, 0, 0, 0x28, 0x23, 0, 0],
+            &[2, 0, 3, 0],
+            b"up0\0",
+            &[9, 0, 1, 0, 9, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0],
             // Enhanced packet.
-            &[6, 0, 0, 0, 52, 0, 0, 0, 0, 0, 0, 0, 4, 3, 2, 1, 8, 7, 6, 5, 5, 0, 0, 0, 60, 0, 0, 0],
+            &[6, 0, 0, 0, 60, 0, 0, 0, 1, 0, 0, 0, 4, 3, 2, 1, 8, 7, 6, 5, 5, 0, 0, 0, 60, 0, 0, 0],
             b"abcde\0\0\0",
-            &[2, 0, 4, 0, 2, 0, 0, 0, 0, 0, 0, 0, 52, 0, 0, 0],
+            &[1, 0, 4, 0],
+            b"lost",
+            &[2, 0, 4, 0, 2, 0, 0, 0, 0, 0, 0, 0, 60, 0, 0, 0],
             // Interface statistics.
             &[5, 0, 0, 0, 52, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0],
+            &[4, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            &[0, 0, 0, 0, 52, 0, 0, 0],
+            &[5, 0, 0, 0, 52, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0],
             &[4, 0, 8, 0, 7, 0, 0, 0, 0, 0, 0, 0, 5, 0, 8, 0, 2, 0, 0, 0, 0, 0, 0, 0],
             &[0, 0, 0, 0, 52, 0, 0, 0],
         ];
