@@ -10,7 +10,7 @@ mod wiring;
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use allocation_counter::{AllocationInfo, measure};
@@ -29,7 +29,9 @@ use hairpin_dataplane::sys::lane::WorkerToken;
 use hairpin_dataplane::sys::packet_socket::{Format, PacketSocket};
 use hairpin_dataplane::wire::offload::{Capabilities, Offload, Segmentation, Support};
 use hairpin_dataplane::wire::{Mac, SVid};
-use hairpin_dataplane::worker::command::Command as ToWorker;
+use hairpin_dataplane::worker::capture::filter::{Fates, Filter, Reasons};
+use hairpin_dataplane::worker::capture::{self, CaptureId, CapturedDevice, Collector, Plan};
+use hairpin_dataplane::worker::command::{Command as ToWorker, Event};
 use network::{in_own_network, ip, tap_at};
 use wiring::{SEGMENTED_BYTES_MAX, Wiring, access, frame, mac, plain, registered, segmentable, vm};
 
@@ -448,6 +450,56 @@ fn ports_with_faults_and_recorders() {
         let totals = wiring.totals(port);
         assert!(totals.tx_frames > 8 * BREATHS as u64 && totals.is_balanced(), "{totals:?}");
     }
+}
+
+/// Two captures of all ports, which nobody empties: first they take frames, then they miss
+/// them.
+#[test]
+fn frames_that_are_captured() {
+    let mut wiring = Wiring::planned(3, small, narrow);
+    let devices = wiring.attached.iter().map(|attached| CapturedDevice {
+        id: attached.id,
+        counters: Arc::clone(&attached.counters),
+    });
+    let devices: Vec<_> = devices.collect();
+    let dropped = Filter { fates: Fates::Dropped(Reasons::ALL), ..Filter::default() };
+    let begin = |filter| {
+        let plan = Arc::new(Plan {
+            id: CaptureId(1),
+            devices: devices.clone(),
+            filter,
+            snapshot_bytes: 2048,
+            ring_bytes: 0,
+            joined: AtomicUsize::new(0),
+        });
+        let (taps, collector) = capture::session(&plan, 1).unwrap();
+        let begin = |tap| wiring.commands.send(ToWorker::BeginCapture(tap)).unwrap();
+        taps.into_iter().for_each(begin);
+        collector
+    };
+    let mut collectors = [begin(Filter::default()), begin(dropped)];
+    wiring.worker.take_commands();
+    assert_allocates_nothing(&mut wiring, |wiring, _| {
+        bad_frames().iter().for_each(|frame| send(wiring, 0, frame));
+        for to in [mac(SLOW), Mac::BROADCAST] {
+            (0..10).for_each(|_| send(wiring, 0, &frame(0, to, 1514)));
+        }
+    });
+    let count = |collector: &mut Collector| {
+        let mut bytes = Vec::new();
+        let taken = std::iter::from_fn(|| collector.take(&mut bytes)).count();
+        (taken, (0..3).map(|device| collector.missed(device)).sum::<u64>())
+    };
+    let counts = collectors.each_mut().map(count);
+    assert!(counts.iter().all(|(taken, missed)| *taken > 100 && *missed > 0), "{counts:?}");
+    // Ended by the worker, freed by control.
+    wiring.commands.send(ToWorker::EndCapture(CaptureId(1))).unwrap();
+    let ended = measure(|| {
+        wiring.worker.take_commands();
+    });
+    assert_none(ended, BREATHS);
+    let events: Vec<_> = wiring.events.try_iter().collect();
+    assert!(matches!(events[..], [Event::CaptureEnded(_)]), "{events:?}");
 }
 
 #[test]

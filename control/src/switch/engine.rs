@@ -507,7 +507,7 @@ impl Engine {
             Event::Dismissed(queue) => self.hand_out(queue),
             Event::Reported(number) => self.note_arrival(number),
             Event::Refused { queue, cause } => self.keep(queue, cause),
-            Event::DismissedAll(_) => {}
+            Event::DismissedAll(_) | Event::CaptureEnded(_) => {}
             Event::Lost(device) => self.note_lost(device),
             Event::Quarantined { device, cause } => {
                 let Some((name, device)) = self.device_mut(device) else { return };

@@ -21,7 +21,7 @@ const ALIGNMENT_BYTES: u64 = 64;
 /// Between the pieces of a frame: a reader that runs on reads something else.
 const GAP_BYTES: u64 = 64;
 /// Room for the longest frame wherever in the ring the last one ended.
-pub(super) const RING_BYTES_MIN: usize = (2 * FRAME_BYTES_MAX).next_power_of_two();
+pub(crate) const RING_BYTES_MIN: usize = (2 * FRAME_BYTES_MAX).next_power_of_two();
 
 /// One piece of a frame.
 #[derive(Clone, Copy, Default, Debug)]
@@ -42,11 +42,11 @@ enum Chain {
 
 /// The ring has no room for the frame now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct Full;
+pub(crate) struct Full;
 
 /// The side that fills the ring.
 #[derive(Debug)]
-pub(super) struct FrameSender<T> {
+pub(crate) struct FrameSender<T> {
     descriptors: Producer<Descriptor<T>>,
     memory: Arc<Memory>,
     hint: RegionHint,
@@ -64,7 +64,7 @@ pub(super) struct FrameSender<T> {
 
 /// The side that empties it.
 #[derive(Debug)]
-pub(super) struct FrameReceiver<T> {
+pub(crate) struct FrameReceiver<T> {
     descriptors: Consumer<Descriptor<T>>,
     memory: Arc<Memory>,
     wake: Arc<OwnedFd>,
@@ -72,7 +72,7 @@ pub(super) struct FrameReceiver<T> {
 
 /// A ring for `slots` pieces and `bytes` bytes (at least [`RING_BYTES_MIN`], and
 /// raised to a power of two).
-pub(super) fn ring<T: Copy + Default>(
+pub(crate) fn ring<T: Copy + Default>(
     slots: usize,
     bytes: usize,
 ) -> io::Result<(FrameSender<T>, FrameReceiver<T>)> {
@@ -100,7 +100,7 @@ pub(super) fn ring<T: Copy + Default>(
 impl<T: Copy> FrameSender<T> {
     /// Looks what was released meanwhile.
     #[inline]
-    pub(super) fn refresh(&mut self) {
+    pub(crate) fn refresh(&mut self) {
         let consumed = self.descriptors.refresh();
         if consumed != self.consumed {
             // This descriptor was in use when we last looked, so its end has not been
@@ -116,7 +116,7 @@ impl<T: Copy> FrameSender<T> {
     }
 
     /// Frames of `length` bytes in one piece that would fit, `wanted` at most.
-    pub(super) fn room(&mut self, wanted: usize, length: usize) -> usize {
+    pub(crate) fn room(&mut self, wanted: usize, length: usize) -> usize {
         self.refresh();
         let step = (length as u64).max(1).next_multiple_of(ALIGNMENT_BYTES);
         let free = self.bytes - (self.head - self.freed);
@@ -127,7 +127,7 @@ impl<T: Copy> FrameSender<T> {
 
     /// Adds a frame of one piece, whose bytes `fill` writes; not visible yet.
     #[inline]
-    pub(super) fn push(
+    pub(crate) fn push(
         &mut self,
         length: usize,
         label: T,
@@ -142,7 +142,7 @@ impl<T: Copy> FrameSender<T> {
     }
 
     /// Adds a frame of several pieces with gaps between them; not visible yet.
-    pub(super) fn push_split(&mut self, pieces: &[&[u8]], label: T) -> Result<(), Full> {
+    pub(crate) fn push_split(&mut self, pieces: &[&[u8]], label: T) -> Result<(), Full> {
         let Some((last, others)) = pieces.split_last() else {
             return self.push(0, label, |_| {});
         };
@@ -216,14 +216,14 @@ impl<T: Copy> FrameSender<T> {
 
     /// Makes everything pushed visible.
     #[inline]
-    pub(super) fn publish(&mut self) {
+    pub(crate) fn publish(&mut self) {
         self.published = self.descriptors.publish();
     }
 
     /// Wakes the receiving side if it sleeps and something was published since
     /// this was last asked.
     #[inline]
-    pub(super) fn wake(&mut self) {
+    pub(crate) fn wake(&mut self) {
         if self.rung != self.published {
             self.rung = self.published;
             if self.descriptors.doorbell() == Doorbell::Wanted {
@@ -234,7 +234,7 @@ impl<T: Copy> FrameSender<T> {
 
     /// Whether anybody receives.
     #[inline]
-    pub(super) fn peer(&self) -> Peer {
+    pub(crate) fn peer(&self) -> Peer {
         self.descriptors.peer()
     }
 }
@@ -254,14 +254,14 @@ fn signal(wake: &OwnedFd) {
 impl<T: Copy> FrameReceiver<T> {
     /// Where the pieces lie.
     #[inline]
-    pub(super) fn memory(&self) -> &Arc<Memory> {
+    pub(crate) fn memory(&self) -> &Arc<Memory> {
         &self.memory
     }
 
     /// The next frame's label, its pieces (address, length) in `pieces`. Of a frame
     /// with more than [`FRAME_SEGMENTS`] pieces one more than these is told.
     #[inline]
-    pub(super) fn take(&mut self, pieces: &mut Vec<(u64, u32)>) -> Option<T> {
+    pub(crate) fn take(&mut self, pieces: &mut Vec<(u64, u32)>) -> Option<T> {
         pieces.clear();
         loop {
             let descriptor = self.descriptors.take()?;
@@ -276,7 +276,7 @@ impl<T: Copy> FrameReceiver<T> {
 
     /// Gives the frames taken so far back to the sender.
     #[inline]
-    pub(super) fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         self.descriptors.release();
     }
 }
@@ -284,34 +284,34 @@ impl<T: Copy> FrameReceiver<T> {
 impl<T> FrameReceiver<T> {
     /// Whether no frame waits.
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.descriptors.is_empty()
     }
 
     /// Whether there is a sender; one that is gone may have left frames.
     #[inline]
-    pub(super) fn peer(&self) -> Peer {
+    pub(crate) fn peer(&self) -> Peer {
         self.descriptors.peer()
     }
 
     /// Asks for a wake-up, then looks again.
-    pub(super) fn arm(&mut self) -> Rest {
+    pub(crate) fn arm(&mut self) -> Rest {
         self.descriptors.arm()
     }
 
     /// Takes the wake-up back and consumes it.
-    pub(super) fn disarm(&mut self) {
+    pub(crate) fn disarm(&mut self) {
         self.descriptors.disarm();
         let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
     }
 
     /// What becomes readable when a wake-up was asked for and is due.
-    pub(super) fn wake_fd(&self) -> BorrowedFd<'_> {
+    pub(crate) fn wake_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
     }
 
     /// Sleeps until there is a frame, the sender is gone, or the time is over.
-    pub(super) fn wait(&mut self, timeout: Duration) {
+    pub(crate) fn wait(&mut self, timeout: Duration) {
         if self.arm() == Rest::Granted {
             let timeout = Timespec::try_from(timeout).ok();
             let mut fds = [PollFd::new(&*self.wake, PollFlags::IN)];

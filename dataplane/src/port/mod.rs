@@ -17,7 +17,7 @@
 
 mod failures;
 pub mod fault;
-mod frame_ring;
+pub(crate) mod frame_ring;
 pub mod memory;
 pub mod packet;
 pub mod pcap;

@@ -1,12 +1,13 @@
 //! What control tells a worker, and what a worker tells control.
 //!
-//! Nothing is destroyed in a worker: receive queues travel back in events.
+//! Nothing is destroyed in a worker: receive queues and taps travel back in events.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crossbeam_channel::{SendError, Sender};
 
+use super::capture::{CaptureId, Tap};
 use super::load::Load;
 use crate::port::{Attached, Receiver, SenderQueue};
 use crate::snapshot::DeviceId;
@@ -54,6 +55,10 @@ pub enum Command {
     /// Say so ([`Event::Reported`], with this number) when all that was commanded before is
     /// done.
     Report(u64),
+    /// Take part in a capture from now on.
+    BeginCapture(Box<Tap>),
+    /// Take part in it no more ([`Event::CaptureEnded`], if it did).
+    EndCapture(CaptureId),
     /// Give everything back and end.
     Stop,
 }
@@ -67,6 +72,9 @@ pub enum Event {
     DismissedAll(DeviceId),
     /// All that was commanded before the report of this number was asked for is done.
     Reported(u64),
+    /// The worker takes no part in the tap's capture any more, or could not: it takes part
+    /// in as many as it can.
+    CaptureEnded(Box<Tap>),
     /// A queue that was to be adopted and could not be; it is served by nobody.
     Refused {
         /// The queue.

@@ -3,6 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
+
+use super::capture::Captures;
 use super::deliver::lose;
 use super::groups::{FLOOD_COPIES_MAX, Groups};
 use crate::frame::{BATCH_FRAMES, Batch};
@@ -18,19 +21,30 @@ pub(super) struct Decider {
     arrivals: Arrivals,
     /// Frames of the batch in hand that were counted as decided or dropped.
     settled: usize,
+    /// Why frames of the batch in hand did not pass the checklist, in their order.
+    refused: ArrayVec<DropReason, BATCH_FRAMES>,
     /// Copies of group frames that this breath may still make.
     flood_left: usize,
     /// Where floods start when the budget runs out: another port each breath.
     rotation: usize,
     /// What bridge channels may get back of their group frames, over all workers.
     reflections: Arc<Reflections>,
+    pub captures: Captures,
+    /// Whether the batch in hand has been shown to them.
+    captured: bool,
 }
 
-/// A frame of the batch and the device it came from.
+/// A batch and the counters of the device it came from.
+struct Source<'b> {
+    batch: &'b Batch,
+    counters: &'b Counters,
+}
+
+/// A frame of the batch.
 struct Sent<'b> {
     frame: Frame<'b>,
     admitted: Admitted,
-    ingress: &'b Counters,
+    source: &'b Source<'b>,
 }
 
 impl Decider {
@@ -39,14 +53,18 @@ impl Decider {
             worker,
             arrivals: Arrivals::with_capacity(BATCH_FRAMES),
             settled: 0,
+            refused: ArrayVec::new(),
             flood_left: FLOOD_COPIES_MAX,
             rotation: 0,
             reflections,
+            captures: Captures::new(),
+            captured: false,
         }
     }
 
     /// Starts a breath: the flood budget is whole again.
-    pub fn begin_breath(&mut self) {
+    pub fn begin_breath(&mut self, now_ns: u64) {
+        self.captures.begin_breath(now_ns);
         self.flood_left = FLOOD_COPIES_MAX;
         self.rotation = self.rotation.wrapping_add(1);
     }
@@ -54,6 +72,9 @@ impl Decider {
     /// Nothing of the next batch is settled yet.
     pub fn begin_batch(&mut self) {
         self.settled = 0;
+        self.refused.clear();
+        self.arrivals.clear();
+        self.captured = false;
     }
 
     /// Whether this breath may still make copies of group frames.
@@ -74,29 +95,73 @@ impl Decider {
         batch: &Batch,
         groups: &mut Groups,
     ) {
-        self.arrivals.clear();
         let counters = &device.attached.counters[self.worker];
-        let Some(entrance) = relay.entrance(device.attached.id) else {
-            let frames = batch.count();
-            return settle(&mut self.settled, counters, DropReason::ChannelUnused, frames);
-        };
-        let settled = &mut self.settled;
-        relay.admit(entrance, &batch, &mut self.arrivals, |reason| {
+        let Decider { settled, refused, arrivals, .. } = self;
+        let refuse = |reason| {
             settle(settled, counters, reason, 1);
-        });
-        relay.decide(entrance, &mut self.arrivals);
+            refused.push(reason);
+        };
+        match relay.entrance(device.attached.id) {
+            None => std::iter::repeat_n(DropReason::ChannelUnused, batch.count()).for_each(refuse),
+            Some(entrance) => {
+                relay.admit(entrance, &batch, arrivals, refuse);
+                relay.decide(entrance, arrivals);
+            }
+        }
+        if !self.captures.is_empty() {
+            self.capture(device, batch);
+        }
+        let source = Source { batch, counters };
         for index in 0..self.arrivals.all().len() {
             let arrival = self.arrivals.all()[index];
-            self.lay_out(relay, &arrival, counters, batch, groups);
+            self.lay_out(relay, &arrival, &source, groups);
         }
+    }
+
+    /// Captures a batch whose verdicts stand, before its copies.
+    #[inline(never)]
+    fn capture(&mut self, device: &Device, batch: &Batch) {
+        let fates = self.fates(|arrival| match arrival.verdict {
+            Verdict::Drop(reason) => Some(reason),
+            Verdict::To(_) | Verdict::Flood(_) => None,
+        });
+        self.captures.received(&device.attached, batch, &fates);
+        self.captured = true;
+    }
+
+    /// Captures a batch after a panic: what was admitted is the port's loss. If copies were
+    /// laid out already, all of it is there as received.
+    pub fn capture_abandoned(&mut self, device: &Device, batch: &Batch) {
+        if !self.captures.is_empty() && !self.captured {
+            let fates = self.fates(|_| Some(DropReason::PortFault));
+            self.captures.received(&device.attached, batch, &fates);
+        }
+    }
+
+    /// Why frames of the batch in hand were dropped, by their places: those that were
+    /// refused, and of the others what is said of their arrival.
+    fn fates(
+        &self,
+        of: impl Fn(&Arrival) -> Option<DropReason>,
+    ) -> [Option<DropReason>; BATCH_FRAMES] {
+        let (mut fates, mut admitted) = ([None; BATCH_FRAMES], [false; BATCH_FRAMES]);
+        for arrival in self.arrivals.all() {
+            fates[arrival.run()].fill(of(arrival));
+            admitted[arrival.run()].fill(true);
+        }
+        let others = fates.iter_mut().zip(admitted).filter(|(_, admitted)| !admitted);
+        // After a panic, frames may not have been looked at.
+        let refused = self.refused.iter().copied();
+        let reasons = refused.chain(std::iter::repeat(DropReason::PortFault));
+        others.zip(reasons).for_each(|((fate, _), reason)| *fate = Some(reason));
+        fates
     }
 
     fn lay_out(
         &mut self,
         relay: Relay<'_>,
         arrival: &Arrival,
-        counters: &Counters,
-        batch: &Batch,
+        source: &Source<'_>,
         groups: &mut Groups,
     ) {
         #[cfg(all(test, not(loom)))]
@@ -104,7 +169,8 @@ impl Decider {
             super::tests::mishap::at(super::tests::mishap::Place::Deciding);
         }
         let &Arrival { admitted, verdict, .. } = arrival;
-        let sent = |index| Sent { frame: batch.frame(index), admitted, ingress: counters };
+        let &Source { batch, counters } = source;
+        let sent = |index| Sent { frame: batch.frame(index), admitted, source };
         let frames = arrival.run().len();
         match verdict {
             Verdict::Drop(reason) => return settle(&mut self.settled, counters, reason, frames),
@@ -205,11 +271,15 @@ impl Decider {
     }
 
     /// Counts a copy that was decided and does not reach its device.
-    fn lose(&self, snapshot: &Snapshot, sent: &Sent<'_>, id: PortId, reason: DropReason) {
+    fn lose(&mut self, snapshot: &Snapshot, sent: &Sent<'_>, id: PortId, reason: DropReason) {
         let Some(device) = snapshot.port(id).and_then(|port| snapshot.device(port.device)) else {
             return;
         };
-        lose(&device.attached.counters[self.worker], reason, sent.ingress);
+        lose(&device.attached.counters[self.worker], reason, sent.source.counters);
+        if !self.captures.is_empty() {
+            let view = sent.source.batch.view(usize::from(sent.frame.index));
+            self.captures.lost(&device.attached, view, reason);
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 
 use arrayvec::ArrayVec;
 
+use super::capture::Captures;
 use super::command::Event;
 use super::contain::{contained, quarantine};
 use super::groups::{Copy, Groups};
@@ -35,13 +36,15 @@ pub struct Delivery {
     due: Box<[u16]>,
 }
 
-/// Where a batch came from.
-#[derive(Clone, Copy, Debug)]
+/// Where a batch came from, and who looks on.
+#[derive(Debug)]
 pub struct Ingress<'i> {
     /// The counters of its device.
     pub counters: &'i Counters,
     /// Its queue.
     pub queue: SenderQueue,
+    /// What the worker captures.
+    pub captures: &'i mut Captures,
 }
 
 impl Delivery {
@@ -69,21 +72,19 @@ impl Delivery {
         token: &mut WorkerToken,
         batch: &Batch,
         groups: &Groups,
-        ingress: Ingress<'_>,
+        ingress: &mut Ingress<'_>,
     ) {
         for &id in groups.devices() {
             let Some(device) = snapshot.device(id) else { continue };
             let lane = device.attached.lane(self.worker, ingress.queue);
             self.settled = 0;
             match contained(|| {
-                self.deliver_to(device, lane, token, batch, groups.of(id), ingress.counters);
+                self.deliver_to(device, lane, token, batch, groups.of(id), ingress);
             }) {
                 Ok(()) => self.note_doorbell(device, lane),
                 Err(cause) => {
-                    let counters = &device.attached.counters[self.worker];
-                    for _ in groups.of(id).skip(self.settled) {
-                        lose(counters, DropReason::ReceiverFault, ingress.counters);
-                    }
+                    let left = groups.of(id).skip(self.settled);
+                    self.lose_each(device, batch, left, DropReason::ReceiverFault, ingress);
                     self.events.push(quarantine(&device.attached, cause));
                 }
             }
@@ -97,7 +98,7 @@ impl Delivery {
         token: &mut WorkerToken,
         batch: &Batch,
         mut copies: impl Iterator<Item = &'g Copy>,
-        ingress: &Counters,
+        ingress: &mut Ingress<'_>,
     ) {
         let lane = lane.and_then(|lane| device.attached.transmitters.get(lane));
         let Delivery { software, worker, edited, settled, .. } = self;
@@ -112,17 +113,43 @@ impl Delivery {
             }
             transmit(software, *worker, &device.attached, lane, token, &mut departures);
             count(&device.attached.counters[*worker], &departures);
-            ingress.fan_out.add(departures.len() as u64);
+            ingress.counters.fan_out.add(departures.len() as u64);
             *settled += departures.len();
+            if !ingress.captures.is_empty() {
+                ingress.captures.departed(&device.attached, &departures);
+            }
         }
     }
 
     /// After a panic while the sender was served: its copies are lost by name.
-    pub fn abandon(&mut self, snapshot: &Snapshot, groups: &Groups, ingress: &Counters) {
+    pub fn abandon(
+        &mut self,
+        snapshot: &Snapshot,
+        batch: &Batch,
+        groups: &Groups,
+        ingress: &mut Ingress<'_>,
+    ) {
         for &id in groups.devices() {
             let Some(device) = snapshot.device(id) else { continue };
-            let egress = &device.attached.counters[self.worker];
-            groups.of(id).for_each(|_| lose(egress, DropReason::SenderFault, ingress));
+            self.lose_each(device, batch, groups.of(id), DropReason::SenderFault, ingress);
+        }
+    }
+
+    /// Counts copies that a failure kept from their device.
+    fn lose_each<'g>(
+        &self,
+        device: &Device,
+        batch: &Batch,
+        copies: impl Iterator<Item = &'g Copy>,
+        reason: DropReason,
+        ingress: &mut Ingress<'_>,
+    ) {
+        for copy in copies {
+            lose(&device.attached.counters[self.worker], reason, ingress.counters);
+            if !ingress.captures.is_empty() {
+                let view = batch.view(usize::from(copy.frame));
+                ingress.captures.lost(&device.attached, view, reason);
+            }
         }
     }
 
@@ -289,8 +316,10 @@ mod tests {
             groups.push(DeviceId(device), frame, TagEdit::NONE);
         }
         let device = |id| site.snapshot.device(DeviceId(id)).expect("the site has it");
-        let ingress = &device(1).attached.counters[0];
-        Delivery::new(0).expect("memory").abandon(&site.snapshot, &groups, ingress);
+        let (counters, captures) = (&device(1).attached.counters[0], &mut Captures::new());
+        let mut ingress = Ingress { counters, queue: SenderQueue(1), captures };
+        let mut delivery = Delivery::new(0).expect("memory");
+        delivery.abandon(&site.snapshot, &Batch::new(), &groups, &mut ingress);
         let lost = |totals: &Totals| totals.dropped(DropReason::SenderFault);
         let totals = [1, 2, 3].map(|id| device(id).attached.totals());
         assert_eq!(totals.each_ref().map(lost), [0, 2, 1]);

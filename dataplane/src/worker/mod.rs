@@ -8,7 +8,9 @@
 //! * `contain` — what a failure costs, and whom.
 //! * `idle` — arming silent queues, sleeping.
 //! * [`command`] — what goes to and from control. [`load`] — what queues give and cost.
+//! * [`capture`] — frames copied aside as they pass.
 
+pub mod capture;
 pub mod command;
 mod contain;
 mod decide;
@@ -341,6 +343,14 @@ impl Worker {
                 }
                 Command::Report(number) => {
                     self.outbox.push_back(Event::Reported(number));
+                    self.send_events();
+                }
+                Command::BeginCapture(tap) => {
+                    let refused = self.bench.captures().add(tap).err();
+                    self.outbox.extend(refused.map(Event::CaptureEnded));
+                }
+                Command::EndCapture(id) => {
+                    self.outbox.extend(self.bench.captures().remove(id).map(Event::CaptureEnded));
                     self.send_events();
                 }
                 Command::Stop => {

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::capture::Captures;
 use super::command::{Event, ReceiveQueue};
 use super::contain::contained;
 use super::deliver::Ingress;
@@ -10,7 +11,7 @@ use super::load::Load;
 use super::{Activity, Decider, Delivery, Doing, Groups, HOT, Progress};
 use crate::frame::Batch;
 use crate::ledger::{Counters, DropReason};
-use crate::port::{Arena, Condition, Received, Receiver};
+use crate::port::{Arena, Condition, Received};
 use crate::relay::Relay;
 use crate::relay::bucket::Reflections;
 use crate::relay::fdb::Fdb;
@@ -86,7 +87,12 @@ impl Bench {
     /// Starts a breath.
     pub fn begin(&mut self, now_ns: u64) {
         self.arena.now_ms = now_ns / 1_000_000;
-        self.decider.begin_breath();
+        self.decider.begin_breath(now_ns);
+    }
+
+    /// The captures that the worker takes part in.
+    pub fn captures(&mut self) -> &mut Captures {
+        &mut self.decider.captures
     }
 
     /// Whether another queue may be served: once the flood budget is spent, frames
@@ -129,7 +135,7 @@ impl Bench {
         let turn = contained(|| self.turn(snapshot, fdb, token, queue, device));
         progress.set(Doing::Nothing);
         turn.unwrap_or_else(|cause| {
-            self.abandon(snapshot, device, &mut queue.receiver);
+            self.abandon(snapshot, device, queue);
             Turn::Failed(cause)
         })
     }
@@ -152,8 +158,9 @@ impl Bench {
             self.received = self.batch.count();
             let relay = Relay { snapshot, fdb, now_ms: self.arena.now_ms };
             self.decider.decide(relay, device, &self.batch, &mut self.groups);
-            let ingress = Ingress { counters, queue: queue.sender() };
-            self.delivery.deliver(snapshot, token, &self.batch, &self.groups, ingress);
+            let captures = &mut self.decider.captures;
+            let mut ingress = Ingress { counters, queue: queue.sender(), captures };
+            self.delivery.deliver(snapshot, token, &self.batch, &self.groups, &mut ingress);
             self.groups.clear();
             queue.receiver.release(&mut self.batch);
         }
@@ -172,16 +179,21 @@ impl Bench {
 
     /// After a panic: the frames not yet settled are the port's loss, nothing of the batch
     /// is left, and what it lay in is its sender's again.
-    fn abandon(&mut self, snapshot: &Snapshot, device: &Device, receiver: &mut Receiver) {
+    fn abandon(&mut self, snapshot: &Snapshot, device: &Device, queue: &mut ReceiveQueue) {
         let counters = &device.attached.counters[self.worker];
         let unsettled = self.received.saturating_sub(self.decider.settled());
         counters.drop_frames(DropReason::PortFault, unsettled as u64);
-        self.delivery.abandon(snapshot, &self.groups, counters);
+        if unsettled > 0 {
+            self.decider.capture_abandoned(device, &self.batch);
+        }
+        let captures = &mut self.decider.captures;
+        let mut ingress = Ingress { counters, queue: queue.sender(), captures };
+        self.delivery.abandon(snapshot, &self.batch, &self.groups, &mut ingress);
         device.attached.set_condition(Condition::Quarantined);
         self.groups.clear();
         // Where that fails, too, at least nothing of the sender's memory stays in hand.
         let Bench { batch, .. } = self;
-        if contained(|| receiver.release(batch)).is_err() {
+        if contained(|| queue.receiver.release(batch)).is_err() {
             batch.end();
         }
     }

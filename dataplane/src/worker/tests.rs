@@ -4,10 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a failure in the wiring is the message")]
 
 mod guest;
-pub(super) mod mishap;
+pub(in crate::worker) mod mishap;
 mod rest;
 #[path = "../../tests/wiring/mod.rs"]
-mod wiring;
+pub(in crate::worker) mod wiring;
 
 use super::command::Event;
 use crate::ledger::{DropReason, Totals};

@@ -17,7 +17,7 @@ thread_local! {
 }
 
 /// Has the worker fail, once, at this place, after it passed there so many times.
-pub(super) fn plan(place: Place, passes: usize) {
+pub(in crate::worker) fn plan(place: Place, passes: usize) {
     DUE.set(Some((place, passes)));
 }
 
