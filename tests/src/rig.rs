@@ -6,9 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
-use hairpin_dataplane::ledger::Totals;
+use hairpin_dataplane::ledger::{DropReason, Totals};
 use hairpin_dataplane::port::memory::{Config, Endpoint, pair};
+use hairpin_dataplane::port::pcapng::Direction;
 use hairpin_dataplane::port::{Attached, Opened};
 use hairpin_dataplane::relay::bucket::Reflections;
 use hairpin_dataplane::relay::fdb::Fdb;
@@ -26,6 +28,10 @@ use hairpin_dataplane::wire::offload::Capabilities;
 use hairpin_dataplane::wire::virtio_net;
 use hairpin_dataplane::wire::vlan::VidSet;
 use hairpin_dataplane::wire::{Mac, SVid, VlanId};
+use hairpin_dataplane::worker::capture::filter::Filter;
+use hairpin_dataplane::worker::capture::{
+    self, CaptureId, CapturedDevice, Collector, Label, Plan, SNAPSHOT_BYTES_MAX,
+};
 use hairpin_dataplane::worker::command::{Command, Event, ReceiveQueue};
 use hairpin_dataplane::worker::{Flow, Parts, Poll, Worker};
 
@@ -49,6 +55,21 @@ pub struct Rig {
     revision: u64,
     /// Held so that the worker can send events.
     events: crossbeam_channel::Receiver<Event>,
+    commands: crossbeam_channel::Sender<Command>,
+    capture: Option<Collector>,
+}
+
+/// A frame as a capture has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Captured {
+    /// Which way it went.
+    pub way: Direction,
+    /// Why it was dropped, if it was.
+    pub dropped: Option<DropReason>,
+    /// Its length in bytes.
+    pub length: usize,
+    /// Its first bytes, [`SNAPSHOT_BYTES_MAX`] at most.
+    pub bytes: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -110,7 +131,8 @@ impl Rig {
             to_worker.send(Command::Adopt(queue)).expect("the worker holds the other end");
         }
         assert_eq!(worker.take_commands(), Flow::Continue);
-        Rig { ends, publisher, worker, revision: 1, events }
+        let (commands, capture) = (to_worker, None);
+        Rig { ends, publisher, worker, revision: 1, events, commands, capture }
     }
 
     /// Puts a changed site in force.
@@ -190,6 +212,52 @@ impl Rig {
             }
         }
         deliveries
+    }
+
+    /// Captures the frames of all devices from now on.
+    ///
+    /// # Panics
+    /// If there is no memory for it.
+    pub fn capture(&mut self) {
+        let attached = self.ends.values().map(|end| &end.attached);
+        let devices = attached.map(|attached| CapturedDevice {
+            id: attached.id,
+            counters: Arc::clone(&attached.counters),
+        });
+        let plan = Arc::new(Plan {
+            id: CaptureId(0),
+            devices: devices.collect(),
+            filter: Filter::default(),
+            snapshot_bytes: SNAPSHOT_BYTES_MAX,
+            ring_bytes: 4 << 20,
+            joined: AtomicUsize::new(0),
+        });
+        let (taps, collector) = capture::session(&plan, 1).expect("a capture needs memory");
+        for tap in taps {
+            self.commands.send(Command::BeginCapture(tap)).expect("the worker has the other end");
+        }
+        assert_eq!(self.worker.take_commands(), Flow::Continue);
+        self.capture = Some(collector);
+    }
+
+    /// What was captured at each device since this was last called.
+    ///
+    /// # Panics
+    /// If frames were missed.
+    pub fn captured(&mut self) -> BTreeMap<Device, Vec<Captured>> {
+        let mut captured: BTreeMap<Device, Vec<Captured>> = BTreeMap::new();
+        let Some(capture) = &mut self.capture else { return captured };
+        let devices: Vec<Device> = self.ends.keys().copied().collect();
+        let mut bytes = Vec::new();
+        while let Some(label) = capture.take(&mut bytes) {
+            let Label { way, dropped, length, device, .. } = label;
+            let (length, bytes) = (length as usize, bytes.clone());
+            let frames = captured.entry(devices[usize::from(device)]).or_default();
+            frames.push(Captured { way, dropped, length, bytes });
+        }
+        let missed: u64 = (0..devices.len()).map(|device| capture.missed(device)).sum();
+        assert_eq!(missed, 0, "a scenario fits into a capture");
+        captured
     }
 
     /// The counters of every device.

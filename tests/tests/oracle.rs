@@ -8,9 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use hairpin_dataplane::ledger::{DropReason, Totals};
+use hairpin_dataplane::port::pcapng::Direction;
 use hairpin_dataplane::snapshot::Mode;
+use hairpin_dataplane::worker::capture::SNAPSHOT_BYTES_MAX;
 use hairpin_tests::oracle::{Frame, Oracle, Outcome};
-use hairpin_tests::rig::Rig;
+use hairpin_tests::rig::{Captured, Rig};
 use hairpin_tests::scenario::{Scenario, Step, scenario};
 use hairpin_tests::site::{Applied, Change, Device, Seat, Site};
 use proptest::prelude::*;
@@ -38,8 +40,29 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: config().cases.div_ceil(8), ..config() })]
+
+    /// All that is received, that leaves and that is lost, and what became of it.
+    #[test]
+    fn what_is_captured_is_what_happens(scenario in scenario()) {
+        let mut trial = Trial::new(&scenario);
+        trial.rig.capture();
+        trial.watch = Watch::Captured;
+        trial.run(&scenario.steps)?;
+    }
+}
+
+/// Whether what happens is captured as well.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Watch {
+    Unwatched,
+    Captured,
+}
+
 /// The switch and its model, side by side.
 struct Trial {
+    watch: Watch,
     site: Site,
     oracle: Oracle,
     rig: Rig,
@@ -58,7 +81,8 @@ impl Trial {
         let before = rig.totals();
         let site = scenario.site.clone();
         let at_links = BTreeMap::new();
-        Trial { site, oracle, rig, before, at_links, now_ms: START_MS, frames: 0 }
+        let watch = Watch::Unwatched;
+        Trial { watch, site, oracle, rig, before, at_links, now_ms: START_MS, frames: 0 }
     }
 
     fn run(&mut self, steps: &[Step]) -> Result<(), TestCaseError> {
@@ -118,8 +142,11 @@ impl Trial {
     fn compare(&mut self) -> Result<(), String> {
         let Outcome { deliveries, received, drops } = self.oracle.outcome();
         self.at_links.extend(at_links(&deliveries));
-        compare_deliveries(deliveries, self.rig.deliveries())?;
-        let now = self.rig.totals();
+        let (arrived, now) = (self.rig.deliveries(), self.rig.totals());
+        if self.watch == Watch::Captured {
+            compare_captured(&self.rig.captured(), &arrived, &self.before, &now)?;
+        }
+        compare_deliveries(deliveries, arrived)?;
         compare_counters(&received, &drops, &self.before, &now)?;
         check_ledgers(&now)?;
         self.before = now;
@@ -170,6 +197,40 @@ fn compare_deliveries(
         Some((device, frames)) => Err(explain(device, &[], &frames)),
         None => Ok(()),
     }
+}
+
+/// What was captured as leaving is what came out, in this order; the rest agrees with the
+/// counters.
+fn compare_captured(
+    captured: &BTreeMap<Device, Vec<Captured>>,
+    arrived: &BTreeMap<Device, Vec<Frame>>,
+    before: &BTreeMap<Device, Totals>,
+    now: &BTreeMap<Device, Totals>,
+) -> Result<(), String> {
+    for (device, totals) in now {
+        let frames = captured.get(device).map_or(&[][..], Vec::as_slice);
+        let left = frames.iter().filter(|one| one.way == Direction::Outbound);
+        let left: Vec<_> = left.filter(|one| one.dropped.is_none()).collect();
+        let arrived = arrived.get(device).map_or(&[][..], Vec::as_slice);
+        let same = |(one, other): (&&Captured, &Frame)| {
+            let kept = other.bytes.len().min(SNAPSHOT_BYTES_MAX);
+            one.length == other.bytes.len() && one.bytes == other.bytes[..kept]
+        };
+        if left.len() != arrived.len() || !left.iter().zip(arrived).all(same) {
+            return Err(format!("{device:?} captured {left:#?}, where {arrived:#?} arrived"));
+        }
+        let received = frames.iter().filter(|one| one.way == Direction::Inbound).count() as u64;
+        if received != totals.rx_frames - before[device].rx_frames {
+            return Err(format!("{device:?} captured {received} received frames of {totals:?}"));
+        }
+        for &reason in DropReason::ALL {
+            let lost = frames.iter().filter(|one| one.dropped == Some(reason)).count() as u64;
+            if lost != totals.dropped(reason) - before[device].dropped(reason) {
+                return Err(format!("{device:?} captured {lost} drops, {reason}, of {totals:?}"));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn explain(device: Device, expected: &[Frame], actual: &[Frame]) -> String {
