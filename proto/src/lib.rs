@@ -1,4 +1,4 @@
-//! The API of a running switch: the types of `hairpin/v1/switch.proto`, which is
+//! The API of a running switch: the types of `hairpin/v1/*.proto`, which is
 //! where they are documented, and the tonic client and server over them.
 
 /// Version 1: package `hairpin.v1`.

@@ -6,11 +6,13 @@
 //! * [`service`] — the calls; [`mod@apply`] — those that change the desired state.
 //! * [`views`], [`vhost_user`] — what there is, as messages. [`configs`] — what is wanted, as
 //!   messages, and [`wanted`] from them. [`refusal`] — why not.
+//! * [`capture`] — the call that goes on: frames as they pass.
 //! * [`watch`] — streams of events and counters.
 //! * [`address`] — where the socket is.
 
 pub mod address;
 pub mod apply;
+pub mod capture;
 pub mod configs;
 pub mod connections;
 pub mod listen;

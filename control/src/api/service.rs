@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::refusal::{invalid, not_moved, refusal};
 use super::watch::{Responses, Seats};
-use super::{apply, peer, views, wanted, watch};
+use super::{apply, capture, peer, views, wanted, watch};
 use crate::config::nearest::hint;
 use crate::switch::queues::Moved;
 use crate::switch::view::{LearnedAddress, View};
@@ -34,6 +34,7 @@ type Reply<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl switch_server::Switch for Service {
+    type CaptureStream = capture::Stream;
     type WatchStream = Responses<v1::WatchResponse>;
     type WatchStatsStream = Responses<v1::StatsResponse>;
 
@@ -200,6 +201,11 @@ impl switch_server::Switch for Service {
             Ok(all)
         };
         watch::again(&self.seats, interval_ms, read).map(Response::new)
+    }
+
+    async fn capture(&self, request: Request<v1::CaptureRequest>) -> Reply<capture::Stream> {
+        peer::writer(&request)?;
+        capture::begin(&self.switch, request.into_inner()).map(Response::new)
     }
 }
 

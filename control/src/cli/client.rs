@@ -16,8 +16,8 @@ use crate::api::listen::MESSAGE_BYTES_MAX;
 /// A connection to a running switch.
 #[derive(Debug)]
 pub struct Client {
-    runtime: Runtime,
-    inner: SwitchClient<Channel>,
+    pub(super) runtime: Runtime,
+    pub(super) inner: SwitchClient<Channel>,
 }
 
 macro_rules! calls {
@@ -143,7 +143,7 @@ impl Client {
 }
 
 /// The switch's own words; the code is for programs.
-fn said(status: &Status) -> anyhow::Error {
+pub(super) fn said(status: &Status) -> anyhow::Error {
     match status.message() {
         "" => anyhow!("the switch refused: {}", status.code()),
         message => anyhow!("{message}"),

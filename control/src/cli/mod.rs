@@ -8,11 +8,15 @@
 //! * [`notify`] — what a service manager hears of the daemon.
 //! * [`objects`], [`port`], [`counts`], [`fdb`], [`workers`] — the commands. [`mod@apply`] —
 //!   those that change what is wanted; [`wishes`] — in words.
+//! * [`capture`] — frames as they pass; [`captured`], what they look like; [`pcapng`], how they
+//!   come.
 //! * [`top`] — the same, live. [`completions`], [`manual`] — made of the commands themselves.
 //! * [`table`] for people, [`json`] for programs, [`words`] for both. [`vmm`] — what a
 //!   vhost-user port has beside others, for both.
 
 pub mod apply;
+pub mod capture;
+pub mod captured;
 pub mod client;
 pub mod completions;
 pub mod counts;
@@ -22,6 +26,7 @@ pub mod json;
 pub mod manual;
 pub mod notify;
 pub mod objects;
+pub mod pcapng;
 pub mod port;
 pub mod run;
 pub mod table;
@@ -146,6 +151,8 @@ enum Command {
     Events(events::EventsArgs),
     /// Show registered and learned addresses, or forget learned ones
     Fdb(fdb::FdbArgs),
+    /// Capture frames of ports and links as they pass: a line each, or as pcapng for tshark
+    Capture(capture::CaptureArgs),
     /// List or show workers and their receive queues, or move a queue to another worker
     Workers(workers::WorkersArgs),
     /// Watch ports, drops and workers, live
@@ -247,6 +254,7 @@ impl Command {
             | Command::Apply { .. }
             | Command::Rollback { .. }
             | Command::Events(_)
+            | Command::Capture(_)
             | Command::Completions { .. }
             | Command::Man { .. }
             | Command::Drops { list: true } => false,
@@ -272,6 +280,9 @@ fn execute(command: Command, common: Common) -> anyhow::Result<ExitCode> {
     let output = match command {
         // These print while they run.
         Command::Lab(args) => return lab::run(&args),
+        Command::Capture(args) => {
+            return capture::capture(client, &args, format).map(|()| ExitCode::SUCCESS);
+        }
         Command::Run { config } => return run::run(&config).map(|()| ExitCode::SUCCESS),
         Command::Events(args) => {
             return events::events(&mut client()?, args, format).map(|()| ExitCode::SUCCESS);

@@ -15,6 +15,7 @@ use hairpin_dataplane::sys::published::Publisher;
 use hairpin_dataplane::worker::command::{Event, ReceiveQueue};
 
 use super::announce::Told;
+use super::capture::Captures;
 use super::conduct::Conduct;
 use super::crash::{self, Place};
 use super::devices::{
@@ -60,6 +61,7 @@ pub struct Engine {
     pub(super) told: Told,
     /// How many reports of workers were asked for so far: the number of the last.
     pub(super) reports: u64,
+    pub(super) captures: Captures,
 }
 
 /// A change that is ready: nothing can go wrong with it any more.
@@ -106,6 +108,7 @@ impl Engine {
             events: Events::new(),
             told: Told::default(),
             reports: 0,
+            captures: Captures::default(),
         })
     }
 

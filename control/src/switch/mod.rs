@@ -17,6 +17,7 @@
 //!   [`change`] — single objects. [`crash`] — where tests have an apply end half-way.
 //! * [`events`] — what happened, numbered; [`announce`] — found out by comparing.
 //! * [`gate`] — whose turn it is with the engine.
+//! * [`capture`] — frames copied aside as they pass.
 //! * [`conduct`] — guests that misbehave past a threshold.
 //! * [`notes`] — what is wrong with the frames of devices, said once.
 //! * [`diff`] — what an apply changes. [`view`] — what there is. [`drops`] — what the
@@ -45,6 +46,7 @@
 
 pub mod archive;
 pub mod cable;
+pub mod capture;
 pub mod devices;
 pub mod diff;
 pub mod digest;

@@ -168,6 +168,12 @@ impl Crew {
         self.members.get(worker).map(|member| member.watch.health)
     }
 
+    /// The way to each of them.
+    #[must_use]
+    pub fn commands(&self) -> Vec<CommandSender> {
+        self.members.iter().map(|member| member.commands.clone()).collect()
+    }
+
     /// Hands a queue to a worker.
     ///
     /// # Errors
