@@ -10,7 +10,8 @@ use hairpin::api::{configs, wanted};
 use hairpin::config::vhost_user::{Account, SocketAccess, SocketRole, VhostUserConfig};
 use hairpin::config::{
     self, ApiOthers, At, BridgeConfig, ChannelConfig, Config, DeviceConfig, FdbConfig, LinkConfig,
-    LinkRole, MemberConfig, NamedBy, Poll, PortConfig, SwitchConfig, VlanConfig, read, write,
+    LinkRole, MemberConfig, MetricsAddress, NamedBy, Poll, PortConfig, SwitchConfig, VlanConfig,
+    read, write,
 };
 use hairpin_dataplane::port::{HostsOwn, memory, xdp};
 use hairpin_dataplane::snapshot::{Admin, Mode, ReflectiveRelay};
@@ -112,10 +113,16 @@ fn switch() -> impl Strategy<Value = SwitchConfig> {
     let poll = select(&[Poll::Adaptive, Poll::Busy][..]);
     let paths = ("/[ -~&&[^/]][ -~]{0,100}", "/[ -~]{0,200}");
     let others = select(&[ApiOthers::Read, ApiOthers::Nothing][..]);
-    (name(), workers, poll, paths, others, fdb).prop_map(
-        |(name, workers, poll, (api, state_dir), api_others, fdb)| {
+    let metrics = prop_oneof![
+        Just("127.0.0.1:9750"),
+        Just("[fe80::1]:80"),
+        Just("unix:/run/a b/\"metrics\".sock"),
+    ];
+    let metrics = option::of(metrics.prop_map(|text| MetricsAddress::read(text).unwrap()));
+    (name(), workers, poll, paths, (others, metrics), fdb).prop_map(
+        |(name, workers, poll, (api, state_dir), (api_others, metrics), fdb)| {
             let (api, state_dir) = (PathBuf::from(api), PathBuf::from(state_dir));
-            SwitchConfig { name, workers, poll, api, api_others, state_dir, fdb }
+            SwitchConfig { name, workers, poll, api, api_others, metrics, state_dir, fdb }
         },
     )
 }

@@ -35,6 +35,7 @@ fn switch(switch: &SwitchConfig) -> v1::SwitchConfig {
             ApiOthers::Read => v1::ApiOthers::Read,
             ApiOthers::Nothing => v1::ApiOthers::Nothing,
         } as i32,
+        metrics: switch.metrics.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 

@@ -162,6 +162,9 @@ impl Reading<'_> {
             v1::ApiOthers::Nothing => Some(ApiOthers::Nothing),
         });
         switch.api_others = others.unwrap_or(ApiOthers::Read);
+        if !message.metrics.is_empty() {
+            switch.metrics = self.text(&of, "metrics", &message.metrics, leaf::metrics);
+        }
         switch.fdb = self.fdb(&of, message);
         switch
     }

@@ -255,6 +255,7 @@ impl Command {
             | Command::Rollback { .. }
             | Command::Events(_)
             | Command::Capture(_)
+            | Command::Top(_)
             | Command::Completions { .. }
             | Command::Man { .. }
             | Command::Drops { list: true } => false,

@@ -38,7 +38,7 @@ pub fn quoted(text: impl fmt::Display) -> toml::Value {
 }
 
 fn switch(out: &mut String, switch: &SwitchConfig) -> fmt::Result {
-    let SwitchConfig { name, workers, poll, api, api_others, state_dir, fdb } = switch;
+    let SwitchConfig { name, workers, poll, api, api_others, metrics, state_dir, fdb } = switch;
     let poll = match poll {
         Poll::Adaptive => "adaptive",
         Poll::Busy => "busy",
@@ -51,6 +51,9 @@ fn switch(out: &mut String, switch: &SwitchConfig) -> fmt::Result {
         ApiOthers::Nothing => "nothing",
     };
     writeln!(out, "api-others = {}", quoted(others))?;
+    if let Some(metrics) = metrics {
+        writeln!(out, "metrics = {}", quoted(metrics))?;
+    }
     writeln!(out, "state-dir = {}", quoted(state_dir.display()))?;
     let ageing = quoted(format_args!("{}ms", fdb.ageing.as_millis()));
     writeln!(out, "fdb = {{ capacity = {}, ageing = {ageing} }}", fdb.capacity)

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hairpin_dataplane::worker::capture::filter::Filter;
@@ -17,8 +17,9 @@ use hairpin_dataplane::worker::capture::{
 use hairpin_dataplane::worker::command::{Command, CommandSender};
 use hairpin_dataplane::worker::monotonic_ns;
 
+use super::Switch;
 use super::engine::Engine;
-use super::{Switch, lock};
+use super::gate::Gate;
 use crate::config::nearest::hint;
 
 /// Bytes of captured frames that may wait to be taken, over all workers.
@@ -106,7 +107,7 @@ pub struct Capture {
     names: Vec<String>,
     collector: Collector,
     workers: Vec<CommandSender>,
-    engine: Weak<Mutex<Engine>>,
+    engine: Weak<Gate<Engine>>,
     clock: Clock,
 }
 
@@ -220,7 +221,7 @@ impl Capture {
         if self.collector.state() == Captured::Over {
             return Prospect::SwitchEnded;
         }
-        let engine = lock(&engine);
+        let engine = engine.call();
         let mut named = self.names.iter().zip(&self.collector.plan().devices);
         let is_there = |(name, device): (&String, &CapturedDevice)| {
             engine.devices.get(name).is_some_and(|found| device.is(&found.attached))
