@@ -4,6 +4,7 @@
 #![allow(dead_code)]
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use rustix::process::geteuid;
@@ -22,6 +23,19 @@ pub fn has_program(test: &str, program: &str, package: &str) -> bool {
     let lacking =
         (!is_there(program)).then(|| format!("it needs `{program}` (Debian package {package})"));
     has_all(test, lacking)
+}
+
+/// Python with grpcio, which `.ci/run` puts into `target/python`, likewise.
+pub fn has_python(test: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let python = root.join(target).join("python/bin/python");
+    let lacking = (!python.exists()).then(|| {
+        "it needs grpcio: `python3 -m venv target/python`, then `target/python/bin/pip install \
+         grpcio grpcio-reflection grpcio-status`"
+            .to_owned()
+    });
+    has_all(test, lacking).then_some(python)
 }
 
 fn has_all(test: &str, lacking: Option<String>) -> bool {
