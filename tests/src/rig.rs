@@ -11,9 +11,10 @@ use std::sync::atomic::AtomicUsize;
 use hairpin_dataplane::ledger::{DropReason, Totals};
 use hairpin_dataplane::port::memory::{Config, Endpoint, pair};
 use hairpin_dataplane::port::pcapng::Direction;
-use hairpin_dataplane::port::{Attached, Opened};
+use hairpin_dataplane::port::{Attached, Condition, Opened};
+use hairpin_dataplane::relay::Relay;
 use hairpin_dataplane::relay::bucket::Reflections;
-use hairpin_dataplane::relay::fdb::Fdb;
+use hairpin_dataplane::relay::fdb::{Fdb, Row};
 use hairpin_dataplane::snapshot::compile::compile;
 use hairpin_dataplane::snapshot::topology::{
     BridgePlan, BridgePortPlan, ChannelPlan, LinkPlan, MemberPlan, StationPlan, Topology,
@@ -33,6 +34,7 @@ use hairpin_dataplane::worker::capture::{
     self, CaptureId, CapturedDevice, Collector, Label, Plan, SNAPSHOT_BYTES_MAX,
 };
 use hairpin_dataplane::worker::command::{Command, Event, ReceiveQueue};
+use hairpin_dataplane::worker::foresee::{Foreseen, foresee};
 use hairpin_dataplane::worker::{Flow, Parts, Poll, Worker};
 
 use crate::oracle::Frame;
@@ -51,6 +53,7 @@ const BREATHS_MAX: usize = 64;
 pub struct Rig {
     ends: BTreeMap<Device, End>,
     publisher: Publisher<Snapshot>,
+    fdb: Arc<Fdb>,
     worker: Worker,
     revision: u64,
     /// Held so that the worker can send events.
@@ -117,11 +120,12 @@ impl Rig {
             ends.insert(device, End { endpoint, attached });
         }
         let publisher = Publisher::new(Box::new(snapshot(site, &ends, 1)), 1);
+        let fdb = Arc::new(Fdb::new(TABLE));
         let worker = Worker::new(Parts {
             index: 0,
             poll: Poll::Busy,
             snapshot: publisher.reader().expect("the publisher has a slot"),
-            fdb: Arc::new(Fdb::new(TABLE)),
+            fdb: Arc::clone(&fdb),
             reflections: Arc::new(Reflections::new()),
             events: to_control,
             commands,
@@ -132,7 +136,7 @@ impl Rig {
         }
         assert_eq!(worker.take_commands(), Flow::Continue);
         let (commands, capture) = (to_worker, None);
-        Rig { ends, publisher, worker, revision: 1, events, commands, capture }
+        Rig { ends, publisher, fdb, worker, revision: 1, events, commands, capture }
     }
 
     /// Puts a changed site in force.
@@ -182,6 +186,34 @@ impl Rig {
     ) {
         let end = self.ends.get_mut(&device).expect("the device is there");
         end.endpoint.send_raw_offload(bytes, header).expect("the ring has room for a frame");
+    }
+
+    /// Has a device be found like this.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    pub fn set_condition(&self, device: Device, condition: Condition) {
+        self.ends[&device].attached.set_condition(condition);
+    }
+
+    /// What would become of a frame that a device sent now.
+    ///
+    /// # Panics
+    /// If there is no such device.
+    #[must_use]
+    pub fn foresee(&self, device: Device, frame: &Frame, now_ms: u64) -> Foreseen {
+        let relay = Relay { snapshot: self.publisher.current(), fdb: &*self.fdb, now_ms };
+        let foreseen = foresee(relay, device_id(device), &frame.bytes, frame.offload);
+        foreseen.expect("the device is there, and the frame not too long")
+    }
+
+    /// All learned addresses, aged ones that were not swept yet included; and how often any
+    /// moved.
+    #[must_use]
+    pub fn learned(&self, now_ms: u64) -> (Vec<Row>, u64) {
+        let mut rows = Vec::new();
+        self.fdb.page(0, usize::MAX, now_ms, &mut rows);
+        (rows, self.fdb.moves())
     }
 
     /// Breathes until nothing is left to receive.
@@ -292,6 +324,15 @@ fn device_id(device: Device) -> DeviceId {
         Device::Link(link) => link as u16,
         Device::Port(slot) => 16 + slot as u16,
     })
+}
+
+/// The device of an id.
+#[must_use]
+pub fn device_of(id: DeviceId) -> Device {
+    match usize::from(id.0) {
+        slot @ 16.. => Device::Port(slot - 16),
+        link => Device::Link(link),
+    }
 }
 
 fn channel_port(channel: usize) -> PortId {

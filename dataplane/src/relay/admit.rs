@@ -94,7 +94,7 @@ pub fn from_link(
 
 /// The checks behind the S-tag in a channel that is not `direct`.
 #[inline]
-fn link_tag(
+pub(super) fn link_tag(
     header: &[u8],
     behind: usize,
     destination: Mac,
@@ -156,7 +156,7 @@ fn vm_outer_tag(header: &[u8]) -> Result<Option<u16>, DropReason> {
 }
 
 #[inline]
-fn vm_tag(header: &[u8]) -> Result<Customer, DropReason> {
+pub(super) fn vm_tag(header: &[u8]) -> Result<Customer, DropReason> {
     match vm_outer_tag(header)? {
         Some(TPID_C) => customer_tag(header, 0),
         _ => Ok(Customer::Untagged),
@@ -186,7 +186,7 @@ fn tagged_vid(customer: Customer) -> Vid {
 
 /// The VID that filtering uses for a frame from a VM's port.
 #[inline]
-fn classify(vlan: &VlanPolicy, customer: Customer) -> Result<Vid, DropReason> {
+pub(super) fn classify(vlan: &VlanPolicy, customer: Customer) -> Result<Vid, DropReason> {
     let vid = tagged_vid(customer);
     match vlan {
         VlanPolicy::Transparent => Ok(vid),
@@ -230,7 +230,10 @@ fn opaque(header: &[u8], behind: usize) -> Customer {
 
 /// The relay port of a link's frame, and whether an S-tag named it.
 #[inline]
-fn demultiplex(channels: &Channels, header: &[u8]) -> Result<(Service, PortId), DropReason> {
+pub(super) fn demultiplex(
+    channels: &Channels,
+    header: &[u8],
+) -> Result<(Service, PortId), DropReason> {
     if ethernet::word(header, ADDRESSES_BYTES) != Some(TPID_S) {
         return Ok((Service::Absent, channels.default.ok_or(DropReason::ChannelUnused)?));
     }
@@ -253,7 +256,7 @@ fn demultiplex(channels: &Channels, header: &[u8]) -> Result<(Service, PortId), 
 }
 
 #[inline]
-fn service_bytes(service: Service) -> usize {
+pub(super) fn service_bytes(service: Service) -> usize {
     match service {
         Service::Absent => 0,
         Service::Present => TAG_BYTES,

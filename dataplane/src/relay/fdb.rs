@@ -16,8 +16,11 @@
 //! CPUs: an address counts as idle for up to that much longer than it is. Times
 //! that are multiples of [`REFRESH_MS`] are exact.
 
+mod foresight;
+mod hand;
 mod line;
 pub mod moves;
+mod table;
 
 use crate::ledger::DropReason;
 use crate::snapshot::keyed::Secret;
@@ -26,8 +29,11 @@ use crate::sys::huge;
 use crate::sys::prefetch::prefetch_read;
 use crate::sys::sync::{AtomicU64, AtomicUsize, Ordering};
 use crate::wire::{Mac, Vid};
-use line::{Entry, Line, WAYS, Writing};
+pub use foresight::Foresight;
+use hand::{Asks, Hand, Writes};
+use line::{Entry, Line, WAYS, Ways, Writing};
 use moves::{Move, Moves};
+pub use table::Table;
 
 /// How old a stamp becomes before it is written anew, in milliseconds.
 pub const REFRESH_MS: u32 = 250;
@@ -159,6 +165,12 @@ const fn tenancy_is(word: u64, generation: Generation) -> bool {
     word >> 32 == generation.0 as u64
 }
 
+/// The word of a tenancy that has an address more, if the limit allows it.
+fn claimed(word: u64, generation: Generation, limit: u32) -> Option<u64> {
+    let count = if tenancy_is(word, generation) { tenancy_count(word) } else { 0 };
+    (count < limit).then(|| tenancy(generation, count + 1))
+}
+
 /// Milliseconds between two stamps of one clock; 0 if the workers' clocks cross.
 #[inline]
 fn age(now_ms: u64, stamp: u32) -> u32 {
@@ -263,7 +275,7 @@ impl Fdb {
                 Ok(())
             }
             Learn::New(binding) | Learn::Move(binding) => {
-                let before = self.bind(&binding, now_ms)?;
+                let before = self.bind(Writes, &binding, now_ms)?;
                 if let (Learn::Move(_), Some(before)) = (learn, before) {
                     let to = Some(binding.tenant.port);
                     self.moves.note(Move { address: binding.address, from: before.port, to });
@@ -277,45 +289,63 @@ impl Fdb {
         }
     }
 
+    /// What [`Fdb::apply`] would say. Nothing is written, and no line held.
+    ///
+    /// # Errors
+    /// As there, but for lines that are locked just then.
+    pub fn foresee(&self, learn: Learn) -> Result<(), DropReason> {
+        match learn {
+            Learn::New(binding) | Learn::Move(binding) => self.bind(Asks, &binding, 0).map(drop),
+            Learn::Nothing | Learn::Refresh(_) | Learn::Release { .. } => Ok(()),
+        }
+    }
+
     /// Gives an address to a tenant; whose it was.
     #[cold]
-    fn bind(&self, binding: &Binding, now_ms: u64) -> Result<Option<Tenant>, DropReason> {
+    fn bind<'f>(
+        &'f self,
+        hand: impl Hand<'f>,
+        binding: &Binding,
+        now_ms: u64,
+    ) -> Result<Option<Tenant>, DropReason> {
         let &Binding { hash, address, tenant, .. } = binding;
         let entry = Entry { address, tenant, stamp: now_ms as u32 };
-        let home = self.lock(self.home(hash)).ok_or(DropReason::LearnLimit)?;
+        let home = hand.take(self, self.home(hash)).ok_or(DropReason::LearnLimit)?;
         if let Some((way, old)) = home.position(address) {
-            return self.replace(&home, way, &old, &entry, binding.limit);
+            return self.replace(hand, &home, way, &old, &entry, binding.limit);
         }
         if home.has_spilled() {
-            let spill = self.lock(self.spill(hash)).ok_or(DropReason::LearnLimit)?;
+            let spill = hand.take(self, self.spill(hash)).ok_or(DropReason::LearnLimit)?;
             if let Some((way, old)) = spill.position(address) {
-                return self.replace(&spill, way, &old, &entry, binding.limit);
+                return self.replace(hand, &spill, way, &old, &entry, binding.limit);
             }
         }
-        self.insert(home, self.spill(hash), &entry, binding.limit).map(|()| None)
+        self.insert(hand, home, self.spill(hash), &entry, binding.limit).map(|()| None)
     }
 
     /// Gives a place that holds the address already to a tenant; whose it was.
-    fn replace(
-        &self,
-        line: &Writing<'_>,
+    fn replace<'f, H: Hand<'f>>(
+        &'f self,
+        hand: H,
+        line: &H::Line,
         way: usize,
         old: &Entry,
         new: &Entry,
         limit: u32,
     ) -> Result<Option<Tenant>, DropReason> {
         if old.tenant != new.tenant {
-            self.claim(new.tenant, limit)?;
-            self.unclaim(old.tenant);
+            hand.claim(self, new.tenant, limit)?;
+            hand.unclaim(self, old.tenant);
         }
         line.set(way, new);
         Ok(Some(old.tenant))
     }
 
     /// Gives an address a place in its home line, or in the spill line.
-    fn insert(
-        &self,
-        mut home: Writing<'_>,
+    fn insert<'f, H: Hand<'f>>(
+        &'f self,
+        hand: H,
+        mut home: H::Line,
         spill: usize,
         entry: &Entry,
         limit: u32,
@@ -323,20 +353,22 @@ impl Fdb {
         if self.total.load(Ordering::Relaxed) >= self.capacity {
             return Err(DropReason::LearnLimit);
         }
-        self.claim(entry.tenant, limit)?;
-        let is_stale = |old: &Entry| !self.is_counted(old.tenant);
+        hand.claim(self, entry.tenant, limit)?;
+        // What another tenant of the port had the claim has made forgotten, or would have.
+        let is_former = |old: Tenant| old.port == entry.tenant.port && old != entry.tenant;
+        let is_stale = |old: &Entry| is_former(old.tenant) || !self.is_counted(old.tenant);
         if let Some(way) = home.free(is_stale) {
             home.set(way, entry);
             return Ok(());
         }
-        let placed = self.lock(spill).and_then(|spill| {
+        let placed = hand.take(self, spill).and_then(|spill| {
             let way = spill.free(is_stale)?;
             home.set_spilled();
             spill.set(way, entry);
             Some(())
         });
         placed.ok_or_else(|| {
-            self.unclaim(entry.tenant);
+            hand.unclaim(self, entry.tenant);
             DropReason::LearnLimit
         })
     }
@@ -365,10 +397,7 @@ impl Fdb {
     /// bring it back for a moment, which makes the limit laxer, never the table's
     /// count wrong.
     fn claim(&self, tenant: Tenant, limit: u32) -> Result<(), DropReason> {
-        let raise = |word: u64| {
-            let count = if tenancy_is(word, tenant.generation) { tenancy_count(word) } else { 0 };
-            (count < limit).then(|| tenancy(tenant.generation, count + 1))
-        };
+        let raise = |word| claimed(word, tenant.generation, limit);
         let word = self.tenancy(tenant.port).ok_or(DropReason::LearnLimit)?;
         let before = word
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise)

@@ -16,7 +16,8 @@
 //! What is between the phases stands in [`arrival::Arrivals`].
 //!
 //! The leaves are pure: they take values and return a [`Verdict`] or an intent
-//! ([`fdb::Learn`]). Only [`Relay::decide`] applies intents.
+//! ([`fdb::Learn`]). Only [`Relay::decide`] applies intents. [`why`] has the same code
+//! decide on a table that keeps what it is taught to itself.
 
 pub mod admit;
 pub mod arrival;
@@ -29,6 +30,7 @@ pub mod owner;
 pub mod uplink;
 pub mod veb;
 pub mod vepa;
+pub mod why;
 
 #[cfg(all(test, not(loom)))]
 pub(crate) mod tests;
@@ -41,7 +43,7 @@ use crate::snapshot::{
 use crate::wire::offload::Offload;
 use crate::wire::{Mac, SVid, Tci, Vid};
 use arrival::{Arrival, Arrivals, Stage};
-use fdb::{Address, Fdb};
+use fdb::{Address, Fdb, Table};
 use owner::Destination;
 
 /// A received frame, as far as the relay looks at it.
@@ -216,17 +218,42 @@ impl Inlet<'_> {
 }
 
 /// What decisions are taken on: policy, learned addresses and time of one breath.
-#[derive(Clone, Copy, Debug)]
-pub struct Relay<'r> {
+#[derive(Debug)]
+pub struct Relay<'r, T = Fdb> {
     /// The policy.
     pub snapshot: &'r Snapshot,
     /// The learned addresses.
-    pub fdb: &'r Fdb,
+    pub fdb: &'r T,
     /// The breath's time, in milliseconds of a steady clock.
     pub now_ms: u64,
 }
 
-impl<'r> Relay<'r> {
+// Derived ones would want the table to be copied, too.
+impl<T> Clone for Relay<'_, T> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Relay<'_, T> {}
+
+impl Relay<'_> {
+    /// Phase two: decides the admitted frames of one batch that are not decided yet, in
+    /// order; each may learn what the next one finds. Every arrival has its verdict then.
+    pub fn decide(&self, entrance: Entrance<'_>, arrivals: &mut Arrivals) {
+        self.decide_all(entrance, arrivals);
+    }
+
+    /// Forgets learned addresses that aged or lost their port, `lines` lines of the
+    /// table further on; says how many. Part of a worker's tick.
+    pub fn sweep(&self, lines: usize) -> usize {
+        let is_tenant = |tenant| owner::is_tenant(self.snapshot, tenant);
+        self.fdb.sweep(lines, self.now_ms, self.snapshot.ageing_ms, is_tenant)
+    }
+}
+
+impl<'r, T: Table> Relay<'r, T> {
     /// How frames from this device are treated; nothing if the id is not in use.
     #[must_use]
     pub fn entrance(&self, device: DeviceId) -> Option<Entrance<'r>> {
@@ -324,9 +351,9 @@ impl<'r> Relay<'r> {
         }
     }
 
-    /// Phase two: decides the admitted frames of one batch that are not decided yet, in
-    /// order; each may learn what the next one finds. Every arrival has its verdict then.
-    pub fn decide(&self, entrance: Entrance<'r>, arrivals: &mut Arrivals) {
+    /// [`Relay::decide`], on any table.
+    #[inline(always)]
+    fn decide_all(&self, entrance: Entrance<'_>, arrivals: &mut Arrivals) {
         match entrance {
             Entrance::Port(inlet) => self.decide_each(arrivals, |frame, registered| {
                 self.decide_from_port(inlet, frame, registered)
@@ -444,12 +471,5 @@ impl<'r> Relay<'r> {
             DomainKind::Station { uplink } => uplink,
             DomainKind::Bridge => None,
         }
-    }
-
-    /// Forgets learned addresses that aged or lost their port, `lines` lines of the
-    /// table further on; says how many. Part of a worker's tick.
-    pub fn sweep(&self, lines: usize) -> usize {
-        let is_tenant = |tenant| owner::is_tenant(self.snapshot, tenant);
-        self.fdb.sweep(lines, self.now_ms, self.snapshot.ageing_ms, is_tenant)
     }
 }

@@ -1,7 +1,7 @@
 //! Whose an address is: registered first, then learned; and what a frame's source
 //! leads to.
 
-use super::fdb::{Address, Binding, Learn, Learned, REFRESH_MS, Tenant};
+use super::fdb::{Address, Binding, Learn, Learned, REFRESH_MS, Table, Tenant};
 use super::{Admitted, Relay};
 use crate::ledger::DropReason;
 use crate::snapshot::{Admin, Mode, PortId, RelayPort, Role, Snapshot};
@@ -31,7 +31,7 @@ pub enum Source {
     Local(PortId, Mode),
 }
 
-impl Relay<'_> {
+impl<T: Table> Relay<'_, T> {
     /// Which port of the frame's domain registered this address for the frame's VID.
     #[inline(always)]
     pub(super) fn registered(&self, frame: &Admitted, mac: Mac) -> Option<PortId> {
@@ -44,7 +44,7 @@ impl Relay<'_> {
     /// The entry of an address that counts: its port is up, of the same generation,
     /// and used it less than the ageing time ago.
     #[inline(never)]
-    fn learned(&self, hash: u64, address: Address) -> Option<Learned> {
+    pub(super) fn learned(&self, hash: u64, address: Address) -> Option<Learned> {
         let learned = self.fdb.find(hash, address, self.now_ms)?;
         let counts = u64::from(learned.idle_ms) < self.snapshot.ageing_ms
             && is_tenant(self.snapshot, learned.tenant);
@@ -54,7 +54,7 @@ impl Relay<'_> {
 
 /// Asks for what the source's lookups will read.
 #[inline]
-pub(super) fn prefetch_source(relay: &Relay<'_>, frame: &Admitted) {
+pub(super) fn prefetch_source<T: Table>(relay: &Relay<'_, T>, frame: &Admitted) {
     let registered = &relay.snapshot.registered;
     registered.prefetch(registered.hash(frame.domain, frame.source));
     relay.fdb.prefetch(relay.fdb.hash(frame.address(frame.source)));
@@ -62,7 +62,7 @@ pub(super) fn prefetch_source(relay: &Relay<'_>, frame: &Admitted) {
 
 /// Asks for what the lookup of a station's address will read that nobody registered.
 #[inline]
-pub(super) fn prefetch_destination(relay: &Relay<'_>, frame: &Admitted) {
+pub(super) fn prefetch_destination<T: Table>(relay: &Relay<'_, T>, frame: &Admitted) {
     relay.fdb.prefetch(relay.fdb.hash(frame.address(frame.destination)));
 }
 
@@ -77,8 +77,8 @@ pub fn is_tenant(snapshot: &Snapshot, tenant: Tenant) -> bool {
 
 /// Where a frame's destination is, which this port registered, if any did.
 #[inline(always)]
-pub(super) fn destination(
-    relay: &Relay<'_>,
+pub(super) fn destination<T: Table>(
+    relay: &Relay<'_, T>,
     frame: &Admitted,
     registered: Option<PortId>,
 ) -> Destination {
@@ -99,8 +99,8 @@ pub(super) fn destination(
 /// # Errors
 /// [`DropReason::SourceRegisteredElsewhere`].
 #[inline]
-pub(super) fn learn_source(
-    relay: &Relay<'_>,
+pub(super) fn learn_source<T: Table>(
+    relay: &Relay<'_, T>,
     port: &RelayPort,
     limit: u32,
     frame: &Admitted,
@@ -124,7 +124,10 @@ pub(super) fn learn_source(
 /// by that: a learned address that its port has not used for a second has moved
 /// away (a migration, VRRP).
 #[inline]
-pub(super) fn source_from_uplink(relay: &Relay<'_>, frame: &Admitted) -> (Source, Learn) {
+pub(super) fn source_from_uplink<T: Table>(
+    relay: &Relay<'_, T>,
+    frame: &Admitted,
+) -> (Source, Learn) {
     let mode = |id| match relay.snapshot.port(id)?.role {
         Role::Station(mode) => Some(Source::Local(id, mode)),
         _ => None,

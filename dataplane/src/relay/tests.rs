@@ -8,3 +8,4 @@ mod learning;
 pub(crate) mod site;
 mod station;
 mod tags;
+mod why;

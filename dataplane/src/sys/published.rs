@@ -84,6 +84,15 @@ impl<T: Send + Sync> Publisher<T> {
         Some(Reader { shared, slot, entered: OUTSIDE, cached: ptr::null() })
     }
 
+    /// The value that readers see in their next breath.
+    #[must_use]
+    pub fn current(&self) -> &T {
+        let current = self.shared.current.load(Ordering::Relaxed);
+        // SAFETY: `current` always holds a pointer from Box::into_raw. Only `publish` takes
+        // one out, through a unique borrow of the one publisher, which we hold shared.
+        unsafe { &*current }
+    }
+
     /// Replaces the value; readers see it in their next breath. What was there
     /// is freed by a later [`Publisher::collect`].
     pub fn publish(&mut self, value: Box<T>) {

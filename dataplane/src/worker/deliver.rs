@@ -100,7 +100,6 @@ impl Delivery {
         mut copies: impl Iterator<Item = &'g Copy>,
         ingress: &mut Ingress<'_>,
     ) {
-        let lane = lane.and_then(|lane| device.attached.transmitters.get(lane));
         let Delivery { software, worker, edited, settled, .. } = self;
         loop {
             // Extended where it is: a collected one would be moved, all of it.
@@ -229,21 +228,32 @@ fn depart<'b>(batch: &'b Batch, copy: &Copy, edited: &'b mut [u8; EDITED_BYTES])
     Departure { header, body, offload: offload.shifted(delta), fate: Ok(()) }
 }
 
+/// The transmitter of this lane, if its device is served.
+#[inline]
+pub(super) fn reachable(
+    attached: &Attached,
+    lane: Option<usize>,
+) -> Result<&Lane<Transmitter>, DropReason> {
+    let lane = lane.and_then(|lane| attached.transmitters.get(lane));
+    match (attached.condition(), lane) {
+        (Condition::Working, Some(lane)) => Ok(lane),
+        (Condition::Working, None) | (Condition::Lost | Condition::Quarantined, _) => {
+            Err(DropReason::PortDown)
+        }
+    }
+}
+
 /// Brings departures to the device's transmitter for this worker.
 fn transmit(
     software: &mut Software,
     worker: usize,
     attached: &Attached,
-    lane: Option<&Lane<Transmitter>>,
+    lane: Option<usize>,
     token: &mut WorkerToken,
     departures: &mut [Departure<'_>],
 ) {
-    let entered = match (attached.condition(), lane) {
-        (Condition::Working, Some(lane)) => lane.enter(token).ok_or(DropReason::TransmitBusy),
-        (Condition::Working, None) | (Condition::Lost | Condition::Quarantined, _) => {
-            Err(DropReason::PortDown)
-        }
-    };
+    let entered = reachable(attached, lane)
+        .and_then(|lane| lane.enter(token).ok_or(DropReason::TransmitBusy));
     match entered {
         Ok(mut lane) => {
             let counters = &attached.counters[worker];

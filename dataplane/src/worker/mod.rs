@@ -9,12 +9,14 @@
 //! * `idle` — arming silent queues, sleeping.
 //! * [`command`] — what goes to and from control. [`load`] — what queues give and cost.
 //! * [`capture`] — frames copied aside as they pass.
+//! * [`mod@foresee`] — what would become of a frame.
 
 pub mod capture;
 pub mod command;
 mod contain;
 mod decide;
 pub mod deliver;
+pub mod foresee;
 pub mod groups;
 mod idle;
 pub mod load;
@@ -325,7 +327,8 @@ impl Worker {
         #[cfg(all(test, not(loom)))]
         tests::mishap::at(tests::mishap::Place::Sweeping);
         let snapshot = self.snapshot.enter();
-        let relay = Relay { snapshot: &snapshot, fdb: &self.fdb, now_ms: now_ns / 1_000_000 };
+        let (snapshot, fdb, now_ms) = (&*snapshot, &*self.fdb, now_ns / 1_000_000);
+        let relay = Relay { snapshot, fdb, now_ms };
         relay.sweep(SWEEP_LINES * ticks as usize);
     }
 

@@ -7,6 +7,7 @@ use super::capture::Captures;
 use super::command::{Event, ReceiveQueue};
 use super::contain::contained;
 use super::deliver::Ingress;
+use super::foresee::Pull;
 use super::load::Load;
 use super::{Activity, Decider, Delivery, Doing, Groups, HOT, Progress};
 use crate::frame::Batch;
@@ -127,8 +128,7 @@ impl Bench {
     ) -> Turn {
         let Some(device) = snapshot.device(queue.device) else { return Turn::Idle };
         let is_current = Arc::ptr_eq(&queue.attached, &device.attached);
-        let works = device.attached.condition() == Condition::Working;
-        if !is_current || !works || !snapshot.pulls(device) {
+        if !is_current || Pull::of(snapshot, device) != Pull::Taken {
             return Turn::Idle;
         }
         progress.set(Doing::Serving(queue.device));

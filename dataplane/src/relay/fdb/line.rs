@@ -101,6 +101,12 @@ impl Line {
         self.read(|| std::array::from_fn(|way| self.entry(way))).unwrap_or_default()
     }
 
+    /// The line as it is, to be looked at; nothing if a writer was in the way.
+    pub(super) fn seen(&self) -> Option<Seen> {
+        let ways = || std::array::from_fn(|way| self.entry(way));
+        self.read(|| Seen { entries: ways(), has_spilled: self.has_spilled() })
+    }
+
     #[inline]
     fn position(&self, address: Address) -> Option<(usize, Entry)> {
         let wanted = key(address);
@@ -159,6 +165,57 @@ impl Line {
     }
 }
 
+/// A line of which a way is to be given to an address.
+pub(super) trait Ways {
+    /// Where the address stands, and what stands there.
+    fn position(&self, address: Address) -> Option<(usize, Entry)>;
+
+    /// A way that holds nothing, or nothing that counts.
+    fn free(&self, is_stale: impl Fn(&Entry) -> bool) -> Option<usize>;
+
+    /// Whether entries at home here may stand in the spill line.
+    fn has_spilled(&self) -> bool;
+
+    /// Puts an entry into a way.
+    fn set(&self, way: usize, entry: &Entry);
+
+    /// Notes that an entry at home here stands in the spill line.
+    fn set_spilled(&mut self);
+}
+
+/// The first way whose entry, if it has one, does not count.
+fn free(
+    entry: impl Fn(usize) -> Option<Entry>,
+    is_stale: impl Fn(&Entry) -> bool,
+) -> Option<usize> {
+    (0..WAYS).find(|&way| entry(way).is_none_or(|entry| is_stale(&entry)))
+}
+
+/// A line as it was at one moment. Nothing is written.
+pub(super) struct Seen {
+    entries: [Option<Entry>; WAYS],
+    has_spilled: bool,
+}
+
+impl Ways for Seen {
+    fn position(&self, address: Address) -> Option<(usize, Entry)> {
+        let mut ways = self.entries.iter().enumerate();
+        ways.find_map(|(way, entry)| Some((way, entry.filter(|it| it.address == address)?)))
+    }
+
+    fn free(&self, is_stale: impl Fn(&Entry) -> bool) -> Option<usize> {
+        free(|way| self.entries[way], is_stale)
+    }
+
+    fn has_spilled(&self) -> bool {
+        self.has_spilled
+    }
+
+    fn set(&self, _: usize, _: &Entry) {}
+
+    fn set_spilled(&mut self) {}
+}
+
 /// A line that is being written; free again when dropped.
 pub(super) struct Writing<'l> {
     line: &'l Line,
@@ -166,36 +223,37 @@ pub(super) struct Writing<'l> {
     version: u32,
 }
 
-impl Writing<'_> {
-    pub(super) fn position(&self, address: Address) -> Option<(usize, Entry)> {
+impl Ways for Writing<'_> {
+    fn position(&self, address: Address) -> Option<(usize, Entry)> {
         self.line.position(address)
     }
 
-    pub(super) fn entry(&self, way: usize) -> Option<Entry> {
-        self.line.entry(way)
+    fn free(&self, is_stale: impl Fn(&Entry) -> bool) -> Option<usize> {
+        free(|way| self.entry(way), is_stale)
     }
 
-    /// A way that holds nothing, or nothing that counts.
-    pub(super) fn free(&self, is_stale: impl Fn(&Entry) -> bool) -> Option<usize> {
-        (0..WAYS).find(|&way| self.entry(way).is_none_or(|entry| is_stale(&entry)))
+    fn has_spilled(&self) -> bool {
+        self.version & SPILLED != 0
     }
 
-    pub(super) fn set(&self, way: usize, entry: &Entry) {
+    fn set(&self, way: usize, entry: &Entry) {
         self.line.stamps[way].store(entry.stamp, Ordering::Relaxed);
         self.line.places[way].store(place(entry), Ordering::Relaxed);
         self.line.keys[way].store(key(entry.address), Ordering::Relaxed);
     }
 
+    fn set_spilled(&mut self) {
+        self.version |= SPILLED;
+    }
+}
+
+impl Writing<'_> {
+    pub(super) fn entry(&self, way: usize) -> Option<Entry> {
+        self.line.entry(way)
+    }
+
     pub(super) fn clear(&self, way: usize) {
         self.line.keys[way].store(0, Ordering::Relaxed);
-    }
-
-    pub(super) fn has_spilled(&self) -> bool {
-        self.version & SPILLED != 0
-    }
-
-    pub(super) fn set_spilled(&mut self) {
-        self.version |= SPILLED;
     }
 
     pub(super) fn clear_spilled(&mut self) {

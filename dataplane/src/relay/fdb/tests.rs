@@ -31,7 +31,16 @@ fn bind(
     now_ms: u64,
 ) -> Result<(), DropReason> {
     let binding = Binding { hash: fdb.hash(address), address, tenant, limit };
-    fdb.apply(Learn::New(binding), now_ms)
+    apply(fdb, Learn::New(binding), now_ms)
+}
+
+/// Carries an intent out, after asking what that would give: twice, as asking changes
+/// nothing.
+fn apply(fdb: &Fdb, learn: Learn, now_ms: u64) -> Result<(), DropReason> {
+    let foreseen = [(); 2].map(|()| fdb.foresee(learn));
+    let done = fdb.apply(learn, now_ms);
+    assert_eq!(foreseen, [done; 2], "{learn:?}");
+    done
 }
 
 fn find(fdb: &Fdb, address: Address, now_ms: u64) -> Option<Learned> {
@@ -87,7 +96,7 @@ fn what_spilled_is_found_moved_and_swept() {
     for &number in &numbers {
         let address = address(1, 0, number);
         let binding = Binding { hash: fdb.hash(address), address, tenant: tenant(2, 0), limit: 64 };
-        fdb.apply(Learn::Move(binding), 0).unwrap();
+        apply(&fdb, Learn::Move(binding), 0).unwrap();
     }
     assert_eq!((found(1), found(2), fdb.moves()), (0, 2 * WAYS, 2 * WAYS as u64));
     assert_eq!((fdb.count_of(tenant(1, 0)), fdb.count_of(tenant(2, 0))), (0, 2 * WAYS as u32));
@@ -269,7 +278,24 @@ fn use_address(
         Some(known) if known.idle_ms >= REFRESH_MS => Learn::Refresh(known.slot),
         Some(_) => Learn::Nothing,
     };
-    fdb.apply(learn, now_ms)
+    apply(fdb, learn, now_ms)
+}
+
+#[test]
+fn what_a_port_s_former_tenant_left_is_foreseen_to_make_room() {
+    let fdb = Fdb::new(64);
+    let target = |number: u64| {
+        let hash = fdb.hash(address(1, 0, number));
+        (fdb.home(hash), fdb.spill(hash))
+    };
+    let numbers = (0..).filter(|number| target(*number) == target(0));
+    let numbers: Vec<u64> = numbers.take(2 * WAYS + 1).collect();
+    for &number in &numbers[..2 * WAYS] {
+        bind(&fdb, address(1, 0, number), tenant(1, 0), 64, 0).unwrap();
+    }
+    let last = address(1, 0, numbers[2 * WAYS]);
+    assert_eq!(bind(&fdb, last, tenant(2, 0), 64, 0), Err(DropReason::LearnLimit), "both are full");
+    assert_eq!(bind(&fdb, last, tenant(1, 1), 64, 0), Ok(()), "the port has a new tenant");
 }
 
 proptest! {
