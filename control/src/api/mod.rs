@@ -7,6 +7,7 @@
 //! * [`views`], [`vhost_user`] — what there is, as messages. [`configs`] — what is wanted, as
 //!   messages, and [`wanted`] from them. [`refusal`] — why not.
 //! * [`capture`] — the call that goes on: frames as they pass.
+//! * [`why`] — what would become of a frame.
 //! * [`watch`] — streams of events and counters.
 //! * [`address`] — where the socket is.
 
@@ -23,3 +24,4 @@ pub mod vhost_user;
 pub mod views;
 pub mod wanted;
 pub mod watch;
+pub mod why;

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::refusal::{invalid, not_moved, refusal};
 use super::watch::{Responses, Seats};
-use super::{apply, capture, peer, views, wanted, watch};
+use super::{apply, capture, peer, views, wanted, watch, why};
 use crate::config::nearest::hint;
 use crate::switch::queues::Moved;
 use crate::switch::view::{LearnedAddress, View};
@@ -206,6 +206,10 @@ impl switch_server::Switch for Service {
     async fn capture(&self, request: Request<v1::CaptureRequest>) -> Reply<capture::Stream> {
         peer::writer(&request)?;
         capture::begin(&self.switch, request.into_inner()).map(Response::new)
+    }
+
+    async fn why(&self, request: Request<v1::WhyRequest>) -> Reply<v1::WhyResponse> {
+        why::why(&self.switch, request.into_inner()).map(Response::new)
     }
 }
 

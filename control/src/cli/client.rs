@@ -74,6 +74,8 @@ calls! {
     list_revisions(ListRevisionsRequest) -> ListRevisionsResponse;
     /// Forgets learned addresses.
     flush(FlushRequest) -> FlushResponse;
+    /// What would become of a frame.
+    why(WhyRequest) -> WhyResponse;
 }
 
 impl Client {

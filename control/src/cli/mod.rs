@@ -8,6 +8,7 @@
 //! * [`notify`] — what a service manager hears of the daemon.
 //! * [`objects`], [`port`], [`counts`], [`fdb`], [`workers`] — the commands. [`mod@apply`] —
 //!   those that change what is wanted; [`wishes`] — in words.
+//! * [`why`] — what would become of a frame; [`frame`], [`pcap`] — the frame it is asked of.
 //! * [`capture`] — frames as they pass; [`captured`], what they look like; [`pcapng`], how they
 //!   come.
 //! * [`top`] — the same, live. [`completions`], [`manual`] — made of the commands themselves.
@@ -22,16 +23,19 @@ pub mod completions;
 pub mod counts;
 pub mod events;
 pub mod fdb;
+pub mod frame;
 pub mod json;
 pub mod manual;
 pub mod notify;
 pub mod objects;
+pub mod pcap;
 pub mod pcapng;
 pub mod port;
 pub mod run;
 pub mod table;
 pub mod top;
 pub mod vmm;
+pub mod why;
 pub mod wishes;
 pub mod words;
 pub mod workers;
@@ -153,6 +157,8 @@ enum Command {
     Fdb(fdb::FdbArgs),
     /// Capture frames of ports and links as they pass: a line each, or as pcapng for tshark
     Capture(capture::CaptureArgs),
+    /// Say what the switch would do with a frame, step by step, and which rule decides
+    Why(Box<why::WhyArgs>),
     /// List or show workers and their receive queues, or move a queue to another worker
     Workers(workers::WorkersArgs),
     /// Watch ports, drops and workers, live
@@ -255,6 +261,7 @@ impl Command {
             | Command::Rollback { .. }
             | Command::Events(_)
             | Command::Capture(_)
+            | Command::Why(_)
             | Command::Top(_)
             | Command::Completions { .. }
             | Command::Man { .. }
@@ -308,6 +315,7 @@ fn execute(command: Command, common: Common) -> anyhow::Result<ExitCode> {
         Command::Drops { list: true } => Ok(counts::catalogue(format)),
         Command::Drops { list: false } => counts::drops(&mut client()?, format),
         Command::Fdb(args) => fdb::fdb(&mut client()?, args, format),
+        Command::Why(args) => why::why(client, *args, format),
         Command::Workers(args) => workers::workers(&mut client()?, args, format),
         Command::Completions { shell } => Ok(completions::script(shell)),
         Command::Man { directory } => manual::write(&directory, format),

@@ -45,7 +45,7 @@ pub struct Engine {
     pub(super) crew: Crew,
     pub(super) fdb: Arc<Fdb>,
     pub(super) ids: Ids,
-    publisher: Publisher<Snapshot>,
+    pub(super) publisher: Publisher<Snapshot>,
     embedder: Box<dyn Embedder>,
     /// Tells of changes to netdevs; nothing where the kernel does not.
     pub(super) netdevs: Option<Changes>,

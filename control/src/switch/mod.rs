@@ -19,6 +19,7 @@
 //! * [`gate`] — whose turn it is with the engine.
 //! * [`capture`] — frames copied aside as they pass.
 //! * [`conduct`] — guests that misbehave past a threshold.
+//! * [`why`] — what would become of a frame, and why.
 //! * [`notes`] — what is wrong with the frames of devices, said once.
 //! * [`diff`] — what an apply changes. [`view`] — what there is. [`drops`] — what the
 //!   kernel lost. [`cable`] — whether links have room for their tags.
@@ -61,6 +62,7 @@ pub mod meter;
 pub mod queues;
 pub mod topology;
 pub mod view;
+pub mod why;
 pub mod workers;
 
 mod announce;
