@@ -13,6 +13,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use daemon::{HAIRPIN, PATIENCE};
+use hairpin_dataplane::wire::Mac;
 use means::has_means;
 use tempfile::TempDir;
 
@@ -127,12 +128,26 @@ impl Drop for Shell {
     }
 }
 
-/// Of what is shown, what is the same each time: all of the list of ports, of other
-/// tables the titles, of ping what came back.
+/// The line with the same address in place of each.
+fn without_addresses(line: &str) -> String {
+    let words = line.split(' ').map(|word| match word.parse::<Mac>() {
+        Ok(_) => Mac::ZERO.to_string(),
+        Err(_) => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Of what is shown, what is the same each time: all of the list of ports and of what
+/// becomes of a frame, of other tables the titles, of ping what came back.
 fn lasting(command: &str, output: &[String]) -> Vec<String> {
     let words = |line: &String| line.split_whitespace().collect::<Vec<_>>().join(" ");
     match command {
         "hairpin port list" => output.to_vec(),
+        why if why.starts_with("hairpin why ") => {
+            // When an address was used is another time each time.
+            let lines = output.iter().filter(|line| !line.is_empty() && !line.contains(", used "));
+            lines.map(|line| without_addresses(line)).collect()
+        }
         ping if ping.contains(" ping ") => {
             let counts = |line: &String| line.split(", time").next().unwrap().to_owned();
             output.iter().filter(|line| line.contains("transmitted")).map(counts).collect()
@@ -148,8 +163,8 @@ fn the_readmes_session_with_the_daemon_is_true() {
     }
     let steps = session();
     let told = |word: &str| steps.iter().filter(|step| step.command.contains(word)).count();
-    let words = [" ping ", "port list", "hairpin fdb", "port set", "drops", "stats"];
-    assert_eq!(words.map(told), [2, 1, 1, 1, 1, 1], "{steps:#?}");
+    let words = [" ping ", "port list", "hairpin fdb", "port set", "drops", "stats", "why"];
+    assert_eq!(words.map(told), [2, 1, 1, 1, 1, 1, 1], "{steps:#?}");
     let mut shell = Shell::start();
     for Step { command, output } in &steps {
         if command.ends_with('&') {
