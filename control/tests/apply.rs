@@ -315,6 +315,43 @@ fn a_state_that_cannot_be_written_down_is_not_applied() {
     assert_eq!(other.json("revisions")["directory"], Value::Null);
 }
 
+#[test]
+fn what_was_applied_is_not_forgotten_for_a_disk_or_a_version() {
+    let place = Place::new();
+    write(&place, &["vm1"]);
+    let daemon = start(&place);
+    assert!(place.client("port set vm1 mode=vepa").status.success());
+    assert_eq!(daemon.end(Signal::TERM), Some(0));
+    // Whole, and of a version that knows more.
+    let last = place.state().join("revisions/0000000002.toml");
+    let (text, rest) =
+        (fs::read_to_string(&last).unwrap(), "# by user 0\n[switch]\ntelepathy = 1\n");
+    let rest = format!("# applied_ms 1, changes 1, file -, by x\n{rest}");
+    let sum = hairpin::switch::digest::Digest::of(rest.as_bytes());
+    fs::write(&last, format!("# hairpin revision 2 sha256 {sum}\n{rest}")).unwrap();
+    let output = place.daemon_command().output().unwrap();
+    let said = refused(&output);
+    assert!(said.contains("0000000002.toml\" cannot be read: "), "{said}");
+    assert!(said.contains("telepathy") && last.exists(), "{said}");
+    fs::write(&last, &text).unwrap();
+    // A directory that cannot be written any more: a file stands where one is tried out.
+    let folder = place.state().join("revisions");
+    fs::create_dir(folder.join("trial.new")).unwrap();
+    let said = refused(&place.daemon_command().output().unwrap());
+    assert!(said.contains("state-dir: ") && said.contains("cannot be used"), "{said}");
+    fs::remove_dir(folder.join("trial.new")).unwrap();
+    // And going back goes past what only a start can change.
+    let text = fs::read_to_string(place.file()).unwrap();
+    fs::write(place.file(), text.replace("name = \"t\"", "name = \"t\"\npoll = \"busy\"")).unwrap();
+    let daemon = start(&place);
+    assert_eq!(revision(&place), 3);
+    let back = place.client("rollback 2");
+    assert!(back.status.success(), "{}", stderr(&back));
+    assert_eq!(place.json("port show vm1")["mode"], "vepa");
+    assert_eq!(place.json("workers")["workers"][0]["poll"], "busy");
+    drop(daemon);
+}
+
 /// Places of `switch::crash`, and which revision a start finds after the second apply was
 /// ended there.
 const PLACES: [(&str, u64); 7] = [

@@ -385,7 +385,11 @@ fn a_user_who_may_only_read_is_refused() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    assert!(stderr(&output).contains("may read but not change"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("user 65534 may not change this switch"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]

@@ -164,7 +164,7 @@ learn-limit = 0
 "#;
     assert_eq!(
         refusals(text),
-        r#"line 2: switch: nmae: unknown key (did you mean name?); known keys are name, workers, poll, api, metrics, state-dir, fdb
+        r#"line 2: switch: nmae: unknown key (did you mean name?); known keys are name, workers, poll, api, api-others, metrics, state-dir, fdb
 line 3: switch: workers: CPU 1 is there twice; write CPU numbers, each once, as [1, 2]
 line 4: switch: poll: "lazy" is not a poll policy; write adaptive or busy
 line 5: switch: api: "tcp:127.0.0.1:80" is not an address; write unix: and an absolute path of at most 107 bytes, as "unix:/run/hairpin/api.sock"

@@ -83,11 +83,15 @@ fn what_happens_is_told_in_order_with_cause_and_remedy() {
         (json!("switch"), json!("link up0"), json!("port vm1"), json!("port vm2"));
     let (applied, up, waiting) = (json!("applied"), json!("up"), json!("waiting"));
     assert_eq!(brief, [(&switch, &applied), (&up0, &up), (&vm1, &waiting), (&vm2, &waiting)]);
-    assert_eq!(all[0]["cause"], "revision 1 by file");
+    assert_eq!(all[0]["cause"], "revision 1 by file: + link up0, + port vm1, + port vm2");
     let cause = all[2]["cause"].as_str().unwrap();
     assert!(cause.starts_with("no VMM is connected to socket "), "{cause}");
     assert!(all.iter().zip(1..).all(|(event, number)| event["sequence"] == number));
 
+    // It ends with what there is, whatever of it is asked for.
+    assert!(told(&place, "--after 4").is_empty());
+    assert!(told(&place, "--after 3").len() == 1);
+    assert!(told(&place, "nobody").is_empty());
     let mut follower = Follower::start(&place, &["--after", "4"]);
     assert!(place.client("port set vm1 admin=down").status.success());
     let first = follower.next().unwrap();
@@ -180,7 +184,7 @@ fn addresses_that_move_and_limits_that_are_reached_are_told_of() {
     send(&mut vm2, 1);
     let moved = wait_for(&switch, Kind::AddressMoved);
     let cause = "52:54:00:00:00:01 in VLAN 0 was behind vm1 and is behind vm2";
-    assert_eq!((moved.object.as_str(), moved.cause.as_str()), ("port vm1", cause));
+    assert_eq!((moved.object.as_str(), moved.cause.as_str()), ("port vm2", cause));
     for source in 2..6 {
         send(&mut vm2, source);
     }

@@ -196,7 +196,7 @@ fn addresses_that_cannot_be_are_refused_with_the_remedy() {
     };
     for wrong in ["0.0.0.0:9750", "localhost:9750", "unix:metrics.sock", "9750"] {
         let said = check(wrong);
-        let expected = ":4: switch: metrics: ";
+        let expected = ":5: switch: metrics: ";
         assert!(said.contains(expected) && said.contains("127.0.0.1:9750"), "{said}");
     }
     let place = Place::new();

@@ -170,8 +170,7 @@ fn the_unit_s_capabilities_suffice_for_every_kind_of_device() {
         at("vm.sock")
     );
     place.write(&format!(
-        "state-dir = \"{}\"\n{LOCAL}{}{}{}{}",
-        at("state"),
+        "{LOCAL}{}{}{}{}",
         port("tap", "tap1"),
         device("packet", "packet = { interface = \"ve0\" }"),
         device("xdp", "xdp = { interface = \"vf0\" }"),

@@ -4,10 +4,14 @@
 //!
 //! `valgrind --tool=callgrind --toggle-collect='*breathe_once*' \
 //! target/release/examples/breath_count alike N`, and (count(2N) - count(N)) / N; `mixed`
-//! for frames none of which is alike to the one before it.
+//! for frames none of which is alike to the one before it, `polled` for `alike` while
+//! another thread reads all counters over and over.
 
 #[path = "../tests/wiring/mod.rs"]
 mod wiring;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hairpin_dataplane::wire::offload::Offload;
 use wiring::{Wiring, frame, mac};
@@ -24,15 +28,17 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let (kinds, frames) = match words[..] {
-        ["alike", frames] => (1, frames.parse()),
+        ["alike" | "polled", frames] => (1, frames.parse()),
         ["mixed", frames] => (2, frames.parse()),
         _ => (0, "".parse::<usize>()),
     };
     let Ok(frames) = frames else {
-        eprintln!("usage: breath_count alike|mixed FRAMES");
+        eprintln!("usage: breath_count alike|mixed|polled FRAMES");
         std::process::exit(2);
     };
     let mut wiring = Wiring::new(2);
+    let done = Arc::new(AtomicBool::new(false));
+    let reader = (words[0] == "polled").then(|| read_over_and_over(&wiring, Arc::clone(&done)));
     let mut sent = frame(0, mac(1), 64);
     let mut received = Vec::with_capacity(sent.len());
     for _ in 0..frames.div_ceil(BURST) {
@@ -48,4 +54,23 @@ fn main() {
     let delivered = wiring.totals(1).tx_frames;
     assert_eq!(delivered as usize, frames.div_ceil(BURST) * BURST, "every frame is delivered");
     println!("{delivered} frames");
+    done.store(true, Ordering::Relaxed);
+    let readings = reader.map(|reader| reader.join().expect("it only reads"));
+    assert_ne!(readings, Some(0), "counters were read meanwhile");
+}
+
+/// Adds up all counters until it is told to end, as control does for a client that polls;
+/// how often it did.
+fn read_over_and_over(wiring: &Wiring, done: Arc<AtomicBool>) -> std::thread::JoinHandle<usize> {
+    let attached = wiring.attached.clone();
+    std::thread::spawn(move || {
+        let mut readings = 0;
+        while !done.load(Ordering::Relaxed) {
+            for attached in &attached {
+                std::hint::black_box(attached.totals());
+            }
+            readings += 1;
+        }
+        readings
+    })
 }

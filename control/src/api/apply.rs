@@ -13,9 +13,8 @@ use crate::switch::{Applied, Edit, Order, Switch, Trial};
 /// Edits of one request.
 const EDITS_MAX: usize = 4096;
 
-fn trial(dry_run: bool) -> Trial {
-    if dry_run { Trial::Dry } else { Trial::Earnest }
-}
+/// As `dry_run` of a request says.
+const TRIALS: [Trial; 2] = [Trial::Earnest, Trial::Dry];
 
 /// Applies a whole desired state.
 ///
@@ -40,8 +39,9 @@ pub fn apply(
     let config = wanted::config(message, running.config()).map_err(|it| invalid(&it))?;
     let desired = Desired::try_from(config).map_err(|errors| refusal(errors.into()))?;
     let order = Order { base: base_revision, origin, file };
-    let applied = switch.order(desired, &order, trial(dry_run)).map_err(refusal)?;
-    Ok(response("apply", &order, dry_run, applied))
+    let trial = TRIALS[usize::from(dry_run)];
+    let applied = switch.order(desired, &order, trial).map_err(refusal)?;
+    Ok(response("apply", &order, trial, applied))
 }
 
 /// Edits the desired state that runs.
@@ -63,8 +63,9 @@ pub fn edit(
     let edits: Result<Vec<Edit>, Status> =
         edits.into_iter().map(|edit| one(edit, running.config())).collect();
     let order = Order { base: base_revision, origin, file: None };
-    let applied = switch.edit(edits?, &order, trial(dry_run)).map_err(refusal)?;
-    Ok(response("edit", &order, dry_run, applied))
+    let trial = TRIALS[usize::from(dry_run)];
+    let applied = switch.edit(edits?, &order, trial).map_err(refusal)?;
+    Ok(response("edit", &order, trial, applied))
 }
 
 fn one(edit: v1::Edit, running: &Config) -> Result<Edit, Status> {
@@ -91,8 +92,9 @@ pub fn roll_back(
 ) -> Result<v1::ApplyResponse, Status> {
     let v1::RollbackRequest { revision, base_revision, dry_run } = request;
     let order = Order { base: base_revision, origin, file: None };
-    let applied = switch.roll_back(revision, &order, trial(dry_run)).map_err(refusal)?;
-    Ok(response("rollback", &order, dry_run, applied))
+    let trial = TRIALS[usize::from(dry_run)];
+    let applied = switch.roll_back(revision, &order, trial).map_err(refusal)?;
+    Ok(response("rollback", &order, trial, applied))
 }
 
 /// What runs.
@@ -125,9 +127,9 @@ pub fn revisions(switch: &Switch) -> v1::ListRevisionsResponse {
     v1::ListRevisionsResponse { revisions: each.collect(), directory }
 }
 
-fn response(verb: &str, order: &Order, dry_run: bool, applied: Applied) -> v1::ApplyResponse {
+fn response(verb: &str, order: &Order, trial: Trial, applied: Applied) -> v1::ApplyResponse {
     let Applied { revision, diff } = applied;
-    if !dry_run {
+    if trial == Trial::Earnest {
         tracing::info!(revision, by = order.origin, %diff, "{verb}");
     }
     v1::ApplyResponse { revision, changes: diff.0.iter().map(change).collect() }

@@ -52,7 +52,7 @@ pub fn begin(switch: &Switch, request: v1::CaptureRequest) -> Result<Stream, Sta
 }
 
 fn refusal(error: &CaptureError) -> Status {
-    let said = error.to_string();
+    let said = super::refusal::said(error);
     match error {
         CaptureError::Number(_) | CaptureError::Twice(_) => Status::invalid_argument(said),
         CaptureError::NoSuchPort { .. } => Status::not_found(said),
@@ -125,7 +125,7 @@ fn reasons(names: &[String]) -> Result<Reasons, Status> {
 
 fn invalid(field: &str, value: impl std::fmt::Display, remedy: &str) -> Status {
     let said = format!("capture: {field}: {value} is none that can be had; {remedy}");
-    Status::invalid_argument(said)
+    Status::invalid_argument(super::refusal::shortened(&said))
 }
 
 #[cfg(test)]

@@ -22,7 +22,9 @@ pub const CONNECTIONS_MAX: usize = 256;
 /// Of these, kept free of users who may only read: they cannot lock out the others.
 const RESERVED: usize = 32;
 /// Of these, those that one user may have who may only read: they cannot lock out each other.
-const OF_A_READER: usize = 64;
+const OF_A_READER: usize = 16;
+/// How long a connection may say nothing at first.
+const FIRST_WORD: Duration = Duration::from_secs(10);
 /// How long no connection is taken in after one could not be: what lacks does not
 /// come back at once.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -163,9 +165,16 @@ pub async fn accept(
             }
             continue;
         };
-        if accepted.send(Ok(Connection { stream, caller, _seat: seat })).await.is_err() {
-            return;
-        }
+        let connection = Connection { stream, caller, _seat: seat };
+        // Clients speak first. One that does not has its seat for a while only.
+        let accepted = accepted.clone();
+        tokio::spawn(async move {
+            let word = tokio::time::timeout(FIRST_WORD, connection.stream.readable()).await;
+            if matches!(word, Ok(Ok(()))) {
+                // Nobody takes it where the API ends.
+                let _ = accepted.send(Ok(connection)).await;
+            }
+        });
     }
 }
 
@@ -226,15 +235,17 @@ mod tests {
         let seats = Seats::new();
         let reader = |user| Caller { user: Some(user), right: Right::Read };
         let all = |user| std::iter::from_fn(|| seats.take(reader(user))).collect::<Vec<Seat>>();
-        let mut readers: Vec<Vec<Seat>> = (1..=4).map(all).collect();
+        let users = (CONNECTIONS_MAX - RESERVED) / OF_A_READER;
+        let mut readers: Vec<Vec<Seat>> = (1..=users as u32 + 1).map(all).collect();
         let counts: Vec<usize> = readers.iter().map(Vec::len).collect();
-        assert_eq!(counts, [OF_A_READER, OF_A_READER, OF_A_READER, 32], "and no more are free");
+        assert_eq!(counts[..users], vec![OF_A_READER; users]);
+        assert_eq!(counts[users], 0, "no more are free");
         let writer = Caller { user: Some(0), right: Right::Write };
         let writers: Vec<Seat> = std::iter::from_fn(|| seats.take(writer)).collect();
         assert_eq!(writers.len(), RESERVED);
         drop((readers.remove(0), writers));
         assert!(seats.take(reader(2)).is_none(), "that one has its share");
-        assert!(seats.take(reader(5)).is_some());
+        assert!(seats.take(reader(1000)).is_some());
     }
 
     #[test]

@@ -11,23 +11,21 @@ use hairpin_proto::DESCRIPTORS;
 use hairpin_proto::v1::switch_server::SwitchServer;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
+use super::by_right::ByRight;
+use super::connections;
 use super::peer::Access;
 use super::service::Service;
-use super::{connections, peer};
 use crate::config::ApiOthers;
 use crate::switch::Switch;
 
-/// The largest message in either direction, in bytes.
-pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 /// Requests of one connection that are worked on at a time.
 const REQUESTS_PER_CONNECTION: usize = 16;
 /// How long a connection may be silent before it is asked for a sign of life, and then.
 const KEEPALIVE: Duration = Duration::from_secs(20);
 /// Streams that one connection may have open.
-const STREAMS_PER_CONNECTION: u32 = 64;
+const STREAMS_PER_CONNECTION: u32 = 32;
 
 /// Why the API cannot be offered.
 #[derive(Debug, thiserror::Error)]
@@ -95,11 +93,11 @@ pub(crate) struct SocketFile(pub(crate) PathBuf);
 
 impl SocketFile {
     /// Lets nobody connect but the own user and a group: others would be refused anyhow.
-    fn restrict(&self, group: Option<u32>) {
+    pub(crate) fn restrict(&self, group: Option<u32>) {
         let restricted = std::os::unix::fs::chown(&self.0, None, group)
             .and_then(|()| fs::set_permissions(&self.0, fs::Permissions::from_mode(0o660)));
         if let Err(error) = restricted {
-            tracing::warn!(path = ?self.0, %error, "API: others may connect, and are then refused");
+            tracing::warn!(path = ?self.0, %error, "a socket could not be kept from others");
         }
     }
 }
@@ -181,10 +179,6 @@ async fn serve(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let (accepted, incoming) = mpsc::channel(1);
-    let service = SwitchServer::new(Service::new(switch))
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    let service = InterceptedService::new(service, peer::may_read);
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_serving::<SwitchServer<Service>>().await;
     let described = || {
@@ -198,7 +192,7 @@ async fn serve(
         // A peer that is gone without a word, or stands still, is found out by these.
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
-        .add_service(service)
+        .add_service(ByRight::new(Service::new(switch)))
         .add_service(health)
         .add_service(described().build_v1()?)
         .add_service(described().build_v1alpha()?)

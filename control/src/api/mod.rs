@@ -2,7 +2,7 @@
 //!
 //! * [`listen`] — the socket: made, guarded, removed.
 //! * [`connections`] — who is connected, and how many may be.
-//! * [`peer`] — who is calling, and what they may.
+//! * [`peer`] — who is calling, and what they may; [`by_right`] — what that leaves of messages.
 //! * [`service`] — the calls; [`mod@apply`] — those that change the desired state.
 //! * [`views`], [`vhost_user`] — what there is, as messages. [`configs`] — what is wanted, as
 //!   messages, and [`wanted`] from them. [`refusal`] — why not.
@@ -13,6 +13,7 @@
 
 pub mod address;
 pub mod apply;
+pub mod by_right;
 pub mod capture;
 pub mod configs;
 pub mod connections;

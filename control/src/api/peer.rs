@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use hairpin_dataplane::sys::{accounts, peer};
 use tokio::net::UnixStream;
+use tonic::codegen::http::Extensions;
 use tonic::{Request, Status};
 
 use crate::config::ApiOthers;
@@ -91,15 +92,24 @@ fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     request.extensions().get::<Caller>().copied().ok_or_else(unknown)
 }
 
-/// Refuses a caller who may do nothing.
+/// What a caller may do; refuses one who may do nothing.
 ///
 /// # Errors
 /// PERMISSION_DENIED, with who may.
-pub fn may_read(request: Request<()>) -> Result<Request<()>, Status> {
-    match caller(&request)? {
-        Caller { right: Right::Nothing, user } => Err(denied(user, "read")),
-        Caller { right: Right::Read | Right::Write, .. } => Ok(request),
+pub fn right(extensions: &Extensions) -> Result<Right, Status> {
+    match extensions.get::<Caller>() {
+        Some(&Caller { right: Right::Nothing, user }) => Err(denied(user, "read")),
+        Some(&Caller { right, .. }) => Ok(right),
+        None => Err(denied(None, "read")),
     }
+}
+
+/// What a caller may do.
+///
+/// # Errors
+/// PERMISSION_DENIED if that is not known.
+pub fn right_of<T>(request: &Request<T>) -> Result<Right, Status> {
+    caller(request).map(|caller| caller.right)
 }
 
 /// Who calls, in two words, as "user 0"; refuses a caller who may not write.

@@ -25,7 +25,9 @@ fn of_fields(code: Code, errors: &ConfigErrors) -> Status {
     let mut bytes = 0;
     for error in errors.errors() {
         let sentence = shortened(&error.to_string());
-        bytes += sentence.len();
+        // As the header has them: what is not plain is escaped, in three bytes for one.
+        let is_plain = |byte: u8| (b' '..=b'~').contains(&byte) && byte != b'%';
+        bytes += sentence.bytes().map(|byte| if is_plain(byte) { 1 } else { 3 }).sum::<usize>();
         if bytes > BYTES_MAX {
             break;
         }
@@ -43,37 +45,58 @@ fn of_fields(code: Code, errors: &ConfigErrors) -> Status {
     Status::with_error_details(code, said.join("\n"), details)
 }
 
-fn shortened(text: &str) -> String {
-    if text.len() <= ERROR_BYTES_MAX {
+/// A text of a client's, cut to what a header has room for.
+#[must_use]
+pub fn shortened(text: &str) -> String {
+    cut(text, ERROR_BYTES_MAX)
+}
+
+fn cut(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let end = (0..=ERROR_BYTES_MAX).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    let end = (0..=bytes_max).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
     format!("{}…", &text[..end])
+}
+
+/// One thing that stands against a desired state.
+fn of_field(code: Code, said: String, object: &str, field: &str) -> Status {
+    let violation = FieldViolation::new(format!("{object}: {field}"), shortened(&said));
+    Status::with_error_details(code, said, ErrorDetails::with_bad_request(vec![violation]))
+}
+
+/// What an error says, cut to what a header has room for: it may name what a client sent.
+#[must_use]
+pub fn said(error: &dyn std::error::Error) -> String {
+    const BYTES_MAX: usize = 2000;
+    cut(&error.to_string(), BYTES_MAX)
 }
 
 /// A change that was not made.
 #[must_use]
 pub fn refusal(error: ApplyError) -> Status {
-    let said = error.to_string();
+    let said = said(&error);
     match error {
         ApplyError::Invalid(errors) => of_fields(Code::FailedPrecondition, &errors),
         ApplyError::Superseded { .. } => Status::aborted(said),
         ApplyError::NoSuchPort { .. }
         | ApplyError::NoSuchObject { .. }
         | ApplyError::NoSuchRevision { .. } => Status::not_found(said),
-        ApplyError::Exists { .. } => Status::already_exists(said),
+        ApplyError::Exists { object, .. } => of_field(Code::AlreadyExists, said, &object, "name"),
         ApplyError::Exhausted { .. } => Status::resource_exhausted(said),
         ApplyError::Record(_) | ApplyError::Compile(_) => Status::internal(said),
-        ApplyError::Device { .. } | ApplyError::Mtu { .. } | ApplyError::Restart { .. } => {
-            Status::failed_precondition(said)
+        ApplyError::Device { object, .. } => {
+            of_field(Code::FailedPrecondition, said, &object, "device")
         }
+        ApplyError::Mtu { object, .. } => of_field(Code::FailedPrecondition, said, &object, "mtu"),
+        ApplyError::Restart { field } => of_field(Code::FailedPrecondition, said, "switch", field),
     }
 }
 
 /// A queue that was not moved.
 #[must_use]
 pub fn not_moved(error: MoveError) -> Status {
-    let said = error.to_string();
+    let said = said(&error);
     match error {
         MoveError::NoSuchPort { .. }
         | MoveError::NoSuchQueue { .. }

@@ -1,10 +1,12 @@
 //! The calls of the API. Each takes the engine's lock for as long as it looks or
 //! changes, and no longer.
 
+use std::collections::BTreeSet;
+
 use hairpin_proto::v1::{self, switch_server};
 use tonic::{Request, Response, Status};
 
-use super::refusal::{invalid, not_moved, refusal};
+use super::refusal::{invalid, not_moved, refusal, shortened};
 use super::watch::{Responses, Seats};
 use super::{apply, capture, peer, views, wanted, watch, why};
 use crate::config::nearest::hint;
@@ -12,6 +14,8 @@ use crate::switch::queues::Moved;
 use crate::switch::view::{LearnedAddress, View};
 use crate::switch::{Applied, Order, Release, Switch};
 
+/// Names that one may ask for.
+const NAMES_MAX: usize = 8192;
 /// Addresses per page unless asked otherwise, and the most.
 const PAGE: (usize, usize) = (1000, 10_000);
 
@@ -133,6 +137,7 @@ impl switch_server::Switch for Service {
         let by = peer::writer(&request)?;
         let v1::MoveQueueRequest { port, queue, worker } = request.into_inner();
         let number = |queue: u32| {
+            let port = shortened(&port);
             let said = format!("{port}: queue {queue}: queues have numbers of 0 to 65535");
             u16::try_from(queue).map_err(|_| Status::invalid_argument(said))
         };
@@ -184,23 +189,26 @@ impl switch_server::Switch for Service {
     }
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Reply<Self::WatchStream> {
-        watch::events(&self.switch, &self.seats, request.into_inner()).map(Response::new)
+        let seat = self.seats.take(peer::right_of(&request)?)?;
+        watch::events(&self.switch, seat, request.into_inner()).map(Response::new)
     }
 
     async fn watch_stats(
         &self,
         request: Request<v1::WatchStatsRequest>,
     ) -> Reply<Self::WatchStatsStream> {
+        let seat = self.seats.take(peer::right_of(&request)?)?;
         let v1::WatchStatsRequest { names, interval_ms } = request.into_inner();
         // Who is named has to be there at first; later it may go.
         stats(&self.switch, &names)?;
-        let switch = self.switch.clone();
+        let (switch, names): (_, BTreeSet<String>) =
+            (self.switch.clone(), names.into_iter().collect());
         let read = move || {
             let mut all = stats(&switch, &[])?;
             all.ports.retain(|name, _| names.is_empty() || names.contains(name));
             Ok(all)
         };
-        watch::again(&self.seats, interval_ms, read).map(Response::new)
+        watch::again(seat, interval_ms, read).map(Response::new)
     }
 
     async fn capture(&self, request: Request<v1::CaptureRequest>) -> Reply<capture::Stream> {
@@ -215,9 +223,15 @@ impl switch_server::Switch for Service {
 
 /// Counters of these ports and links, or of all.
 fn stats(switch: &Switch, names: &[String]) -> Result<v1::StatsResponse, Status> {
+    if names.len() > NAMES_MAX {
+        let said = format!("names: {} of them; name {NAMES_MAX} at most", names.len());
+        return Err(Status::invalid_argument(said));
+    }
     let totals = switch.totals();
-    if let Some(unknown) = names.iter().find(|name| !totals.contains_key(*name)) {
+    let names: BTreeSet<&String> = names.iter().collect();
+    if let Some(unknown) = names.iter().find(|name| !totals.contains_key(**name)) {
         let near = hint(unknown, totals.keys().map(String::as_str));
+        let unknown = shortened(unknown);
         let said = format!("there is no port or link with a device {unknown:?}{near}");
         return Err(Status::not_found(said));
     }
@@ -235,7 +249,7 @@ fn port(view: &View, name: &str) -> Result<v1::Port, Status> {
     let found = ports.iter().find(|port| port.name == name);
     found.map(|port| views::port(view, port)).ok_or_else(|| {
         let near = hint(name, ports.iter().map(|port| &*port.name));
-        Status::not_found(format!("there is no port {name:?}{near}"))
+        Status::not_found(format!("there is no port {:?}{near}", shortened(name)))
     })
 }
 
@@ -271,6 +285,7 @@ fn page(switch: &Switch, request: &v1::FdbRequest) -> Result<v1::FdbResponse, St
     let token = &request.page_token;
     let position = Position::read(token).ok_or_else(|| {
         let remedy = "send the next_page_token of the page before, or none";
+        let token = shortened(token);
         Status::invalid_argument(format!("page_token: {token:?} is no token; {remedy}"))
     })?;
     let wanted = |port: &str| request.port.is_empty() || request.port == port;

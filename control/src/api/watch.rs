@@ -12,11 +12,14 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use super::peer::Right;
 use crate::switch::Switch;
 use crate::switch::events::{Event, Events, Kind};
 
 /// Streams that may be open at a time, over all connections.
 pub const STREAMS_MAX: usize = 64;
+/// Of these, kept free of users who may only read: they cannot lock out the others.
+const RESERVED: usize = 16;
 /// Events taken at a time.
 const BATCH: usize = 64;
 /// Objects that one may name.
@@ -25,40 +28,62 @@ const OBJECTS_MAX: usize = 1024;
 /// Responses as they come.
 pub type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// The right to have a stream open.
+/// Seats of streams.
 #[derive(Clone, Debug)]
-pub struct Seats(Arc<Semaphore>);
+pub struct Seats {
+    all: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
+}
+
+/// The right to have a stream open, until dropped.
+#[derive(Debug)]
+pub struct Seat {
+    _of_all: OwnedSemaphorePermit,
+    _of_readers: Option<OwnedSemaphorePermit>,
+}
 
 impl Default for Seats {
     fn default() -> Seats {
-        Seats(Arc::new(Semaphore::new(STREAMS_MAX)))
+        Seats {
+            all: Arc::new(Semaphore::new(STREAMS_MAX)),
+            readers: Arc::new(Semaphore::new(STREAMS_MAX - RESERVED)),
+        }
     }
 }
 
 impl Seats {
-    fn take(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let taken = Arc::clone(&self.0).try_acquire_owned();
-        taken.map_err(|_| {
-            let said = format!("{STREAMS_MAX} streams are open, and no more may be; close others");
-            Status::resource_exhausted(said)
-        })
+    /// A seat for whoever may do this.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED if there is none.
+    pub fn take(&self, right: Right) -> Result<Seat, Status> {
+        let free = |seats: &Arc<Semaphore>| {
+            Arc::clone(seats).try_acquire_owned().map_err(|_| {
+                let said = "as many streams are open as may be: close others".to_owned();
+                Status::resource_exhausted(said)
+            })
+        };
+        let of_readers = match right {
+            Right::Write => None,
+            Right::Read | Right::Nothing => Some(free(&self.readers)?),
+        };
+        Ok(Seat { _of_all: free(&self.all)?, _of_readers: of_readers })
     }
 }
 
 /// Streams events.
 ///
 /// # Errors
-/// Too many streams are open, or too many objects are named.
+/// Too many objects are named.
 pub fn events(
     switch: &Switch,
-    seats: &Seats,
+    seat: Seat,
     request: v1::WatchRequest,
 ) -> Result<Responses<v1::WatchResponse>, Status> {
     if request.objects.len() > OBJECTS_MAX {
         let said = format!("objects: {} of them; name {OBJECTS_MAX}", request.objects.len());
         return Err(Status::invalid_argument(said));
     }
-    let seat = seats.take()?;
     let events = switch.events();
     let same = request.instance == 0 || request.instance == events.instance();
     let seen = match request.after_sequence {
@@ -75,6 +100,13 @@ pub fn events(
         drop(seat);
     });
     Ok(Box::pin(ReceiverStream::new(receiver)))
+}
+
+/// Whether what there was at first has been sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Behind,
+    CaughtUp,
 }
 
 /// Sends events until nobody wants them.
@@ -95,11 +127,12 @@ async fn tell(
         return;
     }
     let wanted = |event: &Event| objects.is_empty() || objects.contains(&event.object);
+    let (mut lost, mut progress) = (0, Progress::Behind);
     loop {
         news.mark_unchanged();
         let unseen = events.behind(seen, BATCH);
-        let mut lost = unseen.lost;
-        seen += lost;
+        lost += unseen.lost;
+        seen += unseen.lost;
         for event in unseen.events {
             seen = event.sequence;
             if !wanted(&event) {
@@ -115,6 +148,14 @@ async fn tell(
         }
         if seen < events.last() {
             continue;
+        }
+        if progress == Progress::Behind {
+            progress = Progress::CaughtUp;
+            let lost = std::mem::take(&mut lost);
+            let response = v1::WatchResponse { lost, last_sequence: seen, ..empty.clone() };
+            if sender.send(Ok(response)).await.is_err() {
+                return;
+            }
         }
         tokio::select! {
             changed = news.changed() => if changed.is_err() { return },
@@ -145,9 +186,9 @@ fn message(event: Event) -> v1::Event {
 /// Streams what `read` gives, again and again.
 ///
 /// # Errors
-/// The interval is out of range, or too many streams are open.
+/// The interval is out of range.
 pub fn again<T: Send + 'static>(
-    seats: &Seats,
+    seat: Seat,
     interval_ms: u32,
     read: impl Fn() -> Result<T, Status> + Send + 'static,
 ) -> Result<Responses<T>, Status> {
@@ -159,7 +200,6 @@ pub fn again<T: Send + 'static>(
             return Err(Status::invalid_argument(said));
         }
     };
-    let seat = seats.take()?;
     let (sender, receiver) = mpsc::channel(1);
     tokio::spawn(async move {
         let mut beat = tokio::time::interval(Duration::from_millis(interval_ms.into()));

@@ -23,7 +23,7 @@ pub(super) fn why(switch: &Switch, request: v1::WhyRequest) -> Result<v1::WhyRes
 }
 
 fn refusal(error: &WhyError) -> Status {
-    let said = error.to_string();
+    let said = super::refusal::said(error);
     match error {
         WhyError::NoSuchPort { .. } => Status::not_found(said),
         WhyError::NoEntrance(_) | WhyError::Length { .. } => Status::invalid_argument(said),

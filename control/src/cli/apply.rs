@@ -1,6 +1,6 @@
 //! `apply`, `rollback`, `revisions`, `config`, and `add`, `set` and `del` of single objects.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{anyhow, bail};
 use hairpin_proto::v1;
@@ -21,7 +21,7 @@ const TRIES: u32 = 5;
 /// `hairpin apply`.
 pub fn apply(
     client: impl FnOnce() -> anyhow::Result<Client>,
-    file: &PathBuf,
+    file: &Path,
     trial: Trial,
     format: Format,
 ) -> anyhow::Result<String> {
@@ -128,14 +128,21 @@ pub fn delete(
     names: Vec<String>,
     format: Format,
 ) -> anyhow::Result<String> {
-    let get = client.get(v1::GetRequest {})?;
-    for name in &names {
-        written(&get.toml, kind, name)?;
+    // Not another kind's object that took the name meanwhile.
+    for _ in 0..TRIES {
+        let get = client.get(v1::GetRequest {})?;
+        for name in &names {
+            written(&get.toml, kind, name)?;
+        }
+        let delete = |name: &String| v1::Edit { what: Some(v1::edit::What::Delete(name.clone())) };
+        let edits = names.iter().map(delete).collect();
+        let base_revision = Some(get.revision);
+        let request = v1::EditRequest { edits, base_revision, dry_run: false };
+        if let Some(response) = client.edit_unless_superseded(request)? {
+            return Ok(changed(&response, &Trial::default(), format));
+        }
     }
-    let delete = |name| v1::Edit { what: Some(v1::edit::What::Delete(name)) };
-    let edits = names.into_iter().map(delete).collect();
-    let request = v1::EditRequest { edits, ..v1::EditRequest::default() };
-    Ok(changed(&client.edit(request)?, &Trial::default(), format))
+    bail!("{}: others change the switch all the time; try again", names.join(" "))
 }
 
 /// `set` of an object: what runs, with these words changed. Whoever changes it meanwhile is

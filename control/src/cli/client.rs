@@ -11,7 +11,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 
 use crate::api::address::ApiAddress;
-use crate::api::listen::MESSAGE_BYTES_MAX;
+use crate::api::by_right::MESSAGE_BYTES_MAX;
 
 /// A connection to a running switch.
 #[derive(Debug)]

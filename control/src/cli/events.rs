@@ -21,25 +21,25 @@ pub struct EventsArgs {
     /// Begin behind the event of this number [default: with the first that is kept]
     #[arg(long, value_name = "NUMBER")]
     after: Option<u64>,
+    /// The run of the switch that --after is of, as --json has it: from another one all events
+    /// that it has kept come [default: whichever answers]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, hide_default_value = true)]
+    instance: u64,
 }
 
 /// `hairpin events`: prints while it runs.
 pub fn events(client: &mut Client, args: EventsArgs, format: Format) -> anyhow::Result<()> {
-    let EventsArgs { objects, follow, after } = args;
+    let EventsArgs { objects, follow, after, instance } = args;
     let after_sequence = Some(after.unwrap_or(0));
-    let request = v1::WatchRequest { after_sequence, instance: 0, objects };
-    let mut until = None;
-    let mut failed = Ok(());
+    let request = v1::WatchRequest { after_sequence, instance, objects };
+    let (mut eventless, mut failed) = (0, Ok(()));
     client.watch(request, |response| {
-        let last = *until.get_or_insert(response.last_sequence);
-        if let Some(event) = &response.event {
-            if !follow && event.sequence > last {
-                return ControlFlow::Break(());
-            }
-            failed = print(&text(&response, event, format));
+        match &response.event {
+            Some(event) => failed = print(&text(&response, event, format)),
+            None => eventless += 1,
         }
-        let seen = response.event.as_ref().map_or(0, |event| event.sequence);
-        match failed.is_ok() && (follow || seen < last) {
+        // With the second of these all that there was has come.
+        match failed.is_ok() && (follow || eventless < 2) {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         }

@@ -104,6 +104,10 @@ impl Words {
     /// # Errors
     /// The words contradict each other.
     pub fn frame(&self, destination: Mac, source: Mac) -> Result<Vec<u8>, UsageError> {
+        if let Some(size) = self.size.filter(|size| !(1..=FRAME_BYTES_MAX).contains(size)) {
+            let said = format!("--size {size} is out of range; write 1 to {FRAME_BYTES_MAX}");
+            return Err(UsageError(said));
+        }
         let mut bytes = [destination.octets(), source.octets()].concat();
         let priority = self.priority.unwrap_or(0) << 13;
         for (tpid, vid) in [(TPID_S, self.svid), (TPID_C, self.vlan)] {
@@ -120,10 +124,6 @@ impl Words {
         bytes.extend(ethertype.to_be_bytes());
         bytes.extend(packet);
         let size = self.size.unwrap_or(FRAME_BYTES_MIN.max(bytes.len()));
-        if !(1..=FRAME_BYTES_MAX).contains(&size) {
-            let said = format!("--size {size} is out of range; write 1 to {FRAME_BYTES_MAX}");
-            return Err(UsageError(said));
-        }
         bytes.resize(size, 0);
         Ok(bytes)
     }

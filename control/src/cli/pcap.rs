@@ -131,14 +131,19 @@ fn find_classic(
 ) -> anyhow::Result<Option<Captured>> {
     let mut rest = [0; 20];
     reader.read_exact(&mut rest).map_err(|_| cut())?;
-    // The upper half says whether there is an FCS.
-    let link = order.long(&rest, 16)? as u16;
+    // The upper half says whether an FCS is behind each frame, of how many 16-bit words.
+    let link_and_fcs = order.long(&rest, 16)?;
+    let link = link_and_fcs as u16;
+    let has_fcs = link_and_fcs & 1 << 26 != 0;
+    let fcs_bytes = if has_fcs { 2 * (link_and_fcs >> 28) as usize } else { 0 };
     while let Some(header) = next::<16>(reader)? {
         let (captured, length) = (order.long(&header, 8)?, order.long(&header, 12)?);
-        let bytes = body(reader, captured as usize)?;
+        let mut bytes = body(reader, captured as usize)?;
         *count += 1;
         if *count == number {
-            return Ok(Some(Captured { link, bytes, length: length as usize }));
+            let length = (length as usize).saturating_sub(fcs_bytes);
+            bytes.truncate(length);
+            return Ok(Some(Captured { link, bytes, length }));
         }
     }
     Ok(None)

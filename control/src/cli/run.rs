@@ -120,15 +120,16 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
 /// whoever tries it out has no /var/lib/hairpin.
 fn history(state_dir: &Path) -> anyhow::Result<History> {
     match Archive::open(state_dir) {
-        Ok(archive) => Ok(History::on_disk(archive)),
-        Err(error @ ArchiveError::Taken { .. }) => Err(error.into()),
-        Err(error @ ArchiveError::Unusable { .. }) => {
+        Ok(archive) => Ok(History::on_disk(archive)?),
+        // What was applied must not be forgotten for a disk that is full, or a wrong owner.
+        Err(error @ ArchiveError::Unusable { .. }) if !Archive::is_in(state_dir) => {
             tracing::warn!(
                 "{error}; applied states are not kept: a live change ends with the daemon. Set \
                  `state-dir` to a directory that this user may write"
             );
             Ok(History::in_memory())
         }
+        Err(error) => Err(error.into()),
     }
 }
 

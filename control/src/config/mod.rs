@@ -5,8 +5,9 @@
 //! 2. [`mod@validate`] checks what objects say of each other and gives a
 //!    [`Desired`] state, which by construction needs no further checks.
 //!
-//! Both report every error they find. [`mod@write`] is the way back to a text. Programs that embed the switch write a
-//! [`Config`] themselves; that is the only way to a [`DeviceConfig::Memory`].
+//! Both report every error they find. [`mod@write`] is the way back to a text. Programs that
+//! embed the switch write a [`Config`] themselves; that is the only way to a
+//! [`DeviceConfig::Memory`].
 
 pub mod desired;
 pub mod error;

@@ -1,9 +1,14 @@
 //! "Did you mean …?"
 
+/// Characters of the longest word that is compared: names have 64 at most, and comparing takes
+/// time by the product of the lengths.
+const LONGEST: usize = 67;
+
 /// The candidate that a slip of the pen or two makes of `word`, if there is one.
 #[must_use]
 pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let bound = match word.chars().count() {
+        length if length > LONGEST => return None,
         0..=2 => 1,
         3..=8 => 2,
         _ => 3,
@@ -48,5 +53,7 @@ mod tests {
         assert_eq!(nearest("chanel", ["channel", "mode"]), Some("channel"));
         assert_eq!(nearest("database", ["vm1", "uplink"]), None);
         assert_eq!(nearest("x", ["y"]), None);
+        let long = "x".repeat(68);
+        assert_eq!(nearest(&long, [long.as_str()]), None, "nobody means that");
     }
 }

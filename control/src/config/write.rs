@@ -55,7 +55,10 @@ fn switch(out: &mut String, switch: &SwitchConfig) -> fmt::Result {
         writeln!(out, "metrics = {}", quoted(metrics))?;
     }
     writeln!(out, "state-dir = {}", quoted(state_dir.display()))?;
-    let ageing = quoted(format_args!("{}ms", fdb.ageing.as_millis()));
+    let ageing = quoted(match fdb.ageing.as_millis() {
+        ms if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        ms => format!("{ms}ms"),
+    });
     writeln!(out, "fdb = {{ capacity = {}, ageing = {ageing} }}", fdb.capacity)
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use hairpin_dataplane::ledger::DropReason;
-use hairpin_dataplane::relay::fdb::moves::Move;
+use hairpin_dataplane::relay::fdb;
+
 use hairpin_dataplane::snapshot::Admin;
 
 use super::engine::Engine;
@@ -38,6 +39,8 @@ pub struct Told {
     /// What each lost to limits, by name, as of [`LIMITS`].
     limits: BTreeMap<String, [u64; LIMITS.len()]>,
     moves: u64,
+    /// What could not be told of yet, the latest of each kind.
+    waiting: Vec<News>,
     /// By worker.
     loads: Vec<Load>,
     /// When counters and loads were looked at.
@@ -58,6 +61,9 @@ enum Load {
 impl Engine {
     /// Tells of whatever is another than was told last.
     pub(super) fn announce(&mut self, now: Instant) {
+        for news in std::mem::take(&mut self.told.waiting) {
+            self.tell_sometime(news, now);
+        }
         self.announce_states(now);
         let is_due = |looked| now.saturating_duration_since(looked) >= LOOKS;
         if self.told.looked.is_none_or(is_due) {
@@ -87,6 +93,16 @@ impl Engine {
         self.told.states = states;
     }
 
+    /// Tells of something now, or when there is room; of several of a kind and object that
+    /// wait, the last is told.
+    pub(super) fn tell_sometime(&mut self, news: News, now: Instant) {
+        let waiting = &mut self.told.waiting;
+        waiting.retain(|it| (it.class(), &it.object) != (news.class(), &news.object));
+        if !self.events.tell(news.clone(), now) {
+            waiting.push(news);
+        }
+    }
+
     fn news_of(&self, kind: &str, name: &str, admin: Admin, state: State) -> News {
         let object = format!("{kind} {name}");
         let problem = self.last_error(name);
@@ -109,16 +125,20 @@ impl Engine {
         for (name, device) in &self.devices {
             let totals = device.attached.totals();
             let counts = LIMITS.map(|reason| totals.dropped(reason));
-            let before = told.insert(name.clone(), counts).unwrap_or_default();
+            // What a port had lost before it was looked at first is told by its counters.
+            let before = told.entry(name.clone()).or_insert(counts);
             for ((reason, count), before) in LIMITS.into_iter().zip(counts).zip(before) {
-                let frames = count.saturating_sub(before);
+                let frames = count.saturating_sub(*before);
                 if frames == 0 {
                     continue;
                 }
                 let cause = format!("{reason}: {frames} frames. {}", reason.meaning());
                 let remedy = reason.remedy().to_owned();
                 let object = self.object(name);
-                self.events.tell(News { kind: Kind::LimitHit, object, cause, remedy }, now);
+                // What finds no room now is told of with what comes later.
+                if self.events.tell(News { kind: Kind::LimitHit, object, cause, remedy }, now) {
+                    *before = count;
+                }
             }
         }
         told.retain(|name, _| self.devices.contains_key(name));
@@ -126,8 +146,14 @@ impl Engine {
     }
 
     fn announce_moves(&mut self, now: Instant) {
-        let seen = std::mem::replace(&mut self.told.moves, self.fdb.moves());
-        let moves: Vec<Move> = self.fdb.moves_since(seen).collect();
+        let fdb::moves::Told { moves, forgotten, next } = self.fdb.moves_since(self.told.moves);
+        self.told.moves = next;
+        if forgotten > 0 {
+            let cause = format!("{forgotten} addresses more than are told of one by one");
+            let remedy = "look for a loop, or for two stations with one address".to_owned();
+            let object = "switch".to_owned();
+            self.events.tell(News { kind: Kind::AddressMoved, object, cause, remedy }, now);
+        }
         if moves.is_empty() {
             return;
         }
@@ -140,7 +166,8 @@ impl Engine {
             let remedy = "a VM that moved, or a loop, or two stations with one address: register \
                           addresses by `mac` where they are known"
                 .to_owned();
-            let object = self.object(from);
+            // Who has it now brought it about; who had it may have nothing to do with it.
+            let object = self.object(if moved.to.is_some() { to } else { from });
             self.events.tell(News { kind: Kind::AddressMoved, object, cause, remedy }, now);
         }
     }
@@ -148,6 +175,7 @@ impl Engine {
     fn announce_loads(&mut self, now: Instant) {
         let status = self.crew.status();
         self.told.loads.resize(status.len(), Load::Low);
+        let mut news = Vec::new();
         for (worker, status) in status.iter().enumerate() {
             let load = &mut self.told.loads[worker];
             let percent = (100.0 * status.load) as u32;
@@ -177,12 +205,14 @@ impl Engine {
                     (Kind::WorkerRecovered, format!("frames take {percent} % of its time"), "")
                 }
             };
-            self.events.tell(News { kind, object, cause, remedy: remedy.to_owned() }, now);
+            let remedy = remedy.to_owned();
+            news.push(News { kind, object, cause, remedy });
         }
+        news.into_iter().for_each(|news| self.tell_sometime(news, now));
     }
 
     /// Tells of a worker that stopped breathing, or breathes again.
-    pub(super) fn announce_alarm(&self, alarm: &Alarm, port: &str, now: Instant) {
+    pub(super) fn announce_alarm(&mut self, alarm: &Alarm, port: &str, now: Instant) {
         let object = format!("worker {}", alarm.worker);
         let (kind, cause, remedy) = match alarm.health {
             Health::Breathing => (Kind::WorkerRecovered, "it breathes again".to_owned(), ""),
@@ -197,13 +227,18 @@ impl Engine {
                 "restart the daemon, and report this with the log",
             ),
         };
-        self.events.tell(News { kind, object, cause, remedy: remedy.to_owned() }, now);
+        self.tell_sometime(News { kind, object, cause, remedy: remedy.to_owned() }, now);
     }
 
     /// Kind and name of what has this name.
     fn object(&self, name: &str) -> String {
         let is_link = self.desired.links().iter().any(|link| link.name == name);
-        let kind = if is_link { "link" } else { "port" };
+        let is_channel = self.desired.channels().iter().any(|channel| channel.name == name);
+        let kind = match (is_link, is_channel) {
+            (true, _) => "link",
+            (false, true) => "channel",
+            (false, false) => "port",
+        };
         format!("{kind} {name}")
     }
 }

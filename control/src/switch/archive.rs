@@ -43,6 +43,17 @@ pub enum ArchiveError {
         /// Which.
         directory: PathBuf,
     },
+    /// A revision in it is whole, and not to be read.
+    #[error(
+        "switch: state-dir: {path:?} cannot be read: {problem}; see to that, or start the version \
+         that wrote it; moved away, the revision before it counts"
+    )]
+    Unread {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        problem: String,
+    },
     /// It cannot be made, or not be written.
     #[error("switch: state-dir: {directory:?} cannot be used: {source}")]
     Unusable {
@@ -111,29 +122,50 @@ impl Archive {
         Ok(found)
     }
 
+    /// Whether there are revisions in a state-dir, as far as one can see.
+    #[must_use]
+    pub fn is_in(directory: &Path) -> bool {
+        let entries = fs::read_dir(directory.join(FOLDER));
+        let is_one = |path: PathBuf| path.extension().is_some_and(|it| it == "toml");
+        entries
+            .is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(|it| is_one(it.path()))))
+    }
+
     /// The revisions that are whole, by number, and the highest number that was ever given,
     /// as far as files tell. Those that are not whole are put aside.
-    #[must_use]
-    pub fn read(&self) -> (Vec<Revision>, u64) {
-        let files = self.files("toml").unwrap_or_else(|error| {
-            tracing::error!(folder = ?self.folder, %error, "earlier revisions cannot be listed");
-            Vec::new()
-        });
-        let torn = self.files("torn").unwrap_or_default();
+    ///
+    /// # Errors
+    /// The last one is whole, and cannot be read all the same: one before it is not what was
+    /// applied last. Of others that is only said.
+    pub fn read(&self) -> Result<(Vec<Revision>, u64), ArchiveError> {
+        let listed = |source| ArchiveError::Unusable { directory: self.folder.clone(), source };
+        let files = self.files("toml").map_err(listed)?;
+        let torn = self.files("torn").map_err(listed)?;
         let highest = files.iter().chain(&torn).filter_map(|path| number_of(path)).max();
         let mut revisions = Vec::with_capacity(files.len());
+        let mut unread = None;
         for path in files {
-            match fs::read_to_string(&path).map_err(|error| error.to_string()).and_then(parse) {
+            let read = fs::read_to_string(&path);
+            let read = read.map_err(|error| Unread::Whole(error.to_string())).and_then(parse);
+            match read {
                 Ok(revision) if Some(revision.number) == number_of(&path) => {
                     revisions.push(revision);
+                    unread = None;
                 }
                 Ok(revision) => {
                     put_aside(&path, &format!("it says that it is revision {}", revision.number));
                 }
-                Err(problem) => put_aside(&path, &problem),
+                Err(Unread::Torn(problem)) => put_aside(&path, &problem),
+                Err(Unread::Whole(problem)) => {
+                    tracing::error!(?path, problem, "a revision cannot be read");
+                    unread = Some(ArchiveError::Unread { path, problem });
+                }
             }
         }
-        (revisions, highest.unwrap_or(0))
+        match unread {
+            Some(error) => Err(error),
+            None => Ok((revisions, highest.unwrap_or(0))),
+        }
     }
 
     /// Writes a revision; once it returns, it is there whatever happens.
@@ -214,13 +246,22 @@ fn text(revision: &Revision) -> String {
     format!("{HEAD}{number} sha256 {}\n{rest}", Digest::of(rest.as_bytes()))
 }
 
-fn parse(text: String) -> Result<Revision, String> {
-    let torn = || "it is not whole".to_owned();
+/// Why a revision cannot be read.
+enum Unread {
+    /// Its file is not what was written.
+    Torn(String),
+    /// It is, or it cannot be seen.
+    Whole(String),
+}
+
+fn parse(text: String) -> Result<Revision, Unread> {
+    let torn = || Unread::Torn("it is not whole".to_owned());
     let (first, rest) = text.split_once('\n').ok_or_else(torn)?;
-    let head = first.strip_prefix(HEAD).ok_or("it is no revision of hairpin's")?;
+    let head = first.strip_prefix(HEAD).ok_or_else(torn)?;
     let (number, sum) = head.split_once(" sha256 ").ok_or_else(torn)?;
     if sum.parse() != Ok(Digest::of(rest.as_bytes())) {
-        return Err("its sum is not that of its text: it was torn, or changed by hand".to_owned());
+        let problem = "its sum is not that of its text: it was torn, or changed by hand";
+        return Err(Unread::Torn(problem.to_owned()));
     }
     let about = rest.lines().next().unwrap_or_default();
     let field = |key: &str| {
@@ -228,7 +269,7 @@ fn parse(text: String) -> Result<Revision, String> {
         Some(after.split_once(", ").map_or(after, |(value, _)| value))
     };
     let applied_ms = field("applied_ms").and_then(|it| it.parse().ok()).ok_or_else(torn)?;
-    let desired = config::parse(rest).map_err(|errors| errors.to_string())?;
+    let desired = config::parse(rest).map_err(|errors| Unread::Whole(errors.to_string()))?;
     Ok(Revision {
         number: number.parse().map_err(|_| torn())?,
         applied: SystemTime::UNIX_EPOCH + Duration::from_millis(applied_ms),

@@ -27,6 +27,7 @@ use super::events::{Events, Kind, News};
 use super::history::{History, RecordError};
 use super::ids::Ids;
 use super::queues::Queue;
+use super::retired::Retired;
 use super::topology::{Devices, link_mtu, topology};
 use super::vmm::Faults;
 use super::workers::{Alarm, Crew, CrewError, Health};
@@ -62,6 +63,7 @@ pub struct Engine {
     /// How many reports of workers were asked for so far: the number of the last.
     pub(super) reports: u64,
     pub(super) captures: Captures,
+    retired: Retired,
 }
 
 /// A change that is ready: nothing can go wrong with it any more.
@@ -109,6 +111,7 @@ impl Engine {
             told: Told::default(),
             reports: 0,
             captures: Captures::default(),
+            retired: Retired::default(),
         })
     }
 
@@ -134,10 +137,11 @@ impl Engine {
         self.change(desired, |engine, desired| {
             engine.history.record(desired.config(), &order.origin, changes, order.file)
         })?;
-        let cause = format!("revision {} by {}", self.history.number(), order.origin);
+        let cause =
+            format!("revision {} by {}: {}", self.history.number(), order.origin, brief(diff));
         let (object, remedy) = ("switch".to_owned(), String::new());
         let now = Instant::now();
-        self.events.tell(News { kind: Kind::Applied, object, cause, remedy }, now);
+        self.tell_sometime(News { kind: Kind::Applied, object, cause, remedy }, now);
         self.announce_states(now);
         Ok(())
     }
@@ -147,12 +151,18 @@ impl Engine {
         self.change(desired, |_, _| Ok(()))
     }
 
+    /// Refuses an order that was made from another revision than the one that runs.
+    pub fn refuse_superseded(&self, order: &Order) -> Result<(), ApplyError> {
+        let running = self.history.number();
+        match order.base.filter(|base| *base != running) {
+            Some(base) => Err(ApplyError::Superseded { base, running }),
+            None => Ok(()),
+        }
+    }
+
     /// What an apply would change, if it may.
     pub fn compare(&self, desired: &Desired, order: &Order) -> Result<Diff, ApplyError> {
-        let running = self.history.number();
-        if let Some(base) = order.base.filter(|base| *base != running) {
-            return Err(ApplyError::Superseded { base, running });
-        }
+        self.refuse_superseded(order)?;
         refuse_restart(self.desired.switch(), desired.switch())?;
         Ok(Diff::between(self.desired.config(), desired.config()))
     }
@@ -251,7 +261,8 @@ impl Engine {
     ) -> Result<Ready, ApplyError> {
         let tokens = self.crew.tokens();
         let running = self.devices.get(wanted.name);
-        let counters = running.map(|device| Arc::clone(&device.attached.counters));
+        let running = running.map(|device| Arc::clone(&device.attached.counters));
+        let counters = running.or_else(|| self.retired.of(wanted.name));
         let counters = counters.unwrap_or_else(|| Attached::counters(tokens.len()));
         let mut others = self.devices.values();
         let open = others.find(|device| device.source.config == *wanted.config);
@@ -301,6 +312,9 @@ impl Engine {
         for (name, ready) in ready {
             let before = before.remove(&name);
             self.plug(name, ready, before);
+        }
+        for (name, gone) in before {
+            self.retired.keep(name, &gone.attached.counters);
         }
         for (name, source) in sources {
             if let Some(device) = self.devices.get_mut(&name) {
@@ -384,6 +398,16 @@ impl Engine {
         self.publisher.publish(Box::new(nothing()));
         self.publisher.collect();
     }
+}
+
+/// A difference in a line, cut where it gets long.
+fn brief(diff: &Diff) -> String {
+    const CHANGES: usize = 8;
+    let mut words: Vec<String> = diff.0.iter().take(CHANGES).map(ToString::to_string).collect();
+    if diff.0.len() > CHANGES {
+        words.push(format!("and {} more", diff.0.len() - CHANGES));
+    }
+    words.join(", ")
 }
 
 /// Without it, devices that are waited for are looked for now and then.
@@ -588,9 +612,10 @@ impl Engine {
         self.announce(now);
     }
 
-    fn raise(&self, alarm: &Alarm, now: Instant) {
+    fn raise(&mut self, alarm: &Alarm, now: Instant) {
         let served = |id| self.devices.iter().find(|(_, device)| device.attached.id == id);
         let port = alarm.serving.and_then(served).map_or("none", |(name, _)| &**name);
+        let port = &*port.to_owned();
         let worker = alarm.worker;
         match alarm.health {
             Health::Breathing => tracing::info!(worker, "the worker breathes again"),

@@ -79,6 +79,18 @@ impl Kind {
         }
     }
 
+    /// What it has its budget with.
+    fn class(self) -> Class {
+        match self {
+            Kind::Up | Kind::Down | Kind::Waiting | Kind::Quarantined => Class::State,
+            Kind::AddressMoved | Kind::LimitHit => Class::Traffic,
+            Kind::Applied
+            | Kind::WorkerOverloaded
+            | Kind::WorkerRecovered
+            | Kind::WorkerStalled => Class::Switch,
+        }
+    }
+
     /// Whether somebody should look at it.
     fn is_trouble(self) -> bool {
         match self {
@@ -91,6 +103,17 @@ impl Kind {
             | Kind::WorkerStalled => true,
         }
     }
+}
+
+/// What brings events about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Class {
+    /// A guest, its VMM, or a netdev.
+    State,
+    /// Frames of guests.
+    Traffic,
+    /// The switch and who runs it.
+    Switch,
 }
 
 /// What is told of something that happens now.
@@ -106,6 +129,13 @@ pub struct News {
     pub remedy: String,
 }
 
+impl News {
+    /// What it has its budget with.
+    pub(super) fn class(&self) -> Class {
+        self.kind.class()
+    }
+}
+
 /// The last events of a switch.
 #[derive(Debug)]
 pub struct Events {
@@ -119,7 +149,8 @@ pub struct Events {
 #[derive(Debug, Default)]
 struct Kept {
     events: VecDeque<Event>,
-    budgets: BTreeMap<String, Budget>,
+    /// By object, and apart for its state, which others cannot bring about.
+    budgets: BTreeMap<(String, Class), Budget>,
 }
 
 /// What an object may still tell of.
@@ -185,7 +216,8 @@ impl Events {
     pub fn tell(&self, news: News, now: Instant) -> bool {
         let mut kept = lock(&self.kept);
         let full = Budget { left: BURST, at: now };
-        if !kept.budgets.entry(news.object.clone()).or_insert(full).take(now) {
+        let whose = (news.object.clone(), news.kind.class());
+        if !kept.budgets.entry(whose).or_insert(full).take(now) {
             return false;
         }
         log(&news);

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use super::archive::Archive;
+use super::archive::{Archive, ArchiveError};
 use super::digest::Digest;
 use crate::config::Config;
 
@@ -61,11 +61,13 @@ impl History {
     }
 
     /// That of a state-dir.
-    #[must_use]
-    pub fn on_disk(archive: Archive) -> History {
-        let (revisions, highest) = archive.read();
+    ///
+    /// # Errors
+    /// What was applied last cannot be read.
+    pub fn on_disk(archive: Archive) -> Result<History, ArchiveError> {
+        let (revisions, highest) = archive.read()?;
         let file = revisions.last().and_then(|revision| revision.file);
-        History { kept: revisions.into(), highest, file, archive: Some(archive) }
+        Ok(History { kept: revisions.into(), highest, file, archive: Some(archive) })
     }
 
     /// The number of the revision that runs; 0 before the first.

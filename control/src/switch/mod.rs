@@ -20,6 +20,7 @@
 //! * [`capture`] — frames copied aside as they pass.
 //! * [`conduct`] — guests that misbehave past a threshold.
 //! * [`why`] — what would become of a frame, and why.
+//! * [`retired`] — counters of what went, for when it comes again.
 //! * [`notes`] — what is wrong with the frames of devices, said once.
 //! * [`diff`] — what an apply changes. [`view`] — what there is. [`drops`] — what the
 //!   kernel lost. [`cable`] — whether links have room for their tags.
@@ -73,6 +74,7 @@ mod edit;
 mod follow;
 mod former;
 mod notes;
+mod retired;
 mod vmm;
 
 use std::collections::BTreeMap;
@@ -90,7 +92,7 @@ use hairpin_dataplane::snapshot::compile::CompileError;
 use hairpin_dataplane::worker::command::Event;
 use hairpin_dataplane::worker::monotonic_ns;
 
-use crate::config::{ConfigErrors, Desired};
+use crate::config::{ConfigErrors, Desired, SwitchConfig};
 pub use change::{HomeChange, PortChange};
 use devices::{Embedder, Endpoints};
 use diff::Diff;
@@ -474,6 +476,7 @@ impl Switch {
         trial: Trial,
     ) -> Result<Applied, ApplyError> {
         let mut engine = self.engine();
+        engine.refuse_superseded(order)?;
         let config = edit::edited(engine.desired.config().clone(), edits)?;
         engine.order(Desired::try_from(config)?, order, trial)
     }
@@ -490,11 +493,16 @@ impl Switch {
         trial: Trial,
     ) -> Result<Applied, ApplyError> {
         let mut engine = self.engine();
+        engine.refuse_superseded(order)?;
         let revision = engine.revision_to_return_to(number)?;
         let origin = format!("{}, back to revision {}", order.origin, revision.number);
         let order = Order { origin, ..order.clone() };
-        let desired = Desired::try_from(revision.config.clone())?;
-        engine.order(desired, &order, trial)
+        let mut config = revision.config.clone();
+        // What only a start can change is as it started: the rest can go back all the same.
+        let SwitchConfig { name, fdb, .. } = config.switch;
+        config.switch = engine.desired.switch().clone();
+        (config.switch.name, config.switch.fdb.ageing) = (name, fdb.ageing);
+        engine.order(Desired::try_from(config)?, &order, trial)
     }
 
     /// The revisions that are kept, by number, and where, if on disk.
@@ -538,6 +546,7 @@ impl Switch {
         order: &Order,
     ) -> Result<Applied, ApplyError> {
         let mut engine = self.engine();
+        engine.refuse_superseded(order)?;
         let config = change.apply_to(engine.desired.config().clone(), name)?;
         engine.apply(Desired::try_from(config)?, order)
     }

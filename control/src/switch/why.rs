@@ -154,7 +154,7 @@ impl Engine {
                 Fate::Taken { explanation, findings, tags }
             }
         };
-        Ok(Answer { revision: self.revision, fate, names })
+        Ok(Answer { revision: self.history.number(), fate, names })
     }
 
     /// Adds that a copy may be too long: with its tags for the netdev that it leaves by, of

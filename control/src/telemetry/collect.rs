@@ -63,7 +63,7 @@ impl Reading {
                 Kind::Gauge,
                 "hairpin_revision",
                 "",
-                "Published changes, from 1.",
+                "The revision that runs: applied desired states, from 1.",
                 Sample::whole(&[], view.revision),
             ),
             one(

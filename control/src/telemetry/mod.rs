@@ -22,7 +22,8 @@ use std::path::{Path, PathBuf};
 use tokio::sync::oneshot;
 
 use crate::api::listen::{ListenError, SocketFile, clear};
-use crate::config::MetricsAddress;
+use crate::api::peer::Access;
+use crate::config::{ApiOthers, MetricsAddress};
 use crate::switch::Switch;
 use http::Listener;
 use page::Source;
@@ -119,7 +120,7 @@ impl Bound {
         })?;
         let listener = UnixListener::bind(path).map_err(&refused)?;
         let file = SocketFile(path.to_owned());
-        // Anybody on the host may read, as by the API.
+        // Anybody on the host may read, as by the API, until it is known that they may not.
         fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(&refused)?;
         listener.set_nonblocking(true).map_err(&refused)?;
         Ok(Bound { listener: Unserved::Unix(listener), file: Some(file) })
@@ -131,6 +132,10 @@ impl Bound {
     /// [`MetricsError::Thread`].
     pub fn serve(self, switch: Switch) -> Result<Telemetry, MetricsError> {
         let Bound { listener, file } = self;
+        let others = switch.view().desired.switch().api_others;
+        if let (Some(file), ApiOthers::Nothing) = (&file, others) {
+            file.restrict(Access::on_this_host(others).group());
+        }
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -189,11 +189,12 @@ impl Listening {
             return Err(SocketError::Replaced { path: self.path.clone() });
         }
         let (owner, group) = (access.owner.map(Uid::from_raw), access.group.map(Gid::from_raw));
-        rustix::fs::chownat(&fd, "", owner, group, AtFlags::EMPTY_PATH)
-            .map_err(|error| refused(error.into()))?;
-        // A descriptor of a path's takes no fchmod(2), but leads to its file.
+        // A descriptor of a path's takes no fchmod(2), but leads to its file. While it is ours:
+        // who may give files away may not change those of others by that.
         let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        fs::set_permissions(link, fs::Permissions::from_mode(access.mode)).map_err(refused)
+        fs::set_permissions(link, fs::Permissions::from_mode(access.mode)).map_err(refused)?;
+        rustix::fs::chownat(&fd, "", owner, group, AtFlags::EMPTY_PATH)
+            .map_err(|error| refused(error.into()))
     }
 
     /// Its path.

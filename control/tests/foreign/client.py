@@ -12,23 +12,25 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from grpc_status import rpc_status
 
-channel = grpc.insecure_channel("unix:" + sys.argv[1])
+# Of itself it would call the host by the socket's path, which is no name of one (RFC 3986).
+options = [("grpc.default_authority", "localhost")]
+channel = grpc.insecure_channel("unix:" + sys.argv[1], options=options)
 database = ProtoReflectionDescriptorDatabase(channel)
 print("services", *sorted(database.get_services()))
 pool = DescriptorPool(database)
 
 
-def message(name, **fields):
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))(**fields)
+def message(kind, **fields):
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(kind))(**fields)
 
 
-def call(service, method, **fields):
-    found = pool.FindServiceByName(service).FindMethodByName(method)
+def call(called, method, **fields):
+    found = pool.FindServiceByName(called).FindMethodByName(method)
     request = message_factory.GetMessageClass(found.input_type)
     response = message_factory.GetMessageClass(found.output_type)
     kinds = {False: channel.unary_unary, True: channel.unary_stream}
     ask = kinds[found.server_streaming](
-        f"/{service}/{method}",
+        f"/{called}/{method}",
         request_serializer=lambda it: it.SerializeToString(),
         response_deserializer=response.FromString,
     )

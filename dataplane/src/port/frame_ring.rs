@@ -70,6 +70,14 @@ pub(crate) struct FrameReceiver<T> {
     wake: Arc<OwnedFd>,
 }
 
+/// Zeros that were written: pages that the kernel gives only once they are touched would be
+/// given in a worker's breath.
+fn written(count: usize) -> Box<[u64]> {
+    let mut ends = vec![1; count].into_boxed_slice();
+    std::hint::black_box(&mut ends).fill(0);
+    ends
+}
+
 /// A ring for `slots` pieces and `bytes` bytes (at least [`RING_BYTES_MIN`], and
 /// raised to a power of two).
 pub(crate) fn ring<T: Copy + Default>(
@@ -82,7 +90,7 @@ pub(crate) fn ring<T: Copy + Default>(
     let wake = Arc::new(rustix::event::eventfd(0, flags)?);
     let (producer, consumer) = spsc::ring(slots);
     let sender = FrameSender {
-        ends: vec![0; producer.capacity().next_power_of_two()].into_boxed_slice(),
+        ends: written(producer.capacity().next_power_of_two()),
         descriptors: producer,
         memory: Arc::clone(&memory),
         hint: RegionHint::default(),

@@ -32,7 +32,7 @@ use crate::wire::{Mac, Vid};
 pub use foresight::Foresight;
 use hand::{Asks, Hand, Writes};
 use line::{Entry, Line, WAYS, Ways, Writing};
-use moves::{Move, Moves};
+use moves::{Move, Moves, Told};
 pub use table::Table;
 
 /// How old a stamp becomes before it is written anew, in milliseconds.
@@ -470,7 +470,8 @@ impl Fdb {
     }
 
     /// Moves behind the first `seen`, as far as they are remembered.
-    pub fn moves_since(&self, seen: u64) -> impl Iterator<Item = Move> {
+    #[must_use]
+    pub fn moves_since(&self, seen: u64) -> Told {
         self.moves.since(seen)
     }
 

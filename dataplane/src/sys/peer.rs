@@ -56,7 +56,8 @@ mod tests {
         let line = status.lines().find_map(|line| line.strip_prefix("Groups:")).unwrap();
         let mut own: Vec<u32> = line.split_whitespace().map(|it| it.parse().unwrap()).collect();
         let mut seen = groups(&one).unwrap();
-        (own.sort_unstable(), seen.sort_unstable());
+        own.sort_unstable();
+        seen.sort_unstable();
         assert_eq!(seen, own);
     }
 }

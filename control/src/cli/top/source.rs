@@ -1,7 +1,9 @@
 //! Looks at the switch, by a thread of its own: a switch that is slow to answer, or gone,
 //! does not hold up keys.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{
+    Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
+};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,9 @@ use crate::cli::client::Client;
 
 /// Between two attempts to reach a switch that is not there, at most.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// Looks that may wait to be drawn.
+const LOOKS: usize = 4;
 
 /// What came of a look.
 #[derive(Debug)]
@@ -38,7 +43,7 @@ impl Source {
     /// # Errors
     /// No thread could be made.
     pub fn start(address: ApiAddress, interval: Duration) -> std::io::Result<Source> {
-        let ((sender, looks), (stop, stopped)) = (channel(), channel());
+        let ((sender, looks), (stop, stopped)) = (sync_channel(LOOKS), channel());
         let thread = std::thread::Builder::new().name("looks".to_owned()).spawn(move || {
             look_again_and_again(&address, interval, &sender, &stopped);
         })?;
@@ -54,7 +59,7 @@ impl Source {
 fn look_again_and_again(
     address: &ApiAddress,
     interval: Duration,
-    looks: &Sender<Look>,
+    looks: &SyncSender<Look>,
     stopped: &Receiver<()>,
 ) {
     let mut client = None;
@@ -68,7 +73,8 @@ fn look_again_and_again(
                 (Look::Lost(format!("{error:#}")), interval.min(RETRY))
             }
         };
-        if looks.send(look).is_err() {
+        // A screen that stands still, as of a line that does, has seen enough.
+        if let Err(TrySendError::Disconnected(_)) = looks.try_send(look) {
             return;
         }
         let rest = pause.saturating_sub(began.elapsed());

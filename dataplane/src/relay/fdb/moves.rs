@@ -69,30 +69,68 @@ impl Moves {
         slot.stamp.store(number + 1, Ordering::Release);
     }
 
-    /// Moves behind the first `seen`, as far as they are remembered.
-    pub fn since(&self, seen: u64) -> impl Iterator<Item = Move> {
+    /// Moves behind the first `seen`, as far as they are remembered and written.
+    #[must_use]
+    pub fn since(&self, seen: u64) -> Told {
         let count = self.count();
         let first = seen.max(count.saturating_sub(RECENT as u64));
-        (first..count).filter_map(|number| self.read(number))
+        let (mut moves, mut forgotten, mut next) = (Vec::new(), first - seen, first);
+        while next < count {
+            match self.read(next) {
+                Read::Whole(moved) => moves.push(moved),
+                Read::Another => forgotten += 1,
+                Read::Unwritten => break,
+            }
+            next += 1;
+        }
+        Told { moves, forgotten, next }
     }
 
-    fn read(&self, number: u64) -> Option<Move> {
+    fn read(&self, number: u64) -> Read {
         let slot = &self.recent[number as usize % RECENT];
         let stamp = slot.stamp.load(Ordering::Acquire);
         let address = slot.address.load(Ordering::Relaxed);
         let way = slot.way.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
-        let is_whole = stamp == number + 1 && slot.stamp.load(Ordering::Relaxed) == stamp;
-        is_whole.then(|| Move {
+        if stamp <= number {
+            // Its writer, or that of the one 64 before it, is at it.
+            return Read::Unwritten;
+        }
+        if stamp > number + 1 || slot.stamp.load(Ordering::Relaxed) != stamp {
+            return Read::Another;
+        }
+        let to = Some((way >> 16) & OUTSIDE).filter(|&to| to != OUTSIDE);
+        Read::Whole(Move {
             address: Address {
                 domain: DomainId((address >> 48) as u16),
                 vid: Vid::new((way >> 32) as u16).unwrap_or(Vid::UNTAGGED),
                 mac: Mac::from_u64(address & ((1 << 48) - 1)),
             },
             from: PortId(way as u16),
-            to: Some((way >> 16) & OUTSIDE).filter(|&to| to != OUTSIDE).map(|to| PortId(to as u16)),
+            to: to.map(|to| PortId(to as u16)),
         })
     }
+}
+
+/// Moves that somebody has not been told of yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Told {
+    /// The moves, in their order.
+    pub moves: Vec<Move>,
+    /// How many more there were, which are not remembered.
+    pub forgotten: u64,
+    /// How many were told of, or forgotten, since the start: where to go on.
+    pub next: u64,
+}
+
+/// What is in a slot.
+enum Read {
+    /// The move that was asked for.
+    Whole(Move),
+    /// Nothing yet.
+    Unwritten,
+    /// A later one.
+    Another,
 }
 
 #[cfg(all(test, not(loom)))]
@@ -101,7 +139,8 @@ mod tests {
 
     fn moved(number: u16, to: Option<PortId>) -> Move {
         let mac = Mac::from_u64(0x5254_0000_0000 | u64::from(number));
-        let address = Address { domain: DomainId(7), vid: Vid::new(10).unwrap(), mac };
+        let vid = Vid::new(10).expect("10 is a VID");
+        let address = Address { domain: DomainId(7), vid, mac };
         Move { address, from: PortId(number), to }
     }
 
@@ -111,15 +150,32 @@ mod tests {
         for number in 0..3 {
             moves.note(moved(number, Some(PortId(8))));
         }
-        let told: Vec<Move> = moves.since(1).collect();
-        assert_eq!(told, [moved(1, Some(PortId(8))), moved(2, Some(PortId(8)))]);
-        assert_eq!(moves.since(moves.count()).count(), 0);
+        let told = moves.since(1);
+        assert_eq!(told.moves, [moved(1, Some(PortId(8))), moved(2, Some(PortId(8)))]);
+        assert_eq!((told.forgotten, told.next), (0, 3));
+        assert!(moves.since(told.next).moves.is_empty());
         for number in 3..200 {
             moves.note(moved(number, None));
         }
-        let told: Vec<Move> = moves.since(3).collect();
+        let told = moves.since(3);
         let last: Vec<Move> =
             (200 - RECENT as u16..200).map(|number| moved(number, None)).collect();
-        assert_eq!(told, last);
+        assert_eq!(told.moves, last);
+        assert_eq!((told.forgotten, told.next), (200 - 3 - RECENT as u64, 200));
+    }
+
+    #[test]
+    fn what_is_not_written_yet_is_told_later() {
+        let moves = Moves::default();
+        moves.note(moved(0, None));
+        // A writer has its number, and is held up.
+        moves.count.fetch_add(1, Ordering::Relaxed);
+        moves.note(moved(2, None));
+        let told = moves.since(0);
+        assert_eq!((told.moves.len(), told.next), (1, 1));
+        moves.recent[1].stamp.store(2, Ordering::Relaxed);
+        let told = moves.since(told.next);
+        assert_eq!((told.moves.len(), told.next), (2, 3));
+        assert_eq!(told.moves[1], moved(2, None));
     }
 }

@@ -173,7 +173,10 @@ fn readers_beside_writers_see_whole_entries() {
         let fdb = &fdb;
         move || {
             for round in 0..20_000_u64 {
-                let _ = bind(fdb, address(port, port, round % 300), tenant(port, port), 100, round);
+                let (address, tenant) = (address(port, port, round % 300), tenant(port, port));
+                let binding = Binding { hash: fdb.hash(address), address, tenant, limit: 100 };
+                // Not asked before: the other writer may come in between.
+                let _ = fdb.apply(Learn::New(binding), round);
                 if round % 64 == 0 {
                     fdb.sweep(8, round, 100, |_| true);
                 }

@@ -19,6 +19,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arrayvec::ArrayVec;
+
 use crate::frame::{Batch, View};
 use crate::ledger::{Count, Counters, DropReason};
 use crate::port::frame_ring::{self, FrameSender};
@@ -177,15 +179,15 @@ impl Tap {
 /// The captures that a worker takes part in.
 #[derive(Debug)]
 pub struct Captures {
-    taps: Vec<Box<Tap>>,
+    taps: ArrayVec<Box<Tap>, CAPTURES_MAX>,
     now_ns: u64,
 }
 
 impl Captures {
-    /// None yet; allocates once, here.
+    /// None yet.
     #[must_use]
     pub fn new() -> Captures {
-        Captures { taps: Vec::with_capacity(CAPTURES_MAX), now_ns: 0 }
+        Captures { taps: ArrayVec::new(), now_ns: 0 }
     }
 
     /// Whether there is none: all that a worker asks where nothing is captured.
@@ -206,7 +208,7 @@ impl Captures {
     /// # Errors
     /// The tap, if there are [`CAPTURES_MAX`] already.
     pub fn add(&mut self, tap: Box<Tap>) -> Result<(), Box<Tap>> {
-        if self.taps.len() == CAPTURES_MAX {
+        if self.taps.is_full() {
             return Err(tap);
         }
         tap.plan.joined.fetch_add(1, Ordering::Relaxed);
@@ -217,7 +219,7 @@ impl Captures {
     /// Takes part in it no more; its tap, if it did.
     pub fn remove(&mut self, id: CaptureId) -> Option<Box<Tap>> {
         let found = self.taps.iter().position(|tap| tap.id() == id)?;
-        Some(self.taps.swap_remove(found))
+        self.taps.swap_pop(found)
     }
 
     /// Frames received from a device, each with why it was dropped if it was; and those that
