@@ -1,11 +1,14 @@
 //! What is shown, out of two looks at a switch: nothing here draws or waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use hairpin_proto::v1;
 
 use super::history::History;
+
+/// Events that are remembered.
+const EVENTS: usize = 100;
 
 /// A switch at one moment, as its API tells it.
 #[derive(Clone, Debug)]
@@ -16,6 +19,8 @@ pub struct Sample {
     pub show: v1::ShowResponse,
     /// Counters.
     pub stats: v1::StatsResponse,
+    /// What happened since the look before.
+    pub events: Vec<v1::Event>,
 }
 
 /// A port or link.
@@ -110,6 +115,8 @@ pub struct Model {
     pub rows: Vec<Row>,
     /// Its workers, by number.
     pub workers: Vec<Worker>,
+    /// What happened, the last at the end.
+    pub events: VecDeque<v1::Event>,
     last: Option<Sample>,
     histories: BTreeMap<String, History>,
 }
@@ -123,6 +130,7 @@ impl Model {
             connection: Connection::Waiting { since: now, why },
             rows: Vec::new(),
             workers: Vec::new(),
+            events: VecDeque::new(),
             last: None,
             histories: BTreeMap::new(),
         }
@@ -158,6 +166,9 @@ impl Model {
     /// Takes a look, and makes rates of it and the one before. A switch that was
     /// restarted meanwhile begins anew: its counters do.
     pub fn take(&mut self, sample: Sample) {
+        self.events.extend(sample.events.iter().cloned());
+        let old = self.events.len().saturating_sub(EVENTS);
+        self.events.drain(..old);
         self.connection = Connection::Live;
         let is_same = |last: &Sample| last.show.uptime_ms <= sample.show.uptime_ms;
         let last = self.last.take().filter(is_same);

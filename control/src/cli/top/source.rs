@@ -1,6 +1,7 @@
 //! Looks at the switch, by a thread of its own: a switch that is slow to answer, or gone,
 //! does not hold up keys.
 
+use std::ops::ControlFlow;
 use std::sync::mpsc::{
     Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError, channel, sync_channel,
 };
@@ -62,10 +63,10 @@ fn look_again_and_again(
     looks: &SyncSender<Look>,
     stopped: &Receiver<()>,
 ) {
-    let mut client = None;
+    let (mut client, mut seen) = (None, Seen::default());
     loop {
         let began = Instant::now();
-        let (look, pause) = match look(&mut client, address) {
+        let (look, pause) = match look(&mut client, &mut seen, address) {
             Ok(sample) => (Look::Seen(Box::new(sample)), interval),
             Err(error) => {
                 // It may be another daemon by the next time.
@@ -84,12 +85,50 @@ fn look_again_and_again(
     }
 }
 
-fn look(client: &mut Option<Client>, address: &ApiAddress) -> anyhow::Result<Sample> {
+/// The last event that was seen.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    instance: u64,
+    sequence: u64,
+}
+
+fn look(
+    client: &mut Option<Client>,
+    seen: &mut Seen,
+    address: &ApiAddress,
+) -> anyhow::Result<Sample> {
     let client = match client {
         Some(client) => client,
         None => client.insert(Client::connect(address)?),
     };
     let show = client.show(v1::ShowRequest {})?;
     let stats = client.stats(v1::StatsRequest::default())?;
-    Ok(Sample { at: Instant::now(), show, stats })
+    let events = events(client, seen)?;
+    Ok(Sample { at: Instant::now(), show, stats, events })
+}
+
+/// What happened since the last look.
+fn events(client: &mut Client, seen: &mut Seen) -> anyhow::Result<Vec<v1::Event>> {
+    let Seen { instance, sequence } = *seen;
+    let request = v1::WatchRequest {
+        after_sequence: Some(sequence),
+        instance,
+        ..v1::WatchRequest::default()
+    };
+    let (mut events, mut eventless) = (Vec::new(), 0);
+    client.watch(request, |response| {
+        if response.instance != seen.instance {
+            *seen = Seen { instance: response.instance, sequence: 0 };
+        }
+        match response.event {
+            Some(event) => {
+                seen.sequence = event.sequence;
+                events.push(event);
+            }
+            None => eventless += 1,
+        }
+        // With the second of these all that there was has come.
+        if eventless < 2 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    Ok(events)
 }

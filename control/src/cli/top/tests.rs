@@ -65,7 +65,15 @@ fn sample(start: Instant, seconds: u64) -> Sample {
     ];
     let ports = ports.into_iter().map(|(name, counters)| (name.to_owned(), counters));
     let stats = v1::StatsResponse { ports: ports.collect() };
-    Sample { at: start + Duration::from_secs(seconds), show, stats }
+    let event = v1::Event {
+        sequence: seconds,
+        at_ms: 1000 * seconds,
+        kind: v1::EventKind::Quarantined as i32,
+        object: "port vm3".to_owned(),
+        cause: format!("fault {seconds}"),
+        ..v1::Event::default()
+    };
+    Sample { at: start + Duration::from_secs(seconds), show, stats, events: vec![event] }
 }
 
 fn model() -> Model {

@@ -1,4 +1,4 @@
-//! What stands below the ports: why frames are lost, and what workers do.
+//! What stands below the ports: why frames are lost, what workers do, what happened.
 
 use hairpin_proto::v1;
 use ratatui::Frame;
@@ -18,6 +18,8 @@ const PORTS: u16 = 8;
 const REASONS: u16 = 5;
 /// Workers that are shown at most.
 const WORKERS: u16 = 6;
+/// Events that are shown at most.
+const EVENTS: u16 = 5;
 /// Columns of a bar.
 const BAR: usize = 8;
 
@@ -28,6 +30,8 @@ pub enum Pane {
     Drops(u16),
     /// Workers, so many.
     Workers(u16),
+    /// Events, so many.
+    Events(u16),
 }
 
 /// The panes that there is something for, and room.
@@ -37,6 +41,7 @@ pub fn that_fit(model: &Model, height: u16) -> Vec<Pane> {
     let wanted = [
         Pane::Drops(few(model.drops().len(), REASONS)),
         Pane::Workers(few(model.workers.len(), WORKERS)),
+        Pane::Events(few(model.events.len(), EVENTS)),
     ];
     let mut left = height.saturating_sub(PORTS);
     let mut panes = Vec::new();
@@ -45,6 +50,7 @@ pub fn that_fit(model: &Model, height: u16) -> Vec<Pane> {
         let pane = match pane {
             Pane::Drops(lines) => Pane::Drops(lines.min(room)),
             Pane::Workers(lines) => Pane::Workers(lines.min(room)),
+            Pane::Events(lines) => Pane::Events(lines.min(room)),
         };
         if pane.height() > 2 {
             left -= pane.height();
@@ -59,7 +65,7 @@ impl Pane {
     #[must_use]
     pub fn height(self) -> u16 {
         match self {
-            Pane::Drops(lines) | Pane::Workers(lines) => lines + 2,
+            Pane::Drops(lines) | Pane::Workers(lines) | Pane::Events(lines) => lines + 2,
         }
     }
 
@@ -69,8 +75,38 @@ impl Pane {
         match self {
             Pane::Drops(lines) => drops(frame, area, model, lines.into()),
             Pane::Workers(lines) => workers(frame, area, model, lines.into()),
+            Pane::Events(lines) => events(frame, area, model, lines.into()),
         }
     }
+}
+
+fn events(frame: &mut Frame<'_>, area: Rect, model: &Model, lines: usize) {
+    let row = |event: &v1::Event| {
+        let style = match event.kind() {
+            v1::EventKind::Quarantined | v1::EventKind::WorkerStalled => ALARM,
+            v1::EventKind::Down
+            | v1::EventKind::AddressMoved
+            | v1::EventKind::LimitHit
+            | v1::EventKind::WorkerOverloaded => NOTICE,
+            _ => Style::new(),
+        };
+        let at = words::instant(event.at_ms);
+        let time = at.split_once(' ').map_or("", |(_, time)| time).to_owned();
+        let cells = [
+            Line::raw(time),
+            Line::raw(event.object.clone()),
+            Line::raw(words::event_kind(event.kind())),
+            Line::raw(event.cause.clone()),
+        ];
+        TableRow::new(cells).style(style)
+    };
+    let old = model.events.len().saturating_sub(lines);
+    let titles = ["UTC", "EVENT OF", "WHAT", "WHY"].map(Line::raw);
+    let widths =
+        [Constraint::Length(8), Constraint::Length(16), Constraint::Length(17), Constraint::Min(0)];
+    let table = Table::new(model.events.iter().skip(old).map(row), widths)
+        .header(TableRow::new(titles).style(TITLE));
+    frame.render_widget(table, area);
 }
 
 fn drops(frame: &mut Frame<'_>, area: Rect, model: &Model, lines: usize) {
