@@ -41,9 +41,12 @@ members = [{ nothing = 1 }]
 nothing = 1
 device = { vhost-user = { nothing = 1 } }
 vlan = { nothing = 1 }
+[[port-template]]
+nothing = 1
+vlan = { nothing = 1 }
 "#;
 /// The tables in it, line by line, which is how they are refused, as paths of keys.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 15] = [
     "",
     "switch",
     "switch.fdb",
@@ -57,6 +60,8 @@ const TABLES: [&str; 13] = [
     "port",
     "port.device.vhost-user",
     "port.vlan",
+    "port-template",
+    "port-template.vlan",
 ];
 
 fn directory() -> PathBuf {

@@ -10,8 +10,8 @@ use hairpin::api::{configs, wanted};
 use hairpin::config::vhost_user::{Account, SocketAccess, SocketRole, VhostUserConfig};
 use hairpin::config::{
     self, ApiOthers, At, BridgeConfig, ChannelConfig, Config, DeviceConfig, FdbConfig, LinkConfig,
-    LinkRole, MemberConfig, MetricsAddress, NamedBy, Poll, PortConfig, SwitchConfig, VlanConfig,
-    read, write,
+    LinkRole, MemberConfig, MetricsAddress, NamedBy, Poll, PortConfig, SwitchConfig,
+    TemplateConfig, VlanConfig, read, write,
 };
 use hairpin_dataplane::port::{HostsOwn, memory, xdp};
 use hairpin_dataplane::snapshot::{Admin, Mode, ReflectiveRelay};
@@ -180,16 +180,28 @@ fn bridge() -> impl Strategy<Value = BridgeConfig> {
         .prop_map(|(name, members)| BridgeConfig { name: name.into(), members })
 }
 
+fn template() -> impl Strategy<Value = TemplateConfig> {
+    let meant = |device: &DeviceConfig| config::template::objection(device).is_none();
+    let device = device().prop_filter("a template's device", meant);
+    (port(), device).prop_map(|(port, device)| {
+        let macs = Vec::new();
+        TemplateConfig { port: PortConfig { device: device.into(), macs, ..port } }
+    })
+}
+
 /// Everything that can be said, whether it holds together or not.
 fn any_config() -> impl Strategy<Value = Config> {
     let objects = (vec(link(), 0..3), vec(channel(), 0..3), vec(port(), 0..4), vec(bridge(), 0..3));
-    (switch(), objects).prop_map(|(switch, (links, channels, ports, bridges))| Config {
-        switch,
-        links,
-        channels,
-        ports,
-        bridges,
-    })
+    (switch(), objects, vec(template(), 0..3)).prop_map(
+        |(switch, (links, channels, ports, bridges), templates)| Config {
+            switch,
+            links,
+            channels,
+            ports,
+            bridges,
+            templates,
+        },
+    )
 }
 
 proptest! {

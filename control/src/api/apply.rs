@@ -35,7 +35,7 @@ pub fn apply(
             Some(text.parse().map_err(wrong)?).filter(|digest| switch.starts_with(*digest))
         }
     };
-    let running = switch.view().desired;
+    let running = switch.view().written;
     let config = wanted::config(message, running.config()).map_err(|it| invalid(&it))?;
     let desired = Desired::try_from(config).map_err(|errors| refusal(errors.into()))?;
     let order = Order { base: base_revision, origin, file };
@@ -59,7 +59,7 @@ pub fn edit(
         let said = format!("edits: {count} of them; send 1 to {EDITS_MAX}");
         return Err(Status::invalid_argument(said));
     }
-    let running = switch.view().desired;
+    let running = switch.view().written;
     let edits: Result<Vec<Edit>, Status> =
         edits.into_iter().map(|edit| one(edit, running.config())).collect();
     let order = Order { base: base_revision, origin, file: None };
@@ -101,7 +101,7 @@ pub fn roll_back(
 #[must_use]
 pub fn get(switch: &Switch) -> v1::GetResponse {
     let view = switch.view();
-    let config = view.desired.config();
+    let config = view.written.config();
     v1::GetResponse {
         revision: view.revision,
         config: Some(configs::config(config)),
@@ -142,6 +142,7 @@ fn change(change: &Change) -> v1::Change {
         "channel" => v1::ObjectKind::Channel,
         "bridge" => v1::ObjectKind::Bridge,
         "port" => v1::ObjectKind::Port,
+        "port-template" => v1::ObjectKind::PortTemplate,
         _ => v1::ObjectKind::Switch,
     };
     let (what, fields) = match &change.what {

@@ -7,7 +7,7 @@ use hairpin_proto::v1;
 use super::{vhost_user, views};
 use crate::config::{
     ApiOthers, BridgeConfig, ChannelConfig, Config, DeviceConfig, LinkConfig, LinkRole,
-    MemberConfig, NamedBy, Poll, PortConfig, SwitchConfig,
+    MemberConfig, NamedBy, Poll, PortConfig, SwitchConfig, TemplateConfig,
 };
 
 /// A whole desired state.
@@ -19,6 +19,7 @@ pub fn config(config: &Config) -> v1::Config {
         channels: config.channels.iter().map(channel).collect(),
         ports: config.ports.iter().map(port).collect(),
         bridges: config.bridges.iter().map(bridge).collect(),
+        templates: config.templates.iter().map(template).collect(),
     }
 }
 
@@ -98,6 +99,12 @@ pub fn port(port: &PortConfig) -> v1::PortConfig {
         learn_limit: Some(port.learn_limit),
         admin: views::admin(port.admin) as i32,
     }
+}
+
+/// A port template.
+#[must_use]
+pub fn template(template: &TemplateConfig) -> v1::TemplateConfig {
+    v1::TemplateConfig { port: Some(port(&template.port)) }
 }
 
 /// A bridge.

@@ -82,7 +82,7 @@ impl switch_server::Switch for Service {
         let request = request.into_inner();
         let order = Order { base: request.base_revision, ..order };
         let name = request.name.clone();
-        let running = self.switch.view().desired;
+        let running = self.switch.view().written;
         let change = wanted::change(&request, running.config()).map_err(|it| invalid(&it))?;
         let applied = self.switch.set_port_by(&name, change, &order).map_err(refusal)?;
         let Applied { revision, diff } = applied;

@@ -194,6 +194,7 @@ pub fn port(view: &View, port: &Port) -> v1::Port {
         last_error: status.map(|status| status.last_error.clone()).unwrap_or_default(),
         warnings: status.map(|status| status.warnings.clone()).unwrap_or_default(),
         vmm: status.and_then(|status| status.vmm.as_ref()).map(vhost_user::vmm),
+        template: status.and_then(|status| status.template.clone()).unwrap_or_default(),
     }
 }
 

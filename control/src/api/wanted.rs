@@ -18,7 +18,7 @@ use crate::config::vhost_user::{Account, SocketAccess, SocketRole, VhostUserConf
 use crate::config::{
     ApiOthers, At, BridgeConfig, ChannelConfig, Config, ConfigError, ConfigErrors, DeviceConfig,
     FdbConfig, LEARN_LIMIT, LinkConfig, LinkRole, MemberConfig, NamedBy, Poll, PortConfig,
-    REFLECTED_GROUP_RATE, SwitchConfig, VlanConfig,
+    REFLECTED_GROUP_RATE, SwitchConfig, TemplateConfig, VlanConfig, template,
 };
 use crate::switch::{HomeChange, Object, PortChange};
 
@@ -38,6 +38,7 @@ pub fn config(message: v1::Config, running: &Config) -> Result<Config, ConfigErr
         channels: message.channels.iter().filter_map(|it| reading.channel(it)).collect(),
         ports: message.ports.iter().filter_map(|it| reading.port(it)).collect(),
         bridges: message.bridges.iter().filter_map(|it| reading.bridge(it)).collect(),
+        templates: message.templates.iter().filter_map(|it| reading.template(it)).collect(),
     };
     reading.end(config)
 }
@@ -53,6 +54,7 @@ pub fn object(message: v1::Object, running: &Config) -> Result<Object, ConfigErr
         Some(v1::object::Kind::Channel(channel)) => reading.channel(channel).map(Object::Channel),
         Some(v1::object::Kind::Bridge(bridge)) => reading.bridge(bridge).map(Object::Bridge),
         Some(v1::object::Kind::Port(port)) => reading.port(port).map(Object::Port),
+        Some(v1::object::Kind::Template(it)) => reading.template(it).map(Object::Template),
         None => {
             let remedy = "name a link, channel, bridge or port";
             reading.refuse("object", "kind", Wrong::new("it is missing", remedy));
@@ -222,30 +224,48 @@ impl Reading<'_> {
         Some(ChannelConfig { name: name?, link: link?.into(), svid: svid?.into() })
     }
 
+    fn template(&mut self, message: &v1::TemplateConfig) -> Option<TemplateConfig> {
+        let nothing = v1::PortConfig::default();
+        let message = message.port.as_ref().unwrap_or(&nothing);
+        let of = Of { kind: "port-template", name: &message.name };
+        let port = self.port_like(&of, message)?;
+        if !port.macs.is_empty() {
+            let wrong = Wrong::new("its ports learn their addresses", "leave macs out");
+            self.refuse(&of.object(), "mac", wrong);
+        }
+        if let Some(problem) = template::objection(&port.device.value) {
+            self.refuse(&of.object(), "device", Wrong::new(problem, template::FORM));
+        }
+        Some(TemplateConfig { port })
+    }
+
     fn port(&mut self, message: &v1::PortConfig) -> Option<PortConfig> {
-        let of = Of { kind: "port", name: &message.name };
-        let name = self.name(&of);
+        self.port_like(&Of { kind: "port", name: &message.name }, message)
+    }
+
+    fn port_like(&mut self, of: &Of<'_>, message: &v1::PortConfig) -> Option<PortConfig> {
+        let name = self.name(of);
         let (channel, bridge) = match &message.home {
             Some(v1::port_config::Home::Channel(channel)) => (Some(channel.as_str()), None),
             Some(v1::port_config::Home::Bridge(bridge)) => (None, Some(bridge.as_str())),
             None => (None, None),
         };
-        let mode = self.mode(&of, message.mode);
+        let mode = self.mode(of, message.mode);
         let device = match &message.device {
-            Some(device) => self.device(&of, device),
+            Some(device) => self.device(of, device),
             None => {
-                self.missing(&of, "device", "name a tap, packet, xdp or vhost-user device");
+                self.missing(of, "device", "name a tap, packet, xdp or vhost-user device");
                 None
             }
         };
         let macs = message.macs.iter();
-        let macs = macs.filter_map(|mac| self.text(&of, "mac", mac, leaf::mac)).map(At::from);
+        let macs = macs.filter_map(|mac| self.text(of, "mac", mac, leaf::mac)).map(At::from);
         let macs = macs.collect();
         let vlan = message.vlan.as_ref().map(vlans).transpose();
-        let vlan = self.take(&of, "vlan", vlan).flatten().unwrap_or(VlanConfig::Transparent);
+        let vlan = self.take(of, "vlan", vlan).flatten().unwrap_or(VlanConfig::Transparent);
         let limit = message.learn_limit.map(|it| leaf::in_range(it.into(), leaf::LEARN_LIMIT));
-        let limit = limit.and_then(|limit| self.take(&of, "learn-limit", limit));
-        let admin = self.admin(&of, message.admin);
+        let limit = limit.and_then(|limit| self.take(of, "learn-limit", limit));
+        let admin = self.admin(of, message.admin);
         Some(PortConfig {
             name: name?,
             channel: channel.map(At::from),

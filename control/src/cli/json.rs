@@ -103,11 +103,33 @@ pub fn port(port: &v1::Port) -> Value {
         "reopened": port.reopened,
         "last_error": unless_empty(&port.last_error),
         "warnings": port.warnings,
+        "template": unless_empty(&port.template),
     });
     if let (Some(object), Some(of_vmm)) = (object.as_object_mut(), &port.vmm) {
         object.extend(vmm::keys(of_vmm));
     }
     object
+}
+
+/// A port template.
+#[must_use]
+pub fn template(template: &v1::PortConfig) -> Value {
+    let (channel, bridge) = match &template.home {
+        Some(v1::port_config::Home::Channel(name)) => (Some(name), None),
+        Some(v1::port_config::Home::Bridge(name)) => (None, Some(name)),
+        None => (None, None),
+    };
+    let mode = Some(words::wanted_mode(template)).filter(|mode| *mode != "-");
+    json!({
+        "name": template.name,
+        "devices": words::wanted_device(template.device.as_ref()),
+        "mode": mode,
+        "channel": channel,
+        "bridge": bridge,
+        "vlan": vlan(template.vlan.as_ref()),
+        "learn_limit": template.learn_limit,
+        "admin": words::admin(template.admin()),
+    })
 }
 
 fn device(device: Option<&v1::Device>) -> Value {

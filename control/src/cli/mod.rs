@@ -139,6 +139,8 @@ enum Command {
     Bridge(Listing),
     /// List, show, add, change, delete or release ports
     Port(port::PortArgs),
+    /// List, show, add, change or delete port templates
+    Template(Listing),
     /// Show the counters of ports and links
     Stats {
         /// Of these only
@@ -248,7 +250,8 @@ impl Command {
             | Command::Drops { list: false } => true,
             Command::Link(Listing { what })
             | Command::Channel(Listing { what })
-            | Command::Bridge(Listing { what }) => {
+            | Command::Bridge(Listing { what })
+            | Command::Template(Listing { what }) => {
                 matches!(what, None | Some(Verb::List | Verb::Show { .. }))
             }
             Command::Port(args) => args.only_shows(),
@@ -311,6 +314,7 @@ fn execute(command: Command, common: Common) -> anyhow::Result<ExitCode> {
         Command::Channel(listing) => objects::channel(client, listing.what, format),
         Command::Bridge(listing) => objects::bridge(client, listing.what, format),
         Command::Port(args) => port::port(client, args, format),
+        Command::Template(listing) => objects::template(client, listing.what, format),
         Command::Stats { names } => counts::stats(&mut client()?, names, format),
         Command::Drops { list: true } => Ok(counts::catalogue(format)),
         Command::Drops { list: false } => counts::drops(&mut client()?, format),

@@ -265,3 +265,49 @@ fn bridges(bridges: &[v1::Bridge]) -> String {
     };
     table(&["NAME", "MEMBERS", "PORTS"], bridges.iter().map(row))
 }
+
+const TEMPLATE: Kind<v1::PortConfig> = Kind {
+    word: "template",
+    name: |template| &template.name,
+    json: json::template,
+    fields: one_template,
+    table: templates,
+};
+
+/// `hairpin template`.
+pub fn template(
+    connect: impl FnOnce() -> anyhow::Result<Client>,
+    what: Option<Verb>,
+    format: Format,
+) -> anyhow::Result<String> {
+    obey(connect, wishes::Kind::Template, what, format, |client, name| {
+        let config = client.get(v1::GetRequest {})?.config.unwrap_or_default();
+        let templates = config.templates.into_iter().filter_map(|template| template.port);
+        TEMPLATE.answer(&templates.collect::<Vec<_>>(), name, format)
+    })
+}
+
+fn one_template(template: &v1::PortConfig) -> String {
+    fields(&[
+        ("name", template.name.clone()),
+        ("devices", words::wanted_device(template.device.as_ref())),
+        ("mode", words::wanted_mode(template).to_owned()),
+        ("channel", words::wanted_home(template).to_owned()),
+        ("vlan", words::vlan(template.vlan.as_ref())),
+        ("learn limit", template.learn_limit.unwrap_or_default().to_string()),
+        ("admin", words::admin(template.admin()).to_owned()),
+    ])
+}
+
+fn templates(templates: &[v1::PortConfig]) -> String {
+    let row = |template: &v1::PortConfig| {
+        vec![
+            template.name.clone(),
+            words::wanted_device(template.device.as_ref()),
+            words::wanted_mode(template).to_owned(),
+            words::wanted_home(template).to_owned(),
+            words::vlan(template.vlan.as_ref()),
+        ]
+    };
+    table(&["NAME", "DEVICES", "MODE", "CHANNEL", "VLAN"], templates.iter().map(row))
+}

@@ -161,6 +161,9 @@ fn one(port: &v1::Port) -> String {
         ("workers", words::joined(&workers)),
         ("reopened", port.reopened.to_string()),
     ];
+    if !port.template.is_empty() {
+        rows.push(("made by", format!("port template {}", port.template)));
+    }
     rows.extend(port.vmm.iter().flat_map(vmm::rows));
     rows.extend([
         ("last error", words::or_dash(&port.last_error)),

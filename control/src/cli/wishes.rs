@@ -28,6 +28,8 @@ pub enum Kind {
     Bridge,
     /// A port.
     Port,
+    /// A port template.
+    Template,
 }
 
 impl Kind {
@@ -39,6 +41,7 @@ impl Kind {
             Kind::Channel => "channel",
             Kind::Bridge => "bridge",
             Kind::Port => "port",
+            Kind::Template => "port-template",
         }
     }
 
@@ -51,6 +54,9 @@ impl Kind {
             Kind::Bridge => &["members"],
             Kind::Port => {
                 &["channel", "bridge", "mode", "device", "mac", "vlan", "learn-limit", "admin"]
+            }
+            Kind::Template => {
+                &["channel", "bridge", "mode", "device", "vlan", "learn-limit", "admin"]
             }
         }
     }
@@ -113,13 +119,14 @@ fn read_one(kind: Kind, table: Table) -> Result<v1::object::Kind, ConfigErrors> 
         let errors = findings.errors.into_iter().map(|error| error.at(None));
         return Err(ConfigErrors::new(errors.collect()));
     }
-    let Config { links, channels, ports, bridges, .. } = config;
+    let Config { links, channels, ports, bridges, templates, .. } = config;
     use v1::object::Kind as Object;
     let read = match kind {
         Kind::Link => links.first().map(|it| Object::Link(configs::link(it))),
         Kind::Channel => channels.first().map(|it| Object::Channel(configs::channel(it))),
         Kind::Bridge => bridges.first().map(|it| Object::Bridge(configs::bridge(it))),
         Kind::Port => ports.first().map(|it| Object::Port(configs::port(it))),
+        Kind::Template => templates.first().map(|it| Object::Template(configs::template(it))),
     };
     read.ok_or_else(|| {
         ConfigError::new(kind.word(), "", "it could not be read", "report this").into()

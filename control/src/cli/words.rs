@@ -202,6 +202,40 @@ pub fn joined(names: &[String]) -> String {
     or_dash(&names.join(" "))
 }
 
+/// The mode that a port is to have; a dash on a bridge.
+#[must_use]
+pub fn wanted_mode(port: &v1::PortConfig) -> &'static str {
+    match port.mode() {
+        v1::Mode::Unspecified => "-",
+        v1::Mode::Veb => "veb",
+        v1::Mode::Vepa => "vepa",
+        v1::Mode::Private => "private",
+        v1::Mode::Direct => "direct",
+    }
+}
+
+/// Where a port is to be.
+#[must_use]
+pub fn wanted_home(port: &v1::PortConfig) -> &str {
+    match &port.home {
+        Some(v1::port_config::Home::Channel(name) | v1::port_config::Home::Bridge(name)) => name,
+        None => "-",
+    }
+}
+
+/// A device that is wanted, in a word or two.
+#[must_use]
+pub fn wanted_device(device: Option<&v1::DeviceConfig>) -> String {
+    match device.and_then(|device| device.kind.as_ref()) {
+        None => "-".to_owned(),
+        Some(v1::device_config::Kind::Tap(tap)) => format!("tap {}", tap.interface),
+        Some(v1::device_config::Kind::Packet(it)) => format!("packet {}", it.interface),
+        Some(v1::device_config::Kind::Xdp(xdp)) => format!("xdp {}", xdp.interface),
+        Some(v1::device_config::Kind::VhostUser(it)) => format!("vhost-user {}", it.socket),
+        Some(v1::device_config::Kind::Memory(_)) => "memory".to_owned(),
+    }
+}
+
 /// A kind of object.
 #[must_use]
 pub fn object_kind(kind: v1::ObjectKind) -> &'static str {
@@ -212,6 +246,7 @@ pub fn object_kind(kind: v1::ObjectKind) -> &'static str {
         v1::ObjectKind::Channel => "channel",
         v1::ObjectKind::Bridge => "bridge",
         v1::ObjectKind::Port => "port",
+        v1::ObjectKind::PortTemplate => "port-template",
     }
 }
 

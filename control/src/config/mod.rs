@@ -14,6 +14,7 @@ pub mod error;
 pub mod metrics;
 pub mod nearest;
 pub mod read;
+pub mod template;
 pub mod validate;
 pub mod vhost_user;
 pub mod write;
@@ -29,6 +30,7 @@ use hairpin_dataplane::wire::{Mac, SVid, VlanId};
 pub use desired::Desired;
 pub use error::{ConfigError, ConfigErrors};
 pub use metrics::MetricsAddress;
+pub use template::TemplateConfig;
 use vhost_user::VhostUserConfig;
 
 /// Smallest MTU in bytes: what IPv4 demands (RFC 791).
@@ -83,6 +85,8 @@ pub struct Config {
     pub ports: Vec<PortConfig>,
     /// `[[bridge]]`.
     pub bridges: Vec<BridgeConfig>,
+    /// `[[port-template]]`.
+    pub templates: Vec<TemplateConfig>,
 }
 
 impl Config {
@@ -97,11 +101,10 @@ impl Config {
             (channel.name.line, channel.link.line, channel.svid.line) = (None, None, None);
         }
         for port in &mut self.ports {
-            (port.name.line, port.device.line) = (None, None);
-            let texts = [&mut port.channel, &mut port.bridge];
-            texts.into_iter().flatten().for_each(|text| text.line = None);
-            port.mode.iter_mut().for_each(|mode| mode.line = None);
-            port.macs.iter_mut().for_each(|mac| mac.line = None);
+            port.forget_lines();
+        }
+        for template in &mut self.templates {
+            template.forget_lines();
         }
         for bridge in &mut self.bridges {
             bridge.name.line = None;
@@ -309,6 +312,14 @@ pub struct PortConfig {
 }
 
 impl PortConfig {
+    fn forget_lines(&mut self) {
+        (self.name.line, self.device.line) = (None, None);
+        let texts = [&mut self.channel, &mut self.bridge];
+        texts.into_iter().flatten().for_each(|text| text.line = None);
+        self.mode.iter_mut().for_each(|mode| mode.line = None);
+        self.macs.iter_mut().for_each(|mac| mac.line = None);
+    }
+
     /// A port on a channel: up, transparent to VLANs, its addresses learned.
     pub fn station(name: &str, channel: &str, mode: Mode, device: DeviceConfig) -> PortConfig {
         PortConfig {

@@ -32,6 +32,7 @@ pub fn validate(config: Config, unread: &BTreeSet<String>) -> Result<Desired, Co
     let scope = Scope { links: &links, channels: &channels, bridges: &bridges };
     let ports: Vec<Port> =
         config.ports.iter().filter_map(|port| check.port(port, &scope)).collect();
+    check.templates(&config, &scope);
     check.direct_ports(&config, &ports, &scope);
     check.addresses(&config, &ports);
     check.numbers(&config, &channels);
@@ -106,6 +107,8 @@ impl Check<'_> {
         let channels = config.channels.iter().map(|channel| ("channel", &channel.name));
         let bridges = config.bridges.iter().map(|bridge| ("bridge", &bridge.name));
         let ports = config.ports.iter().map(|port| ("port", &port.name));
+        let templates = config.templates.iter().map(|it| ("port-template", &it.port.name));
+        let ports = ports.chain(templates);
         let mut all: Vec<_> = links.chain(channels).chain(bridges).chain(ports).collect();
         all.sort_by_key(|(_, name)| name.line);
         let mut seen: BTreeMap<&str, (&str, Option<u32>)> = BTreeMap::new();
@@ -315,6 +318,29 @@ impl Check<'_> {
     ) {
         let object = format!("bridge {}", bridge.name.value);
         self.refuse(&object, "members", member.channel.line, problem, remedy);
+    }
+}
+
+/// Port templates.
+impl Check<'_> {
+    /// Where their ports would be has to be there; more than one of them has to have room.
+    fn templates(&mut self, config: &Config, scope: &Scope<'_>) {
+        for template in &config.templates {
+            let before = self.errors.len();
+            let home = self.home(&template.port, scope);
+            if let Some(Home::Station { mode: Mode::Direct, .. }) = home {
+                let problem = "a direct port is the only one of its channel";
+                let line = template.port.mode.and_then(|mode| mode.line);
+                self.refuse_port(&template.port, "mode", line, problem, "take another mode");
+            }
+            // What is said of a port is said of the template.
+            let (port, own) = (format!("port {}", template.name()), template.name());
+            for error in &mut self.errors[before..] {
+                if error.object == port {
+                    error.object = format!("port-template {own}");
+                }
+            }
+        }
     }
 }
 

@@ -29,7 +29,8 @@ fn write(out: &mut String, config: &Config) -> fmt::Result {
     config.links.iter().try_for_each(|it| link(out, it))?;
     config.channels.iter().try_for_each(|it| channel(out, it))?;
     config.bridges.iter().try_for_each(|it| bridge(out, it))?;
-    config.ports.iter().try_for_each(|it| port(out, it))
+    config.ports.iter().try_for_each(|it| port(out, "port", it))?;
+    config.templates.iter().try_for_each(|it| port(out, "port-template", &it.port))
 }
 
 /// A text in quotes.
@@ -106,9 +107,9 @@ fn member(member: &MemberConfig) -> String {
     format!("{{ {key} = {}, {relay} }}", quoted(&channel.value))
 }
 
-fn port(out: &mut String, port: &PortConfig) -> fmt::Result {
+fn port(out: &mut String, kind: &str, port: &PortConfig) -> fmt::Result {
     let PortConfig { name, channel, bridge, mode, device, macs, vlan, learn_limit, admin } = port;
-    writeln!(out, "\n[[port]]\nname = {}", quoted(&name.value))?;
+    writeln!(out, "\n[[{kind}]]\nname = {}", quoted(&name.value))?;
     if let Some(channel) = channel {
         writeln!(out, "channel = {}", quoted(&channel.value))?;
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::config::{
     BridgeConfig, ChannelConfig, Config, DeviceConfig, LinkConfig, PortConfig, SwitchConfig,
+    TemplateConfig,
 };
 
 /// The difference between two configurations.
@@ -112,6 +113,16 @@ impl Object for PortConfig {
     }
 }
 
+impl Object for TemplateConfig {
+    const KIND: &'static str = "port-template";
+    fn name(&self) -> &str {
+        TemplateConfig::name(self)
+    }
+    fn changed(&self, new: &TemplateConfig) -> Vec<&'static str> {
+        self.port.changed(&new.port)
+    }
+}
+
 impl Diff {
     /// What has to change to get from `old` to `new`.
     #[must_use]
@@ -128,6 +139,7 @@ impl Diff {
         compare(&old.channels, &new.channels, &open, &mut changes);
         compare(&old.bridges, &new.bridges, &open, &mut changes);
         compare(&old.ports, &new.ports, &open, &mut changes);
+        compare(&old.templates, &new.templates, &open, &mut changes);
         Diff(changes)
     }
 

@@ -4,7 +4,7 @@ use super::ApplyError;
 use super::engine::Engine;
 use super::history::Revision;
 use crate::config::nearest::hint;
-use crate::config::{BridgeConfig, ChannelConfig, Config, LinkConfig, PortConfig};
+use crate::config::{BridgeConfig, ChannelConfig, Config, LinkConfig, PortConfig, TemplateConfig};
 
 /// A change to one object.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,6 +28,8 @@ pub enum Object {
     Bridge(BridgeConfig),
     /// A port.
     Port(PortConfig),
+    /// A port template.
+    Template(TemplateConfig),
 }
 
 impl Object {
@@ -37,6 +39,7 @@ impl Object {
             Object::Channel(_) => "channel",
             Object::Bridge(_) => "bridge",
             Object::Port(_) => "port",
+            Object::Template(_) => "port-template",
         }
     }
 
@@ -46,17 +49,19 @@ impl Object {
             Object::Channel(channel) => &channel.name.value,
             Object::Bridge(bridge) => &bridge.name.value,
             Object::Port(port) => &port.name.value,
+            Object::Template(template) => template.name(),
         }
     }
 }
 
 /// Names by kind, in the order of the file.
-fn names(config: &Config) -> impl Iterator<Item = (&'static str, &str)> {
+pub(super) fn names(config: &Config) -> impl Iterator<Item = (&'static str, &str)> {
     let links = config.links.iter().map(|it| ("link", it.name.value.as_str()));
     let channels = config.channels.iter().map(|it| ("channel", it.name.value.as_str()));
     let bridges = config.bridges.iter().map(|it| ("bridge", it.name.value.as_str()));
     let ports = config.ports.iter().map(|it| ("port", it.name.value.as_str()));
-    links.chain(channels).chain(bridges).chain(ports)
+    let templates = config.templates.iter().map(|it| ("port-template", it.name()));
+    links.chain(channels).chain(bridges).chain(ports).chain(templates)
 }
 
 /// The configuration with the edits made, in their order.
@@ -84,6 +89,7 @@ fn add(config: &mut Config, object: Object) -> Result<(), ApplyError> {
         Object::Channel(channel) => config.channels.push(channel),
         Object::Bridge(bridge) => config.bridges.push(bridge),
         Object::Port(port) => config.ports.push(port),
+        Object::Template(template) => config.templates.push(template),
     }
     Ok(())
 }
@@ -108,6 +114,10 @@ fn replace(config: &mut Config, object: Object) -> Result<(), ApplyError> {
             let mut ports = config.ports.iter_mut();
             ports.find(|it| is_it(&it.name.value)).map(|it| *it = new)
         }
+        Object::Template(new) => {
+            let mut templates = config.templates.iter_mut();
+            templates.find(|it| is_it(it.name())).map(|it| *it = new)
+        }
     };
     replaced.ok_or_else(|| {
         let known = names(config).filter(|(of, _)| *of == kind).map(|(_, name)| name);
@@ -122,6 +132,7 @@ fn delete(config: &mut Config, name: &str) -> Result<(), ApplyError> {
     config.channels.retain(|it| it.name.value != name);
     config.bridges.retain(|it| it.name.value != name);
     config.ports.retain(|it| it.name.value != name);
+    config.templates.retain(|it| it.name() != name);
     if names(config).count() < before {
         return Ok(());
     }

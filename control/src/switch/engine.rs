@@ -18,6 +18,7 @@ use super::announce::Told;
 use super::capture::Captures;
 use super::conduct::Conduct;
 use super::crash::{self, Place};
+use super::derive::Derived;
 use super::devices::{
     self, Care, Device, Embedder, Fresh, Makers, Outcome, Ready, Retune, Source, Way,
 };
@@ -38,7 +39,11 @@ use crate::vhost::Sockets;
 
 /// Everything that a running switch is.
 pub struct Engine {
+    /// What somebody wrote, and applied.
+    pub(super) written: Arc<Desired>,
+    /// What runs: that, and the ports that its templates made.
     pub(super) desired: Arc<Desired>,
+    pub(super) derived: Derived,
     pub(super) history: History,
     /// Counts what was published.
     pub(super) publications: u64,
@@ -92,7 +97,9 @@ impl Engine {
         let publisher = Publisher::new(Box::new(nothing()), Crew::size(config));
         let crew = Crew::start(config, &publisher, &fdb)?;
         Ok(Engine {
+            written: Arc::new(desired.clone()),
             desired: Arc::new(desired),
+            derived: Derived::default(),
             history,
             publications: 0,
             devices: BTreeMap::new(),
@@ -128,7 +135,7 @@ impl Engine {
 
     /// Makes a first state the running one, as a new revision.
     pub fn begin(&mut self, desired: Desired, order: &Order) -> Result<(), ApplyError> {
-        let diff = Diff::between(self.desired.config(), desired.config());
+        let diff = Diff::between(self.written.config(), desired.config());
         self.record(desired, order, &diff)
     }
 
@@ -163,8 +170,8 @@ impl Engine {
     /// What an apply would change, if it may.
     pub fn compare(&self, desired: &Desired, order: &Order) -> Result<Diff, ApplyError> {
         self.refuse_superseded(order)?;
-        refuse_restart(self.desired.switch(), desired.switch())?;
-        Ok(Diff::between(self.desired.config(), desired.config()))
+        refuse_restart(self.written.switch(), desired.switch())?;
+        Ok(Diff::between(self.written.config(), desired.config()))
     }
 
     /// Applies, or says only what that would change.
@@ -186,9 +193,10 @@ impl Engine {
     /// Prepares, records and commits; what fails leaves everything as it was.
     fn change(
         &mut self,
-        desired: Desired,
+        written: Desired,
         record: impl FnOnce(&mut Engine, &Desired) -> Result<(), RecordError>,
     ) -> Result<(), ApplyError> {
+        let desired = self.derived.with(&written)?;
         let mut prepared = match self.prepare(&desired) {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -198,7 +206,7 @@ impl Engine {
         };
         crash::at(Place::Tuned);
         let undo = std::mem::take(&mut prepared.undo);
-        if let Err(error) = record(self, &desired) {
+        if let Err(error) = record(self, &written) {
             undo.into_iter().rev().for_each(set_back);
             self.embedder.settle(Outcome::Aborted);
             return Err(error.into());
@@ -206,9 +214,26 @@ impl Engine {
         crash::at(Place::Recorded);
         // commit
         self.commit(desired, prepared);
+        self.written = Arc::new(written);
         crash::at(Place::Published);
         self.embedder.settle(Outcome::Committed);
         Ok(())
+    }
+
+    /// Has another state run than before of what is written, for ports that came or went.
+    pub(super) fn follow_derived(&mut self, desired: Desired) -> Result<(), ApplyError> {
+        match self.prepare(&desired) {
+            Ok(prepared) => {
+                // commit
+                self.commit(desired, prepared);
+                self.embedder.settle(Outcome::Committed);
+                Ok(())
+            }
+            Err(error) => {
+                self.embedder.settle(Outcome::Aborted);
+                Err(error)
+            }
+        }
     }
 
     /// Opens what must be opened, compiles, and sets MTUs. What was opened closes
@@ -600,6 +625,7 @@ impl Engine {
     pub fn tick(&mut self, now: Instant) {
         self.publisher.collect();
         self.follow_netdevs(now);
+        self.follow_templates(now);
         self.follow_vmms(now);
         self.look_at_conduct(now);
         self.retry(now);

@@ -18,6 +18,7 @@
 //! * [`events`] — what happened, numbered; [`announce`] — found out by comparing.
 //! * [`gate`] — whose turn it is with the engine.
 //! * [`capture`] — frames copied aside as they pass.
+//! * [`derive`] — ports that templates make.
 //! * [`conduct`] — guests that misbehave past a threshold.
 //! * [`why`] — what would become of a frame, and why.
 //! * [`retired`] — counters of what went, for when it comes again.
@@ -70,6 +71,7 @@ mod announce;
 mod change;
 mod conduct;
 mod crash;
+mod derive;
 mod edit;
 mod follow;
 mod former;
@@ -477,7 +479,7 @@ impl Switch {
     ) -> Result<Applied, ApplyError> {
         let mut engine = self.engine();
         engine.refuse_superseded(order)?;
-        let config = edit::edited(engine.desired.config().clone(), edits)?;
+        let config = edit::edited(engine.written.config().clone(), edits)?;
         engine.order(Desired::try_from(config)?, order, trial)
     }
 
@@ -547,7 +549,7 @@ impl Switch {
     ) -> Result<Applied, ApplyError> {
         let mut engine = self.engine();
         engine.refuse_superseded(order)?;
-        let config = change.apply_to(engine.desired.config().clone(), name)?;
+        let config = change.apply_to(engine.written.config().clone(), name)?;
         engine.apply(Desired::try_from(config)?, order)
     }
 

@@ -21,8 +21,10 @@ use crate::vhost;
 /// A consistent view of everything but the counters of ports and links.
 #[derive(Clone, Debug)]
 pub struct View {
-    /// What is wanted, and applied.
+    /// What runs: what is written, and the ports that its templates made.
     pub desired: Arc<Desired>,
+    /// What is written, and applied.
+    pub written: Arc<Desired>,
     /// The revision that runs.
     pub revision: u64,
     /// Counts publications.
@@ -58,6 +60,8 @@ pub struct Status {
     pub granted: Option<xdp::Granted>,
     /// How its socket is, if it is a vhost-user device.
     pub vmm: Option<vhost::Status>,
+    /// The port template that made it.
+    pub template: Option<String>,
 }
 
 /// Whether frames pass a port or link.
@@ -114,6 +118,7 @@ impl Engine {
         });
         View {
             desired: Arc::clone(desired),
+            written: Arc::clone(&self.written),
             revision: self.history.number(),
             publications: self.publications,
             uptime,
@@ -171,6 +176,7 @@ impl Engine {
                 .filter(|device| device.attached.condition() != Condition::Lost)
                 .and_then(|device| device.source.granted().cloned()),
             vmm: device.and_then(|device| device.source.vmm()),
+            template: self.derived.template_of(name).map(str::to_owned),
         }
     }
 

@@ -240,6 +240,15 @@ fn attributes_of(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     })
 }
 
+/// The names of all netdevs of the calling thread's network namespace; none where the kernel
+/// does not tell (`/proc/net/dev`).
+#[must_use]
+pub fn names() -> Vec<String> {
+    let table = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    let lines = table.lines().skip(2);
+    lines.filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned())).collect()
+}
+
 /// Hears of every change to netdevs of the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct Changes(OwnedFd);

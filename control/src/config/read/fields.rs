@@ -16,7 +16,6 @@ const COMING: &[(&str, &str)] = &[
     ("lldp", "comes with EVB"),
     ("devices", "comes with standby uplinks; for now give one `device`"),
     ("addresses", "comes with address guards"),
-    ("port-template", "comes with port templates"),
 ];
 
 /// The fields of one object.

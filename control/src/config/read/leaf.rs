@@ -80,17 +80,22 @@ fn out_of_range(shown: &str, bounds: &RangeInclusive<u64>) -> Wrong {
 /// The name of a link, channel, port or bridge.
 pub fn name(value: &DeValue<'_>) -> Result<String, Wrong> {
     let name = text(value)?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let good = name.len() <= 64
-        && name.chars().all(allowed)
-        && name.starts_with(|c: char| c.is_ascii_alphanumeric());
-    if good {
+    if is_name(name) {
         return Ok(name.to_owned());
     }
     Err(Wrong::new(
         format!("{name:?} is not a name"),
         "write 1 to 64 letters, digits, '-', '_' or '.', a letter or digit first",
     ))
+}
+
+/// Whether an object may be called so.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    name.len() <= 64
+        && name.chars().all(allowed)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 /// The name of a netdev, as its device takes it when it is opened.

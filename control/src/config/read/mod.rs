@@ -56,7 +56,7 @@ impl Reading {
 }
 
 /// What the top level knows.
-const TOP: &[&str] = &["switch", "link", "channel", "port", "bridge"];
+const TOP: &[&str] = &["switch", "link", "channel", "port", "bridge", "port-template"];
 
 /// Reads a text. Objects in which something is wrong are left out.
 #[must_use]
@@ -94,6 +94,7 @@ fn read_document(reading: &mut Reading, table: &DeTable<'_>) -> Config {
         channels: each(reading, &top, "channel", objects::channel),
         ports: each(reading, &top, "port", objects::port),
         bridges: each(reading, &top, "bridge", objects::bridge),
+        templates: each(reading, &top, "port-template", objects::template),
     }
 }
 

@@ -9,9 +9,10 @@ use super::Reading;
 use super::device::device;
 use super::fields::Fields;
 use super::leaf::{self, Reflection, Wrong};
+use crate::config::template;
 use crate::config::{
     At, BridgeConfig, ChannelConfig, FdbConfig, LEARN_LIMIT, LinkConfig, MemberConfig, NamedBy,
-    PortConfig, REFLECTED_GROUP_RATE, SwitchConfig, VlanConfig,
+    PortConfig, REFLECTED_GROUP_RATE, SwitchConfig, TemplateConfig, VlanConfig,
 };
 
 const SWITCH_KEYS: &[&str] =
@@ -97,13 +98,21 @@ const PORT_KEYS: &[&str] =
 /// `[[port]]`.
 pub fn port(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<PortConfig> {
     fields.refuse_unknown(reading, PORT_KEYS);
+    port_fields(reading, fields, "write device = { tap = { interface = \"tap1\" } }")
+}
+
+/// What ports and templates of them have in common.
+fn port_fields(
+    reading: &mut Reading,
+    fields: &mut Fields<'_, '_>,
+    device_form: &str,
+) -> Option<PortConfig> {
     let name = fields.required(reading, "name", leaf::name, "\"vm1\"");
     let channel = fields.optional(reading, "channel", leaf::name);
     let bridge = fields.optional(reading, "bridge", leaf::name);
     let mode = fields.optional(reading, "mode", leaf::mode);
     if fields.get("device").is_none() {
-        let remedy = "write device = { tap = { interface = \"tap1\" } }";
-        fields.refuse(reading, "device", "it is missing", remedy);
+        fields.refuse(reading, "device", "it is missing", device_form);
     }
     let device = device(reading, fields);
     let macs = macs(reading, fields);
@@ -122,6 +131,21 @@ pub fn port(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<PortCo
         admin,
     });
     fields.unless_refused(read)
+}
+
+const TEMPLATE_KEYS: &[&str] =
+    &["name", "channel", "bridge", "mode", "device", "vlan", "learn-limit", "admin"];
+
+/// `[[port-template]]`: a port whose device has a pattern for a name.
+pub fn template(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<TemplateConfig> {
+    fields.refuse_unknown(reading, TEMPLATE_KEYS);
+    let port = port_fields(reading, fields, template::FORM)?;
+    let read = TemplateConfig { port };
+    let problem = template::objection(&read.port.device.value);
+    if let Some(problem) = problem {
+        fields.refuse(reading, "device", problem, template::FORM);
+    }
+    fields.unless_refused(Some(read))
 }
 
 /// `mac`: one address or a list.
