@@ -219,7 +219,10 @@ fn send(mut stream: TcpStream, length: Duration) -> Result<u64> {
 }
 
 fn receive(listener: &TcpListener) -> Result<Transfer> {
-    let (mut stream, _) = listener.accept()?;
+    // Where its last segment is lost, a connection is one for who asked for it only.
+    let limit = Some(PATIENCE);
+    rustix::net::sockopt::set_socket_timeout(listener, rustix::net::sockopt::Timeout::Recv, limit)?;
+    let (mut stream, _) = listener.accept().context("waiting for the connection")?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut chunk = vec![0; CHUNK_BYTES];
     let started = Instant::now();
