@@ -46,7 +46,7 @@ impl Table {
             secret: SECRET,
             capacity: 100,
             total: AtomicU64::new(0),
-            moves: AtomicU64::new(0),
+            moves: Moves::default(),
             tenancies: (0..3).map(|_| AtomicU64::new(0)).collect(),
             broom: AtomicUsize::new(0),
         };
