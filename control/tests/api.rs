@@ -245,24 +245,20 @@ fn messages_beyond_all_bounds_are_refused() {
     let site = Site::start();
     let refused: Status = site.runtime.block_on(async {
         let port = "x".repeat(5 << 20);
-        client_of(&site).await.flush(v1::FlushRequest { port }).await.unwrap_err()
+        site.client().await.flush(v1::FlushRequest { port }).await.unwrap_err()
     });
     assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
     let objects = vec!["port vm1".to_owned(); 2000];
     let request = v1::WatchRequest { objects, ..v1::WatchRequest::default() };
     let refused =
-        site.runtime.block_on(async { client_of(&site).await.watch(request).await.unwrap_err() });
+        site.runtime.block_on(async { site.client().await.watch(request).await.unwrap_err() });
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
     let edits = vec![v1::Edit::default(); 5000];
     let request = v1::EditRequest { edits, ..v1::EditRequest::default() };
     let refused =
-        site.runtime.block_on(async { client_of(&site).await.edit(request).await.unwrap_err() });
+        site.runtime.block_on(async { site.client().await.edit(request).await.unwrap_err() });
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
     site.assert_well();
-}
-
-async fn client_of(site: &Site) -> SwitchClient<Channel> {
-    site.client().await
 }
 
 #[test]
@@ -275,7 +271,7 @@ fn a_state_that_is_wrong_everywhere_is_refused_in_a_header_that_fits() {
     let config = v1::Config { links: (0..200).map(link).collect(), ..v1::Config::default() };
     let request = v1::ApplyRequest { config: Some(config), ..v1::ApplyRequest::default() };
     let refused =
-        site.runtime.block_on(async { client_of(&site).await.apply(request).await.unwrap_err() });
+        site.runtime.block_on(async { site.client().await.apply(request).await.unwrap_err() });
     assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
     assert!(refused.message().contains("and "), "{}", refused.message());
     site.assert_well();
@@ -296,7 +292,7 @@ fn errors_name_their_fields_for_programs() {
     };
     let request = v1::ApplyRequest { config: Some(config), ..v1::ApplyRequest::default() };
     let refused =
-        site.runtime.block_on(async { client_of(&site).await.apply(request).await.unwrap_err() });
+        site.runtime.block_on(async { site.client().await.apply(request).await.unwrap_err() });
     let details = refused.get_details_bad_request().unwrap();
     let fields: Vec<&str> = details.field_violations.iter().map(|it| it.field.as_str()).collect();
     assert_eq!(fields, ["link up0: mtu"]);
@@ -304,7 +300,7 @@ fn errors_name_their_fields_for_programs() {
     let edits = vec![v1::Edit { what: Some(delete) }];
     let request = v1::EditRequest { edits, ..v1::EditRequest::default() };
     let refused =
-        site.runtime.block_on(async { client_of(&site).await.edit(request).await.unwrap_err() });
+        site.runtime.block_on(async { site.client().await.edit(request).await.unwrap_err() });
     assert_eq!(refused.code(), Code::FailedPrecondition);
     let details = refused.get_details_bad_request().unwrap();
     let fields: Vec<&str> = details.field_violations.iter().map(|it| it.field.as_str()).collect();

@@ -89,7 +89,7 @@ pub fn port(port: &v1::Port) -> Value {
     };
     let mut object = json!({
         "name": port.name,
-        "mode": words::mode(port),
+        "mode": words::mode(port.mode()),
         "channel": channel,
         "bridge": bridge,
         "state": words::state(port.state()),
@@ -119,11 +119,10 @@ pub fn template(template: &v1::PortConfig) -> Value {
         Some(v1::port_config::Home::Bridge(name)) => (None, Some(name)),
         None => (None, None),
     };
-    let mode = Some(words::wanted_mode(template)).filter(|mode| *mode != "-");
     json!({
         "name": template.name,
         "devices": words::wanted_device(template.device.as_ref()),
-        "mode": mode,
+        "mode": words::mode(template.mode()),
         "channel": channel,
         "bridge": bridge,
         "vlan": vlan(template.vlan.as_ref()),

@@ -291,7 +291,7 @@ fn one_template(template: &v1::PortConfig) -> String {
     fields(&[
         ("name", template.name.clone()),
         ("devices", words::wanted_device(template.device.as_ref())),
-        ("mode", words::wanted_mode(template).to_owned()),
+        ("mode", words::mode(template.mode()).unwrap_or("-").to_owned()),
         ("channel", words::wanted_home(template).to_owned()),
         ("vlan", words::vlan(template.vlan.as_ref())),
         ("learn limit", template.learn_limit.unwrap_or_default().to_string()),
@@ -304,7 +304,7 @@ fn templates(templates: &[v1::PortConfig]) -> String {
         vec![
             template.name.clone(),
             words::wanted_device(template.device.as_ref()),
-            words::wanted_mode(template).to_owned(),
+            words::mode(template.mode()).unwrap_or("-").to_owned(),
             words::wanted_home(template).to_owned(),
             words::vlan(template.vlan.as_ref()),
         ]

@@ -126,7 +126,7 @@ pub fn ports(ports: &[v1::Port]) -> String {
         vec![
             port.name.clone(),
             words::marked_state(port.state(), &port.warnings),
-            words::mode(port).unwrap_or("-").to_owned(),
+            words::mode(port.mode()).unwrap_or("-").to_owned(),
             words::home(port).to_owned(),
             words::device(port.device.as_ref()),
             words::vlan(port.vlan.as_ref()),
@@ -152,7 +152,7 @@ fn one(port: &v1::Port) -> String {
         ("name", port.name.clone()),
         ("state", words::state(port.state()).to_owned()),
         ("admin", words::admin(port.admin()).to_owned()),
-        ("mode", words::mode(port).unwrap_or("-").to_owned()),
+        ("mode", words::mode(port.mode()).unwrap_or("-").to_owned()),
         (home, words::home(port).to_owned()),
         ("device", words::device_in_full(port.device.as_ref())),
         ("vlan", words::vlan(port.vlan.as_ref())),

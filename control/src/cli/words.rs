@@ -2,10 +2,10 @@
 
 use hairpin_proto::v1;
 
-/// A port's mode; nothing on a bridge.
+/// A mode; nothing on a bridge.
 #[must_use]
-pub fn mode(port: &v1::Port) -> Option<&'static str> {
-    match port.mode() {
+pub fn mode(mode: v1::Mode) -> Option<&'static str> {
+    match mode {
         v1::Mode::Unspecified => None,
         v1::Mode::Veb => Some("veb"),
         v1::Mode::Vepa => Some("vepa"),
@@ -200,18 +200,6 @@ pub fn sentences(sentences: &[String]) -> String {
 #[must_use]
 pub fn joined(names: &[String]) -> String {
     or_dash(&names.join(" "))
-}
-
-/// The mode that a port is to have; a dash on a bridge.
-#[must_use]
-pub fn wanted_mode(port: &v1::PortConfig) -> &'static str {
-    match port.mode() {
-        v1::Mode::Unspecified => "-",
-        v1::Mode::Veb => "veb",
-        v1::Mode::Vepa => "vepa",
-        v1::Mode::Private => "private",
-        v1::Mode::Direct => "direct",
-    }
 }
 
 /// Where a port is to be.

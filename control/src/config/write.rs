@@ -9,6 +9,7 @@ use std::fmt::{self, Write};
 use hairpin_dataplane::port::{HostsOwn, xdp};
 use hairpin_dataplane::snapshot::{Admin, Mode, ReflectiveRelay};
 
+use super::read::leaf::MODES;
 use super::vhost_user::{Account, SocketRole, VhostUserConfig};
 use super::{
     ApiOthers, BridgeConfig, ChannelConfig, Config, DeviceConfig, LinkConfig, LinkRole,
@@ -131,12 +132,8 @@ fn port(out: &mut String, kind: &str, port: &PortConfig) -> fmt::Result {
 }
 
 fn of_mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Veb => "veb",
-        Mode::Vepa => "vepa",
-        Mode::Private => "private",
-        Mode::Direct => "direct",
-    }
+    let known = MODES.iter().find(|(_, known)| *known == mode);
+    known.map_or("", |(name, _)| name)
 }
 
 fn of_admin(admin: Admin) -> &'static str {

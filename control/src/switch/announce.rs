@@ -81,13 +81,14 @@ impl Engine {
         let ports = self.desired.ports().iter().map(|port| ("port", &port.name, port.admin));
         let mut states = BTreeMap::new();
         for (kind, name, admin) in links.chain(ports) {
-            let (before, state) = (told.remove(name), self.state(name, admin));
-            let is_news = before != Some(state);
+            let (before, state) = (told.remove_entry(name), self.state(name, admin));
+            let is_news = before.as_ref().is_none_or(|(_, before)| *before != state);
             if is_news && !self.events.tell(self.news_of(kind, name, admin, state), now) {
                 // There is no room for it now: later.
-                states.extend(before.map(|before| (name.clone(), before)));
+                states.extend(before);
             } else {
-                states.insert(name.clone(), state);
+                let name = before.map_or_else(|| name.clone(), |(name, _)| name);
+                states.insert(name, state);
             }
         }
         self.told.states = states;

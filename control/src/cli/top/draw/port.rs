@@ -119,7 +119,7 @@ fn about_port(port: &v1::Port) -> Vec<(&'static str, String)> {
     vec![
         ("device", words::device_in_full(port.device.as_ref())),
         (home, words::home(port).to_owned()),
-        ("mode", words::mode(port).unwrap_or("-").to_owned()),
+        ("mode", words::mode(port.mode()).unwrap_or("-").to_owned()),
         ("vlan", words::vlan(port.vlan.as_ref())),
         ("mac", addresses),
         ("mtu", port.mtu.to_string()),
