@@ -4,9 +4,9 @@
 //! [`Daemon`] is `hairpin run` in a namespace of its own, whose TAPs are plugged
 //! into hosts; a [`KernelBridge`] is the adjacent bridge, or the cable between two
 //! switches; an [`OpenVSwitch`] is a peer of another make; a [`Testpmd`] is two VMs, of
-//! another make too; a [`Guest`] is a real one in QEMU. Everything is undone on
-//! drop, and what a killed run left behind is swept by the next one: a namespace's
-//! name holds the process id it belongs to.
+//! another make too; a [`Guest`] is a real one in QEMU; a [`Machine`] has systemd, and the
+//! daemon as its service. Everything is undone on drop, and what a killed run left behind
+//! is swept by the next one: a namespace's name holds the process id it belongs to.
 //!
 //! Needs root, iproute2 and iputils-ping. Nothing of it touches the network of
 //! the machine itself.
@@ -24,6 +24,7 @@ mod echo;
 mod error;
 mod guest;
 mod host;
+mod machine;
 mod namespace;
 mod ovs;
 mod recorder;
@@ -41,6 +42,7 @@ pub use echo::Echo;
 pub use error::{BedError, Result};
 pub use guest::{Guest, Nic};
 pub use host::{Family, Host, mac_bytes, mac_text};
+pub use machine::Machine;
 pub use namespace::{Namespace, sweep};
 pub use ovs::{OpenVSwitch, Tso};
 pub use recorder::{Frame, Recorder, send_frame};

@@ -44,7 +44,8 @@ impl Workers {
 pub struct Daemon {
     /// Its own, if it has one.
     namespace: Option<Namespace>,
-    workers: Workers,
+    /// What stands in its configuration before what a test gives.
+    head: String,
     directory: TempDir,
     program: PathBuf,
     child: Child,
@@ -92,10 +93,35 @@ impl Daemon {
         configuration: &str,
     ) -> Result<Daemon> {
         let directory = TempDir::new().map_err(BedError::while_doing("a directory"))?;
-        write_configuration(directory.path(), workers, configuration)?;
+        let head = head(directory.path(), workers);
+        Daemon::start_at(namespace, program, directory, head, configuration)
+    }
+
+    /// The same with a whole configuration, written for the directory that is given: its `api`
+    /// is `unix:DIRECTORY/api.sock` there, its `state-dir` `DIRECTORY/state`.
+    ///
+    /// # Errors
+    /// As [`Daemon::start`].
+    pub fn start_whole(
+        namespace: Namespace,
+        configuration: impl FnOnce(&Path) -> String,
+    ) -> Result<Daemon> {
+        let directory = TempDir::new().map_err(BedError::while_doing("a directory"))?;
+        let configuration = configuration(directory.path());
+        Daemon::start_at(Some(namespace), &program()?, directory, String::new(), &configuration)
+    }
+
+    fn start_at(
+        namespace: Option<Namespace>,
+        program: &Path,
+        directory: TempDir,
+        head: String,
+        configuration: &str,
+    ) -> Result<Daemon> {
+        write_configuration(directory.path(), &head, configuration)?;
         let (child, ready) = spawn(namespace.as_ref(), program, directory.path())?;
         let program = program.into();
-        let mut daemon = Daemon { namespace, workers, directory, program, child, ready };
+        let mut daemon = Daemon { namespace, head, directory, program, child, ready };
         daemon.wait_until_ready()?;
         Ok(daemon)
     }
@@ -163,7 +189,7 @@ impl Daemon {
     /// # Errors
     /// If it cannot be written.
     pub fn rewrite(&self, configuration: &str) -> Result<()> {
-        write_configuration(self.directory.path(), self.workers, configuration)
+        write_configuration(self.directory.path(), &self.head, configuration)
     }
 
     /// Has it stand still, all its threads (SIGSTOP), until [`Daemon::go_on`].
@@ -194,6 +220,12 @@ impl Daemon {
     #[must_use]
     pub fn file(&self) -> PathBuf {
         self.directory.path().join("hairpin.toml")
+    }
+
+    /// The directory of that file, and of its sockets.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// What it has written to standard output and error.
@@ -350,15 +382,20 @@ fn state_dir(directory: &Path) -> PathBuf {
     directory.join("state")
 }
 
-fn write_configuration(directory: &Path, workers: Workers, configuration: &str) -> Result<()> {
-    let text = format!(
-        "[switch]\nname = \"bed\"\nworkers = {}\napi = \"{}\"\nstate-dir = \"{}\"\n\n{configuration}",
+/// The `[switch]` of a bed's daemon.
+fn head(directory: &Path, workers: Workers) -> String {
+    format!(
+        "[switch]\nname = \"bed\"\nworkers = {}\napi = \"{}\"\nstate-dir = \"{}\"\n\n",
         workers.cpus(),
         api(directory),
         state_dir(directory).display(),
-    );
+    )
+}
+
+fn write_configuration(directory: &Path, head: &str, configuration: &str) -> Result<()> {
     let file = directory.join("hairpin.toml");
-    fs::write(&file, text).map_err(BedError::while_doing(format_args!("{}", file.display())))
+    fs::write(&file, format!("{head}{configuration}"))
+        .map_err(BedError::while_doing(format_args!("{}", file.display())))
 }
 
 /// The `hairpin` that cargo built along with the running program: in the same

@@ -49,13 +49,27 @@ impl Host {
         Ok(host)
     }
 
+    /// A new host of a namespace and an interface that is there.
+    ///
+    /// # Errors
+    /// If there is no such interface.
+    pub fn settle(namespace: Namespace, interface: &str, number: u8) -> Result<Host> {
+        let host = Host { namespace, interface: interface.into(), number };
+        host.take_addresses()?;
+        Ok(host)
+    }
+
     /// Plugs in the interface of the same name, after the former is gone.
     ///
     /// # Errors
     /// If there is no such interface.
     pub fn replug(&self, origin: &Namespace) -> Result<()> {
+        origin.give(&self.interface, &self.namespace)?;
+        self.take_addresses()
+    }
+
+    fn take_addresses(&self) -> Result<()> {
         let interface = &self.interface;
-        origin.give(interface, &self.namespace)?;
         self.namespace.ip(&format!("link set {interface} address {}", self.mac()))?;
         self.namespace.ip(&format!("addr add {}/24 dev {interface}", self.ipv4()))?;
         self.namespace.ip(&format!("link set {interface} up"))?;
