@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::transport::server::Connected;
@@ -169,12 +170,25 @@ pub async fn accept(
         // Clients speak first. One that does not has its seat for a while only.
         let accepted = accepted.clone();
         tokio::spawn(async move {
-            let word = tokio::time::timeout(FIRST_WORD, connection.stream.readable()).await;
+            let word = tokio::time::timeout(FIRST_WORD, first_word(&connection.stream)).await;
             if matches!(word, Ok(Ok(()))) {
                 // Nobody takes it where the API ends.
                 let _ = accepted.send(Ok(connection)).await;
             }
         });
+    }
+}
+
+/// Waits until a client has said something, or has hung up, and takes nothing of it. That a
+/// stream is called readable is not enough: one that was just made may be, with nothing in it.
+async fn first_word(stream: &UnixStream) -> io::Result<()> {
+    loop {
+        stream.readable().await?;
+        let peek = || Ok(rustix::net::recv(stream, &mut [0; 1], RecvFlags::PEEK)?);
+        match stream.try_io(Interest::READABLE, peek) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            heard => return heard.map(drop),
+        }
     }
 }
 
