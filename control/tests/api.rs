@@ -4,9 +4,13 @@
 // Helpers of tests are tests: a failure there is the message.
 #![allow(clippy::unwrap_used)]
 
+mod means;
+
 use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -15,7 +19,7 @@ use std::time::{Duration, Instant};
 use hairpin::api::listen::{Api, Bound};
 use hairpin::config::{Config, Desired, DeviceConfig, LinkConfig, LinkRole, PortConfig};
 use hairpin::switch::Switch;
-use hairpin::switch::events::{Kind, News};
+use hairpin::switch::events::{KEPT, Kind, News};
 use hairpin_dataplane::port::memory::{self, Endpoint};
 use hairpin_dataplane::snapshot::Mode;
 use hairpin_dataplane::wire::Mac;
@@ -365,6 +369,111 @@ fn readers_that_do_not_read_cost_themselves() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     });
+    site.assert_well();
+}
+
+#[test]
+fn a_connection_has_so_many_streams_and_no_more() {
+    const EACH: usize = 32;
+    let site = Site::start();
+    site.runtime.block_on(async {
+        let mut client = site.client().await;
+        let mut streams = Vec::new();
+        for _ in 0..EACH {
+            let stream = client.watch(v1::WatchRequest::default()).await.unwrap().into_inner();
+            streams.push(stream);
+        }
+        let mut waiting = client.clone();
+        let moment = Duration::from_secs(1);
+        let more = tokio::time::timeout(moment, waiting.watch(v1::WatchRequest::default())).await;
+        assert!(more.is_err(), "a connection has more than {EACH} streams");
+        // There is room for another client, and for this one once it has closed one.
+        site.client().await.watch(v1::WatchRequest::default()).await.unwrap();
+        streams.pop();
+        let more = tokio::time::timeout(PATIENCE, client.watch(v1::WatchRequest::default())).await;
+        more.unwrap().unwrap();
+    });
+    site.assert_well();
+}
+
+/// Who may only read has no use for large messages: they are refused unread.
+#[test]
+fn a_reader_s_messages_are_bounded_further() {
+    if !means::has_means("a_reader_s_messages_are_bounded_further") {
+        return;
+    }
+    let site = Site::start();
+    let place = site.socket.parent().unwrap();
+    std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // A copy where that user can reach it.
+    let program = place.join("hairpin");
+    std::fs::copy(env!("CARGO_BIN_EXE_hairpin"), &program).unwrap();
+    let flush = |name_bytes: usize| {
+        let output = Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(&program)
+            .args(["--api", &format!("unix:{}", site.socket.display())])
+            .args(["fdb", "flush", &"x".repeat(name_bytes)])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    assert!(flush(1000).contains("user 65534 may not change this switch"), "{}", flush(1000));
+    let refused = flush(70_000);
+    assert!(refused.contains("65536") && !refused.contains("may not"), "{refused}");
+    site.assert_well();
+}
+
+/// The numbers of the events of a stream until it has caught up, and how many were lost.
+async fn caught_up(site: &Site, request: v1::WatchRequest) -> (Vec<u64>, u64) {
+    let mut stream = site.client().await.watch(request).await.unwrap().into_inner();
+    let head = stream.message().await.unwrap().unwrap();
+    assert!(head.event.is_none(), "{head:?}");
+    let (mut numbers, mut lost) = (Vec::new(), 0);
+    loop {
+        let response = stream.message().await.unwrap().unwrap();
+        lost += response.lost;
+        match response.event {
+            Some(event) => numbers.push(event.sequence),
+            None => return (numbers, lost),
+        }
+    }
+}
+
+#[test]
+fn a_watcher_goes_on_where_it_was_and_hears_how_much_it_missed() {
+    let site = Site::start();
+    let events = site.switch.events();
+    let tell = |count: usize| {
+        for _ in 0..count {
+            let object = format!("port {}", events.last());
+            let (cause, remedy) = (String::new(), String::new());
+            events.tell(News { kind: Kind::LimitHit, object, cause, remedy }, Instant::now());
+        }
+    };
+    tell(10);
+    let last = events.last();
+    let instance = events.instance();
+    let after = |instance, after_sequence| v1::WatchRequest {
+        instance,
+        after_sequence,
+        ..v1::WatchRequest::default()
+    };
+    let watched = |request| site.runtime.block_on(caught_up(&site, request));
+    let all = |first: u64| (first..=last).collect::<Vec<u64>>();
+    assert_eq!(watched(after(instance, Some(4))), (all(5), 0));
+    assert_eq!(watched(after(0, Some(4))), (all(5), 0));
+    assert_eq!(watched(after(instance, Some(last))), (Vec::new(), 0));
+    assert_eq!(watched(after(instance, None)), (Vec::new(), 0));
+    // Numbers of another run, and numbers that never were, say nothing of this one.
+    assert_eq!(watched(after(instance ^ 1, Some(4))), (all(1), 0));
+    assert_eq!(watched(after(instance, Some(last + 5))), (all(1), 0));
+    // What is not kept any more is lost, and how much it was is said.
+    tell(KEPT);
+    let (numbers, lost) = watched(after(instance, Some(4)));
+    assert_eq!((numbers.len(), lost), (KEPT, last - 4));
+    assert_eq!((numbers[0], numbers[KEPT - 1]), (last + 1, last + KEPT as u64));
     site.assert_well();
 }
 

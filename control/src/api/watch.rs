@@ -93,7 +93,9 @@ pub fn events(
         Some(after) if after > events.last() => 0,
         Some(after) => after,
     };
-    let (sender, receiver) = mpsc::channel(1);
+    // What waits here leaves together. One by one, the many that somebody missed would come as
+    // more small frames than HTTP/2 clients put up with (`too_many_data_frames`).
+    let (sender, receiver) = mpsc::channel(BATCH);
     let objects = request.objects.into_iter().collect();
     tokio::spawn(async move {
         tell(&events, seen, &objects, &sender).await;
@@ -216,4 +218,22 @@ pub fn again<T: Send + 'static>(
         drop(seat);
     });
     Ok(Box::pin(ReceiverStream::new(receiver)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_leave_streams_to_those_who_may_write() {
+        let seats = Seats::default();
+        let all = |right| std::iter::from_fn(|| seats.take(right).ok()).collect::<Vec<Seat>>();
+        let readers = all(Right::Read);
+        assert_eq!(readers.len(), STREAMS_MAX - RESERVED);
+        let writers = all(Right::Write);
+        assert_eq!(writers.len(), RESERVED);
+        drop(readers);
+        assert_eq!(all(Right::Write).len(), STREAMS_MAX - RESERVED);
+        drop(writers);
+    }
 }
