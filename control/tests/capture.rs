@@ -30,7 +30,7 @@ use hairpin_dataplane::wire::offload::Offload;
 use hairpin_dataplane::worker::capture::filter::Filter;
 use means::has_means;
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A port that takes no frame: its guest stands still.
 const STUCK: u8 = 3;
@@ -250,6 +250,50 @@ fn lines_and_objects_say_what_passed() {
     for object in objects {
         let said = ["port", "direction", "source", "dropped"].map(|key| object[key].clone());
         assert_eq!(said, ["vm1", "rx", "52:54:00:00:00:02", "source_not_registered"]);
+    }
+}
+
+/// Sends what the filters of a capture tell apart: three destinations, a tag, another EtherType.
+fn send_all_kinds(served: &mut Served) {
+    let tag = |frame: &[u8], words: &[u8]| [&frame[..12], words, &frame[12..]].concat();
+    let tagged = tag(&frame(1, 2, 64), &[0x81, 0, 0, 10]);
+    let mut other = frame(1, 2, 60);
+    other[12..14].copy_from_slice(&[0x08, 0x06]);
+    for bytes in [frame(1, 2, 60), frame(1, STUCK, 60), tagged, other] {
+        served.vm1.queue(&bytes, Offload::NONE).unwrap();
+    }
+    served.vm2.queue(&frame(2, 1, 60), Offload::NONE).unwrap();
+    served.vm1.flush();
+    served.vm2.flush();
+    let mut bytes = Vec::new();
+    while served.vm1.receive(&mut bytes).is_some() || served.vm2.receive(&mut bytes).is_some() {}
+}
+
+#[test]
+fn each_filter_that_a_client_asks_for_narrows_its_capture() {
+    let mut served = Served::start();
+    let stuck = mac(STUCK).to_string();
+    for (words, key, expected) in [
+        (format!("--rx --host {stuck}"), "destination", json!(stuck)),
+        ("--vlan 10".to_owned(), "vlan", json!(10)),
+        ("--ethertype arp".to_owned(), "ethertype", json!(0x0806)),
+        ("--tx".to_owned(), "direction", json!("tx")),
+        ("--rx".to_owned(), "direction", json!("rx")),
+        ("--reason rx_ring_full".to_owned(), "dropped", json!("rx_ring_full")),
+    ] {
+        // Several of each: what is not wanted is sent beside it.
+        let mut child = served.spawn(&format!("capture vm1 vm2 vm3 --json --count 6 {words}"));
+        eventually(&words, || {
+            send_all_kinds(&mut served);
+            child.try_wait().unwrap().is_some()
+        });
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{words}: {}", stderr(&output));
+        let text = stdout(&output);
+        let seen: Vec<Value> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(seen.len(), 6, "{words}: {text}");
+        assert!(seen.iter().all(|frame| frame[key] == expected), "{words}: {text}");
     }
 }
 
