@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use hairpin_bench::front_end::{Connection, FrontEnd, Layout};
+use hairpin_tests::bed::eventually;
 
 use crate::reach::MOMENT;
 
@@ -25,7 +26,15 @@ impl Guest {
 
     /// Starts one at a socket of its own, to which the switch connects.
     pub fn accept(socket: &UnixListener, layout: Layout, mac: [u8; 6]) -> Guest {
-        let (connected, _) = socket.accept().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let mut accepted = None;
+        let is_there = || {
+            accepted = socket.accept().ok();
+            accepted.is_some()
+        };
+        eventually("a connection of the switch", is_there).unwrap();
+        let (connected, _) = accepted.unwrap();
+        connected.set_nonblocking(false).unwrap();
         let connection = Connection::new(connected).unwrap();
         Guest { front: FrontEnd::over(connection, layout).unwrap(), mac }
     }
