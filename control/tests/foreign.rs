@@ -7,10 +7,10 @@ mod daemon;
 mod means;
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use daemon::{Daemon, LOCAL, Place, stderr, stdout};
-use means::has_python;
+use means::{has_means, has_python};
 
 #[test]
 fn a_client_that_knows_nothing_reads_changes_and_watches() {
@@ -41,5 +41,39 @@ fn a_client_that_knows_nothing_reads_changes_and_watches() {
             "event 1 switch",
         ]
     );
+    drop(daemon);
+}
+
+#[test]
+fn who_may_only_read_has_a_share_of_the_answers_and_others_change_things_meanwhile() {
+    let test = "who_may_only_read_has_a_share_of_the_answers_and_others_change_things_meanwhile";
+    if !has_means(test) {
+        return;
+    }
+    let Some(python) = has_python(test) else { return };
+    let place = Place::new();
+    place.write(LOCAL);
+    let daemon = Daemon::start(place.daemon_command());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign/flood.py");
+    let mut flood = Command::new(python);
+    flood.arg(script).arg(place.socket()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let flood = std::thread::spawn(move || flood.output().unwrap());
+    let mut changes = 0;
+    while !flood.is_finished() {
+        let channel = format!("c{changes} link=up0 svid={}", 2 + changes % 4000);
+        let added = place.client(&format!("channel add {channel}"));
+        assert!(added.status.success(), "{}", stderr(&added));
+        changes += 1;
+    }
+    let output = flood.join().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    let said = stdout(&output);
+    let mut lines = said.lines();
+    let answered = lines.next().and_then(|line| line.strip_prefix("answered ")).unwrap();
+    // 200 a second, and what one may save up; twice that on a machine that stands still at times.
+    let answered: u32 = answered.parse().unwrap();
+    assert!((1..=2 * (3 * 200 + 250)).contains(&answered), "{answered}");
+    assert!(["refused ", "refused RESOURCE_EXHAUSTED"].contains(&lines.next().unwrap()), "{said}");
+    assert!(changes >= 10, "{changes} changes");
     drop(daemon);
 }

@@ -8,6 +8,7 @@ use super::{configs, wanted};
 use crate::config::{Config, Desired, write};
 use crate::switch::diff::{Change, What};
 use crate::switch::history::Revision;
+use crate::switch::view::View;
 use crate::switch::{Applied, Edit, Order, Switch, Trial};
 
 /// Edits of one request.
@@ -99,8 +100,7 @@ pub fn roll_back(
 
 /// What runs.
 #[must_use]
-pub fn get(switch: &Switch) -> v1::GetResponse {
-    let view = switch.view();
+pub fn get(view: &View) -> v1::GetResponse {
     let config = view.written.config();
     v1::GetResponse {
         revision: view.revision,

@@ -11,12 +11,14 @@ use hairpin_proto::DESCRIPTORS;
 use hairpin_proto::v1::switch_server::SwitchServer;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
+use tonic::{Request, Status};
 
 use super::by_right::ByRight;
-use super::connections;
 use super::peer::Access;
 use super::service::Service;
+use super::{connections, peer};
 use crate::config::ApiOthers;
 use crate::switch::Switch;
 
@@ -92,12 +94,17 @@ pub struct Bound {
 pub(crate) struct SocketFile(pub(crate) PathBuf);
 
 impl SocketFile {
-    /// Lets nobody connect but the own user and a group: others would be refused anyhow.
-    pub(crate) fn restrict(&self, group: Option<u32>) {
-        let restricted = std::os::unix::fs::chown(&self.0, None, group)
-            .and_then(|()| fs::set_permissions(&self.0, fs::Permissions::from_mode(0o660)));
-        if let Err(error) = restricted {
-            tracing::warn!(path = ?self.0, %error, "a socket could not be kept from others");
+    /// Lets those connect who may read, at least: the others would be refused anyhow.
+    pub(crate) fn let_in(&self, access: &Access) {
+        let mode = |mode| fs::set_permissions(&self.0, fs::Permissions::from_mode(mode));
+        let opened = match access.others() {
+            ApiOthers::Read => mode(0o666),
+            ApiOthers::Nothing => {
+                std::os::unix::fs::chown(&self.0, None, access.group()).and_then(|()| mode(0o660))
+            }
+        };
+        if let Err(error) = opened {
+            tracing::warn!(path = ?self.0, %error, "who may connect to a socket could not be set");
         }
     }
 }
@@ -115,8 +122,8 @@ impl Bound {
         clear(path)?;
         let listener = UnixListener::bind(path).map_err(refused)?;
         let file = SocketFile(path.to_owned());
-        // Anybody may read; who may write is decided by the caller's credentials.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(refused)?;
+        // Nobody else's, until it is served and known who may do what.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(refused)?;
         listener.set_nonblocking(true).map_err(refused)?;
         Ok(Bound { file, listener })
     }
@@ -132,11 +139,8 @@ impl Bound {
             .build()
             .map_err(ListenError::Thread)?;
         let Bound { file, listener } = self;
-        let others = switch.view().desired.switch().api_others;
-        let access = Access::on_this_host(others);
-        if others == ApiOthers::Nothing {
-            file.restrict(access.group());
-        }
+        let access = Access::on_this_host(switch.view().desired.switch().api_others);
+        file.let_in(&access);
         let thread = std::thread::Builder::new()
             .name("api".to_owned())
             .spawn(move || {
@@ -193,15 +197,22 @@ async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .add_service(ByRight::new(Service::new(switch)))
-        .add_service(health)
-        .add_service(described().build_v1()?)
-        .add_service(described().build_v1alpha()?)
+        .add_service(InterceptedService::new(health, may_ask))
+        .add_service(InterceptedService::new(described().build_v1()?, may_ask))
+        .add_service(InterceptedService::new(described().build_v1alpha()?, may_ask))
         .serve_with_incoming(ReceiverStream::new(incoming));
     tokio::select! {
         ended = server => Ok(ended?),
         () = connections::accept(listener, access, accepted) => Ok(()),
         _ = stopped => Ok(()),
     }
+}
+
+/// Lets nobody ask anything who may do nothing.
+// Statuses are what tonic wants, and are large.
+#[allow(clippy::result_large_err)]
+fn may_ask(request: Request<()>) -> Result<Request<()>, Status> {
+    peer::right(request.extensions()).map(|_| request)
 }
 
 impl Drop for Api {

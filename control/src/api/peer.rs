@@ -59,6 +59,12 @@ impl Access {
         self.group
     }
 
+    /// What those may who may not write.
+    #[must_use]
+    pub fn others(&self) -> ApiOthers {
+        self.others
+    }
+
     /// Who is at the other end.
     #[must_use]
     pub fn caller(&self, stream: &UnixStream) -> Caller {
@@ -86,7 +92,10 @@ fn own() -> u32 {
 }
 
 /// Who calls.
-fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
+///
+/// # Errors
+/// PERMISSION_DENIED if that is not known.
+pub fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     let unknown =
         || Status::permission_denied("the caller is not known; call over the UNIX socket");
     request.extensions().get::<Caller>().copied().ok_or_else(unknown)
@@ -102,14 +111,6 @@ pub fn right(extensions: &Extensions) -> Result<Right, Status> {
         Some(&Caller { right, .. }) => Ok(right),
         None => Err(denied(None, "read")),
     }
-}
-
-/// What a caller may do.
-///
-/// # Errors
-/// PERMISSION_DENIED if that is not known.
-pub fn right_of<T>(request: &Request<T>) -> Result<Right, Status> {
-    caller(request).map(|caller| caller.right)
 }
 
 /// Who calls, in two words, as "user 0"; refuses a caller who may not write.

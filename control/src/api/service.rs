@@ -2,11 +2,13 @@
 //! changes, and no longer.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use hairpin_proto::v1::{self, switch_server};
 use tonic::{Request, Response, Status};
 
 use super::refusal::{invalid, not_moved, refusal, shortened};
+use super::turns::Turns;
 use super::watch::{Responses, Seats};
 use super::{apply, capture, peer, views, wanted, watch, why};
 use crate::config::nearest::hint;
@@ -23,6 +25,7 @@ const PAGE: (usize, usize) = (1000, 10_000);
 #[derive(Debug)]
 pub struct Service {
     switch: Switch,
+    turns: Turns,
     seats: Seats,
 }
 
@@ -30,7 +33,30 @@ impl Service {
     /// Serves this switch.
     #[must_use]
     pub fn new(switch: Switch) -> Service {
-        Service { switch, seats: Seats::default() }
+        Service { switch, turns: Turns::default(), seats: Seats::default() }
+    }
+
+    /// Answers a request, once it is its caller's turn.
+    async fn answer<R: Send + 'static, T: Send + 'static>(
+        &self,
+        request: Request<R>,
+        answer: impl FnOnce(&Switch, R) -> Result<T, Status> + Send + 'static,
+    ) -> Reply<T> {
+        let caller = peer::caller(&request)?;
+        let (switch, request) = (self.switch.clone(), request.into_inner());
+        let answer = self.turns.work(caller, move || answer(&switch, request));
+        answer.await.map(Response::new)
+    }
+
+    /// Answers likewise with what there is.
+    async fn look<R: Sync, T: Send + 'static>(
+        &self,
+        request: &Request<R>,
+        look: impl FnOnce(&View) -> Result<T, Status> + Send + 'static,
+    ) -> Reply<T> {
+        let (caller, switch) = (peer::caller(request)?, self.switch.clone());
+        let answer = self.turns.work(caller, move || look(&switch.view()));
+        answer.await.map(Response::new)
     }
 }
 
@@ -42,53 +68,51 @@ impl switch_server::Switch for Service {
     type WatchStream = Responses<v1::WatchResponse>;
     type WatchStatsStream = Responses<v1::StatsResponse>;
 
-    async fn show(&self, _: Request<v1::ShowRequest>) -> Reply<v1::ShowResponse> {
-        Ok(Response::new(views::show(&self.switch.view())))
+    async fn show(&self, request: Request<v1::ShowRequest>) -> Reply<v1::ShowResponse> {
+        self.look(&request, |view| Ok(views::show(view))).await
     }
 
-    async fn list_links(&self, _: Request<v1::ListLinksRequest>) -> Reply<v1::ListLinksResponse> {
-        let links = views::links(&self.switch.view());
-        Ok(Response::new(v1::ListLinksResponse { links }))
+    async fn list_links(
+        &self,
+        request: Request<v1::ListLinksRequest>,
+    ) -> Reply<v1::ListLinksResponse> {
+        let list = |view: &View| Ok(v1::ListLinksResponse { links: views::links(view) });
+        self.look(&request, list).await
     }
 
     async fn list_channels(
         &self,
-        _: Request<v1::ListChannelsRequest>,
+        request: Request<v1::ListChannelsRequest>,
     ) -> Reply<v1::ListChannelsResponse> {
-        let channels = views::channels(&self.switch.view());
-        Ok(Response::new(v1::ListChannelsResponse { channels }))
+        let list = |view: &View| Ok(v1::ListChannelsResponse { channels: views::channels(view) });
+        self.look(&request, list).await
     }
 
     async fn list_bridges(
         &self,
-        _: Request<v1::ListBridgesRequest>,
+        request: Request<v1::ListBridgesRequest>,
     ) -> Reply<v1::ListBridgesResponse> {
-        let bridges = views::bridges(&self.switch.view());
-        Ok(Response::new(v1::ListBridgesResponse { bridges }))
+        let list = |view: &View| Ok(v1::ListBridgesResponse { bridges: views::bridges(view) });
+        self.look(&request, list).await
     }
 
-    async fn list_ports(&self, _: Request<v1::ListPortsRequest>) -> Reply<v1::ListPortsResponse> {
-        let ports = views::ports(&self.switch.view());
-        Ok(Response::new(v1::ListPortsResponse { ports }))
+    async fn list_ports(
+        &self,
+        request: Request<v1::ListPortsRequest>,
+    ) -> Reply<v1::ListPortsResponse> {
+        let list = |view: &View| Ok(v1::ListPortsResponse { ports: views::ports(view) });
+        self.look(&request, list).await
     }
 
     async fn get_port(&self, request: Request<v1::GetPortRequest>) -> Reply<v1::GetPortResponse> {
-        let port = port(&self.switch.view(), &request.into_inner().name)?;
-        Ok(Response::new(v1::GetPortResponse { port: Some(port) }))
+        let name = request.get_ref().name.clone();
+        let get = move |view: &View| Ok(v1::GetPortResponse { port: Some(port(view, &name)?) });
+        self.look(&request, get).await
     }
 
     async fn set_port(&self, request: Request<v1::SetPortRequest>) -> Reply<v1::SetPortResponse> {
-        let order = Order::by(peer::writer(&request)?);
-        let request = request.into_inner();
-        let order = Order { base: request.base_revision, ..order };
-        let name = request.name.clone();
-        let running = self.switch.view().written;
-        let change = wanted::change(&request, running.config()).map_err(|it| invalid(&it))?;
-        let applied = self.switch.set_port_by(&name, change, &order).map_err(refusal)?;
-        let Applied { revision, diff } = applied;
-        tracing::info!(revision, by = order.origin, %diff, "set port");
-        let port = port(&self.switch.view(), &name)?;
-        Ok(Response::new(v1::SetPortResponse { port: Some(port), revision }))
+        let by = peer::writer(&request)?;
+        self.answer(request, move |switch, request| set_port(switch, &request, by)).await
     }
 
     async fn release_port(
@@ -96,38 +120,29 @@ impl switch_server::Switch for Service {
         request: Request<v1::ReleasePortRequest>,
     ) -> Reply<v1::ReleasePortResponse> {
         let by = peer::writer(&request)?;
-        let name = request.into_inner().name;
-        let release = self.switch.release(&name).map_err(refusal)?;
-        tracing::info!(port = name, by, ?release, "release port");
-        let view = self.switch.view();
-        let link = views::links(&view).into_iter().find(|link| link.name == name);
-        let released = match link {
-            Some(link) => v1::release_port_response::Released::Link(link),
-            None => v1::release_port_response::Released::Port(port(&view, &name)?),
-        };
-        let was_quarantined = release == Release::Released;
-        Ok(Response::new(v1::ReleasePortResponse { released: Some(released), was_quarantined }))
+        self.answer(request, move |switch, request| release_port(switch, &request.name, &by)).await
     }
 
     async fn stats(&self, request: Request<v1::StatsRequest>) -> Reply<v1::StatsResponse> {
-        stats(&self.switch, &request.into_inner().names).map(Response::new)
+        self.answer(request, |switch, request| stats(switch, &request.names)).await
     }
 
-    async fn drops(&self, _: Request<v1::DropsRequest>) -> Reply<v1::DropsResponse> {
-        let reasons = views::drops(&self.switch.totals());
-        Ok(Response::new(v1::DropsResponse { reasons }))
+    async fn drops(&self, request: Request<v1::DropsRequest>) -> Reply<v1::DropsResponse> {
+        let drops =
+            |switch: &Switch, _| Ok(v1::DropsResponse { reasons: views::drops(&switch.totals()) });
+        self.answer(request, drops).await
     }
 
     async fn fdb(&self, request: Request<v1::FdbRequest>) -> Reply<v1::FdbResponse> {
-        page(&self.switch, &request.into_inner()).map(Response::new)
+        self.answer(request, |switch, request| page(switch, &request)).await
     }
 
     async fn list_workers(
         &self,
-        _: Request<v1::ListWorkersRequest>,
+        request: Request<v1::ListWorkersRequest>,
     ) -> Reply<v1::ListWorkersResponse> {
-        let workers = views::workers(&self.switch.view());
-        Ok(Response::new(v1::ListWorkersResponse { workers }))
+        let list = |view: &View| Ok(v1::ListWorkersResponse { workers: views::workers(view) });
+        self.look(&request, list).await
     }
 
     async fn move_queue(
@@ -135,90 +150,134 @@ impl switch_server::Switch for Service {
         request: Request<v1::MoveQueueRequest>,
     ) -> Reply<v1::MoveQueueResponse> {
         let by = peer::writer(&request)?;
-        let v1::MoveQueueRequest { port, queue, worker } = request.into_inner();
-        let number = |queue: u32| {
-            let port = shortened(&port);
-            let said = format!("{port}: queue {queue}: queues have numbers of 0 to 65535");
-            u16::try_from(queue).map_err(|_| Status::invalid_argument(said))
-        };
-        let queue = queue.map(number).transpose()?;
-        let (switch, name) = (self.switch.clone(), port.clone());
-        // On a thread of its own: it waits for a worker, others go on being answered.
-        let moving =
-            tokio::task::spawn_blocking(move || switch.move_queue(&name, queue, worker as usize));
-        let ending = |_| Status::unavailable("the switch is ending");
-        let Moved { queue, from, to } = moving.await.map_err(ending)?.map_err(not_moved)?;
-        tracing::info!(port, by, queue, from, to, "move queue");
-        let (queue, from, to) = (queue.into(), from as u32, to as u32);
-        Ok(Response::new(v1::MoveQueueResponse { queue, from, to }))
+        self.answer(request, move |switch, request| move_queue(switch, &request, &by)).await
     }
 
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Reply<v1::ApplyResponse> {
         let by = peer::writer(&request)?;
-        apply::apply(&self.switch, request.into_inner(), by).map(Response::new)
+        self.answer(request, move |switch, request| apply::apply(switch, request, by)).await
     }
 
-    async fn get(&self, _: Request<v1::GetRequest>) -> Reply<v1::GetResponse> {
-        Ok(Response::new(apply::get(&self.switch)))
+    async fn get(&self, request: Request<v1::GetRequest>) -> Reply<v1::GetResponse> {
+        self.look(&request, |view| Ok(apply::get(view))).await
     }
 
     async fn edit(&self, request: Request<v1::EditRequest>) -> Reply<v1::ApplyResponse> {
         let by = peer::writer(&request)?;
-        apply::edit(&self.switch, request.into_inner(), by).map(Response::new)
+        self.answer(request, move |switch, request| apply::edit(switch, request, by)).await
     }
 
     async fn rollback(&self, request: Request<v1::RollbackRequest>) -> Reply<v1::ApplyResponse> {
         let by = peer::writer(&request)?;
-        apply::roll_back(&self.switch, request.into_inner(), by).map(Response::new)
+        self.answer(request, move |switch, request| apply::roll_back(switch, request, by)).await
     }
 
     async fn list_revisions(
         &self,
-        _: Request<v1::ListRevisionsRequest>,
+        request: Request<v1::ListRevisionsRequest>,
     ) -> Reply<v1::ListRevisionsResponse> {
-        Ok(Response::new(apply::revisions(&self.switch)))
+        self.answer(request, |switch, _| Ok(apply::revisions(switch))).await
     }
 
     async fn flush(&self, request: Request<v1::FlushRequest>) -> Reply<v1::FlushResponse> {
         let by = peer::writer(&request)?;
-        let name = request.into_inner().port;
-        let port = Some(name.as_str()).filter(|name| !name.is_empty());
-        self.switch.flush(port).map_err(refusal)?;
-        tracing::info!(port, by, "flush");
-        Ok(Response::new(v1::FlushResponse {}))
+        self.answer(request, move |switch, request| flush(switch, &request.port, &by)).await
     }
 
     async fn watch(&self, request: Request<v1::WatchRequest>) -> Reply<Self::WatchStream> {
-        let seat = self.seats.take(peer::right_of(&request)?)?;
-        watch::events(&self.switch, seat, request.into_inner()).map(Response::new)
+        let seat = self.seats.take(peer::caller(&request)?.right)?;
+        self.answer(request, move |switch, request| watch::events(switch, seat, request)).await
     }
 
     async fn watch_stats(
         &self,
         request: Request<v1::WatchStatsRequest>,
     ) -> Reply<Self::WatchStatsStream> {
-        let seat = self.seats.take(peer::right_of(&request)?)?;
-        let v1::WatchStatsRequest { names, interval_ms } = request.into_inner();
-        // Who is named has to be there at first; later it may go.
-        stats(&self.switch, &names)?;
-        let (switch, names): (_, BTreeSet<String>) =
-            (self.switch.clone(), names.into_iter().collect());
-        let read = move || {
-            let mut all = stats(&switch, &[])?;
-            all.ports.retain(|name, _| names.is_empty() || names.contains(name));
-            Ok(all)
-        };
-        watch::again(seat, interval_ms, read).map(Response::new)
+        let caller = peer::caller(&request)?;
+        let seat = self.seats.take(caller.right)?;
+        let pace = watch::Pace { turns: self.turns.clone(), caller };
+        self.answer(request, move |switch, request| watch_stats(switch, seat, pace, request)).await
     }
 
     async fn capture(&self, request: Request<v1::CaptureRequest>) -> Reply<capture::Stream> {
         peer::writer(&request)?;
-        capture::begin(&self.switch, request.into_inner()).map(Response::new)
+        self.answer(request, capture::begin).await
     }
 
     async fn why(&self, request: Request<v1::WhyRequest>) -> Reply<v1::WhyResponse> {
-        why::why(&self.switch, request.into_inner()).map(Response::new)
+        self.answer(request, why::why).await
     }
+}
+
+fn set_port(
+    switch: &Switch,
+    request: &v1::SetPortRequest,
+    by: String,
+) -> Result<v1::SetPortResponse, Status> {
+    let order = Order { base: request.base_revision, ..Order::by(by) };
+    let name = &request.name;
+    let running = switch.view().written;
+    let change = wanted::change(request, running.config()).map_err(|it| invalid(&it))?;
+    let Applied { revision, diff } = switch.set_port_by(name, change, &order).map_err(refusal)?;
+    tracing::info!(revision, by = order.origin, %diff, "set port");
+    let port = port(&switch.view(), name)?;
+    Ok(v1::SetPortResponse { port: Some(port), revision })
+}
+
+fn release_port(switch: &Switch, name: &str, by: &str) -> Result<v1::ReleasePortResponse, Status> {
+    let release = switch.release(name).map_err(refusal)?;
+    tracing::info!(port = name, by, ?release, "release port");
+    let view = switch.view();
+    let link = views::links(&view).into_iter().find(|link| link.name == name);
+    let released = match link {
+        Some(link) => v1::release_port_response::Released::Link(link),
+        None => v1::release_port_response::Released::Port(port(&view, name)?),
+    };
+    let was_quarantined = release == Release::Released;
+    Ok(v1::ReleasePortResponse { released: Some(released), was_quarantined })
+}
+
+fn move_queue(
+    switch: &Switch,
+    request: &v1::MoveQueueRequest,
+    by: &str,
+) -> Result<v1::MoveQueueResponse, Status> {
+    let v1::MoveQueueRequest { port, queue, worker } = request;
+    let number = |queue: u32| {
+        let port = shortened(port);
+        let said = format!("{port}: queue {queue}: queues have numbers of 0 to 65535");
+        u16::try_from(queue).map_err(|_| Status::invalid_argument(said))
+    };
+    let queue = queue.map(number).transpose()?;
+    let moved = switch.move_queue(port, queue, *worker as usize);
+    let Moved { queue, from, to } = moved.map_err(not_moved)?;
+    tracing::info!(port, by, queue, from, to, "move queue");
+    Ok(v1::MoveQueueResponse { queue: queue.into(), from: from as u32, to: to as u32 })
+}
+
+fn flush(switch: &Switch, name: &str, by: &str) -> Result<v1::FlushResponse, Status> {
+    let port = Some(name).filter(|name| !name.is_empty());
+    switch.flush(port).map_err(refusal)?;
+    tracing::info!(port, by, "flush");
+    Ok(v1::FlushResponse {})
+}
+
+fn watch_stats(
+    switch: &Switch,
+    seat: watch::Seat,
+    pace: watch::Pace,
+    request: v1::WatchStatsRequest,
+) -> Result<Responses<v1::StatsResponse>, Status> {
+    let v1::WatchStatsRequest { names, interval_ms } = request;
+    // Who is named has to be there at first; later it may go.
+    stats(switch, &names)?;
+    let (switch, names) = (switch.clone(), Arc::new(BTreeSet::from_iter(names)));
+    let read = move || {
+        let mut all = stats(&switch, &[])?;
+        all.ports.retain(|name, _| names.is_empty() || names.contains(name));
+        Ok(all)
+    };
+    watch::again(seat, pace, interval_ms, read)
 }
 
 /// Counters of these ports and links, or of all.

@@ -12,7 +12,8 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::peer::Right;
+use super::peer::{Caller, Right};
+use super::turns::Turns;
 use crate::switch::Switch;
 use crate::switch::events::{Event, Events, Kind};
 
@@ -185,14 +186,24 @@ fn message(event: Event) -> v1::Event {
     v1::Event { sequence, at_ms, kind: kind as i32, object, cause, remedy }
 }
 
+/// Whose turns a stream takes.
+#[derive(Debug)]
+pub struct Pace {
+    /// The turns.
+    pub turns: Turns,
+    /// Whose.
+    pub caller: Caller,
+}
+
 /// Streams what `read` gives, again and again.
 ///
 /// # Errors
 /// The interval is out of range.
 pub fn again<T: Send + 'static>(
     seat: Seat,
+    pace: Pace,
     interval_ms: u32,
-    read: impl Fn() -> Result<T, Status> + Send + 'static,
+    read: impl Fn() -> Result<T, Status> + Clone + Send + 'static,
 ) -> Result<Responses<T>, Status> {
     let interval_ms = match interval_ms {
         0 => 1000,
@@ -213,7 +224,7 @@ pub fn again<T: Send + 'static>(
             }
             // Only when the last one was taken: a reader that does not read asks for nothing.
             let Ok(room) = sender.reserve().await else { break };
-            room.send(read());
+            room.send(pace.turns.work(pace.caller, read.clone()).await);
         }
         drop(seat);
     });

@@ -15,7 +15,6 @@ const SOCKET: &str = "NOTIFY_SOCKET";
 /// How long it waits for a sign of life, in microseconds, and from whom.
 const WATCHDOG: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
 /// Signs of life in the time that the manager waits for one: one that was missed is no death.
-/// None comes while a file is applied, which may take three times as long as they are apart.
 const BEATS: u32 = 4;
 
 /// Whoever started the daemon and wants to be told of it; or nobody.

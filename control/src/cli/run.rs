@@ -53,18 +53,20 @@ impl Signals {
     }
 
     async fn next(&mut self) -> Wish {
-        let beat = async {
-            match &mut self.beat {
-                Some(beat) => drop(beat.tick().await),
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             _ = self.end.recv() => Wish::End,
             _ = self.interrupt.recv() => Wish::End,
             _ = self.reload.recv() => Wish::Reload,
-            () = beat => Wish::SignOfLife,
+            () = due(&mut self.beat) => Wish::SignOfLife,
         }
+    }
+}
+
+/// Waits until a sign of life is due; for ever if none is wanted.
+async fn due(beat: &mut Option<Interval>) {
+    match beat {
+        Some(beat) => drop(beat.tick().await),
+        None => std::future::pending().await,
     }
 }
 
@@ -100,11 +102,10 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
     loop {
         match runtime.block_on(signals.next()) {
             Wish::End => break,
-            Wish::SignOfLife if switch.breathes() => manager.alive(),
-            Wish::SignOfLife => tracing::warn!("the switch does not breathe"),
+            Wish::SignOfLife => give_sign_of_life(&switch, &manager),
             Wish::Reload => {
                 manager.reloading();
-                reload(&switch, file);
+                runtime.block_on(reload_beating(&switch, file, &mut signals, &manager));
                 manager.ready(&status(&switch));
             }
         }
@@ -137,6 +138,28 @@ fn history(state_dir: &Path) -> anyhow::Result<History> {
 fn status(switch: &Switch) -> String {
     let desired = switch.view().desired;
     format!("{} ports, {} links", desired.ports().len(), desired.links().len())
+}
+
+fn give_sign_of_life(switch: &Switch, manager: &Manager) {
+    if switch.breathes() {
+        manager.alive();
+    } else {
+        tracing::warn!("the switch does not breathe");
+    }
+}
+
+/// Applies the file anew, on a thread of its own: it may take longer than the service manager
+/// waits for a sign of life.
+async fn reload_beating(switch: &Switch, file: &Path, signals: &mut Signals, manager: &Manager) {
+    let (reloaded, file) = (switch.clone(), file.to_owned());
+    let mut reload = tokio::task::spawn_blocking(move || reload(&reloaded, &file));
+    loop {
+        tokio::select! {
+            // Its panic, if it had one, was reported by the hook.
+            _ = &mut reload => return,
+            () = due(&mut signals.beat) => give_sign_of_life(switch, manager),
+        }
+    }
 }
 
 /// Applies the file anew; a wrong one changes nothing.

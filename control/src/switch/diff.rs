@@ -1,5 +1,6 @@
 //! What an apply changes.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::config::{
@@ -130,7 +131,7 @@ impl Diff {
         let mut changes = Vec::new();
         let open_before = open_netdevs(old);
         let mut open = open_netdevs(new);
-        open.retain(|device| open_before.contains(device));
+        open.retain(|interface, device| open_before.get(interface) == Some(device));
         let fields = changed_switch(&old.switch, &new.switch);
         if !fields.is_empty() {
             changes.push(Change { object: "switch".to_owned(), what: What::Changed(fields) });
@@ -168,28 +169,38 @@ fn changed_switch(old: &SwitchConfig, new: &SwitchConfig) -> Vec<&'static str> {
     )
 }
 
-/// Devices that are handed over where another port or link wants them.
-fn open_netdevs(config: &Config) -> Vec<&DeviceConfig> {
+/// Devices that are handed over where another port or link wants them, by interface, which is
+/// one device's.
+type Netdevs<'c> = BTreeMap<&'c str, &'c DeviceConfig>;
+
+fn open_netdevs(config: &Config) -> Netdevs<'_> {
     let links = config.links.iter().filter_map(Object::device);
     let ports = config.ports.iter().filter_map(Object::device);
-    links.chain(ports).filter(|device| device.interface().is_some()).collect()
+    links.chain(ports).filter_map(|device| Some((device.interface()?, device))).collect()
 }
 
-fn compare<T: Object>(old: &[T], new: &[T], open: &[&DeviceConfig], changes: &mut Vec<Change>) {
-    let find = |objects: &'_ [T], name: &str| objects.iter().position(|o| o.name() == name);
+fn by_name<T: Object>(objects: &[T]) -> BTreeMap<&str, &T> {
+    objects.iter().map(|object| (object.name(), object)).collect()
+}
+
+fn compare<T: Object>(old: &[T], new: &[T], open: &Netdevs<'_>, changes: &mut Vec<Change>) {
+    let (before, after) = (by_name(old), by_name(new));
     let object = |of: &T| format!("{} {}", T::KIND, of.name());
-    for gone in old.iter().filter(|was| find(new, was.name()).is_none()) {
+    for gone in old.iter().filter(|was| !after.contains_key(was.name())) {
         changes.push(Change { object: object(gone), what: What::Removed });
     }
+    let is_open = |device: &DeviceConfig| {
+        device.interface().and_then(|interface| open.get(interface)) == Some(&device)
+    };
+    let stays_open = |of: &T| of.device().is_some_and(is_open);
     for is in new {
-        let Some(was) = find(old, is.name()).map(|index| &old[index]) else {
+        let Some(was) = before.get(is.name()) else {
             changes.push(Change { object: object(is), what: What::Added });
             continue;
         };
         let fields = was.changed(is);
-        let stays_open = |of: &T| of.device().is_some_and(|device| open.contains(&device));
-        let handed_over = stays_open(was) && stays_open(is);
-        if fields.contains(&"device") && !handed_over {
+        let reopened = fields.contains(&"device") && !(stays_open(was) && stays_open(is));
+        if reopened {
             changes.push(Change { object: object(is), what: What::Disruptive(fields) });
         } else if !fields.is_empty() {
             changes.push(Change { object: object(is), what: What::Changed(fields) });

@@ -312,8 +312,12 @@ impl Engine {
     /// Programs of devices that go with a change: whatever comes in their place finds them
     /// still there.
     fn leaving(&self, desired: &Desired) -> Vec<ProgramId> {
+        let stay: BTreeMap<&str, &DeviceConfig> = wanted_devices(desired)
+            .filter_map(|wanted| Some((wanted.config.interface()?, wanted.config)))
+            .collect();
         let goes = |device: &&Device| {
-            wanted_devices(desired).all(|wanted| *wanted.config != device.source.config)
+            let config = &device.source.config;
+            config.interface().and_then(|interface| stay.get(interface)) != Some(&config)
         };
         let devices = self.devices.values().filter(goes);
         devices.filter_map(|device| device.source.program()).collect()

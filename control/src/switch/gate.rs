@@ -6,7 +6,8 @@
 //! control thread competes with one of them, and only until it is next.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::time::{Duration, Instant};
 
 use super::lock;
 
@@ -18,31 +19,68 @@ pub struct Gate<T> {
     next: Mutex<()>,
     /// Of callers, one at a time comes further than this.
     callers: Mutex<()>,
+    /// Since when somebody has it.
+    taken: Mutex<Option<Instant>>,
 }
 
 /// The value, until dropped.
 #[derive(Debug)]
 pub struct Turn<'g, T> {
     // In the order in which they are let go.
+    _stay: Stay<'g>,
     value: MutexGuard<'g, T>,
     _caller: Option<MutexGuard<'g, ()>>,
+}
+
+/// While somebody has it.
+#[derive(Debug)]
+struct Stay<'g>(&'g Mutex<Option<Instant>>);
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        *lock(self.0) = None;
+    }
 }
 
 impl<T> Gate<T> {
     /// A gate before a value.
     pub fn new(value: T) -> Gate<T> {
-        Gate { value: Mutex::new(value), next: Mutex::new(()), callers: Mutex::new(()) }
+        let (next, callers) = (Mutex::new(()), Mutex::new(()));
+        Gate { value: Mutex::new(value), next, callers, taken: Mutex::new(None) }
     }
 
     /// The value for somebody who calls.
     pub fn call(&self) -> Turn<'_, T> {
         let caller = lock(&self.callers);
-        Turn { value: self.take(), _caller: Some(caller) }
+        self.turn(self.take(), Some(caller))
     }
 
     /// The value for the control thread.
     pub fn control(&self) -> Turn<'_, T> {
-        Turn { value: self.take(), _caller: None }
+        self.turn(self.take(), None)
+    }
+
+    /// The value, if nobody has it now.
+    pub fn glance(&self) -> Option<Turn<'_, T>> {
+        match self.value.try_lock() {
+            Ok(value) => Some(self.turn(value, None)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(self.turn(poisoned.into_inner(), None)),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// How long whoever has it has had it.
+    pub fn taken_for(&self) -> Option<Duration> {
+        lock(&self.taken).map(|since| since.elapsed())
+    }
+
+    fn turn<'g>(
+        &'g self,
+        value: MutexGuard<'g, T>,
+        caller: Option<MutexGuard<'g, ()>>,
+    ) -> Turn<'g, T> {
+        *lock(&self.taken) = Some(Instant::now());
+        Turn { _stay: Stay(&self.taken), value, _caller: caller }
     }
 
     fn take(&self) -> MutexGuard<'_, T> {
@@ -67,10 +105,21 @@ impl<T> DerefMut for Turn<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-    use std::time::{Duration, Instant};
-
     use super::*;
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+    #[test]
+    fn it_is_known_how_long_somebody_has_had_it() {
+        let gate = Gate::new(());
+        assert_eq!(gate.taken_for(), None);
+        let turn = gate.call();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(gate.taken_for() >= Some(Duration::from_millis(2)));
+        assert!(gate.glance().is_none());
+        drop(turn);
+        assert_eq!(gate.taken_for(), None);
+        assert!(gate.glance().is_some());
+    }
 
     /// How many calls come between two turns of the control thread at most, while callers
     /// come as fast as they can, and each keeps the value for a while.

@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::api::listen::{ListenError, SocketFile, clear};
 use crate::api::peer::Access;
-use crate::config::{ApiOthers, MetricsAddress};
+use crate::config::MetricsAddress;
 use crate::switch::Switch;
 use http::Listener;
 use page::Source;
@@ -120,8 +120,8 @@ impl Bound {
         })?;
         let listener = UnixListener::bind(path).map_err(&refused)?;
         let file = SocketFile(path.to_owned());
-        // Anybody on the host may read, as by the API, until it is known that they may not.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o666)).map_err(&refused)?;
+        // Nobody else's, until it is served and known who may read.
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(&refused)?;
         listener.set_nonblocking(true).map_err(&refused)?;
         Ok(Bound { listener: Unserved::Unix(listener), file: Some(file) })
     }
@@ -133,8 +133,8 @@ impl Bound {
     pub fn serve(self, switch: Switch) -> Result<Telemetry, MetricsError> {
         let Bound { listener, file } = self;
         let others = switch.view().desired.switch().api_others;
-        if let (Some(file), ApiOthers::Nothing) = (&file, others) {
-            file.restrict(Access::on_this_host(others).group());
+        if let Some(file) = &file {
+            file.let_in(&Access::on_this_host(others));
         }
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
