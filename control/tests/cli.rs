@@ -64,7 +64,7 @@ fn wrong_usage_is_2_and_refusal_is_1() {
     let output = hairpin(&["port", "set", "vm1", "mdoe=veb"]);
     assert_eq!(
         stderr(&output),
-        "unknown key \"mdoe\" (did you mean mode?); keys are channel, bridge, mode, \
+        "unknown key \"mdoe\" (did you mean mode?); keys are channel, bridge, mirror, mode, \
          device, mac, vlan, learn-limit, admin\n"
     );
     let output = hairpin(&["port", "set", "vm1", "mode=bev"]);

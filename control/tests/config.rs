@@ -172,7 +172,7 @@ line 6: switch fdb: capacity: 1 is out of range; write a number from 64 to 16777
 line 6: switch fdb: ageing: "300" is not an ageing time; write a span from "1s" to "1000000s", in ms, s, m or h, as "300s"
 line 9: link up0: role: "statoin" is not a role (did you mean station?); write station or bridge
 line 10: link up0: mtu: 20 is out of range; write a number from 68 to 65521
-line 13: port vm1: chanel: unknown key (did you mean channel?); known keys are name, channel, bridge, mode, device, mac, vlan, learn-limit, admin
+line 13: port vm1: chanel: unknown key (did you mean channel?); known keys are name, channel, bridge, mirror, mode, device, mac, vlan, learn-limit, admin
 line 14: port vm1: mode: "vebb" is not a mode (did you mean veb?); write veb, vepa, private or direct
 line 15: port vm1: device vhost-user: role: it is missing; write role = "client" or "server"
 line 16: port vm1: vlan: access: 4095 is not a VLAN; write a number from 1 to 4094 (0 means no VLAN, 4095 is reserved)
@@ -227,7 +227,7 @@ fn wrong_ports_are_refused_precisely() {
         (
             port("mode = \"veb\""),
             "line 26: port vm2: channel: it is missing; write channel = a channel's or station \
-             link's name, or bridge = a bridge's",
+             link's name, or bridge = a bridge's, or mirror = a mirror's",
         ),
         (
             port("channel = \"up0\"\nmode = \"veb\"\nmac = \"52:54:00:00:00:01\""),
@@ -273,7 +273,7 @@ fn wrong_links_channels_and_bridges_are_refused_precisely() {
         (
             "[[bridge]]\nname = \"vm1\"\nmembers = []".to_owned(),
             "line 26: bridge vm1: name: \"vm1\" is already the name of a port in line 20; \
-             links, channels, ports and bridges share one namespace: rename one",
+             links, channels, ports, bridges and mirrors share one namespace: rename one",
         ),
         (
             "[[bridge]]\nname = \"br1\"\nmembers = [{ link = \"up0\" }]".to_owned(),
@@ -419,17 +419,17 @@ fn a_name_is_one_object_s() {
         (
             named("blue"),
             "line 26: port blue: name: \"blue\" is already the name of a channel in line 9; \
-             links, channels, ports and bridges share one namespace: rename one",
+             links, channels, ports, bridges and mirrors share one namespace: rename one",
         ),
         (
             named("vm1"),
             "line 26: port vm1: name: \"vm1\" is already the name of a port in line 20; links, \
-             channels, ports and bridges share one namespace: rename one",
+             channels, ports, bridges and mirrors share one namespace: rename one",
         ),
         (
             "[[link]]\nname = \"br0\"\nrole = \"station\"\n".to_owned(),
             "line 26: link br0: name: \"br0\" is already the name of a bridge in line 17; links, \
-             channels, ports and bridges share one namespace: rename one",
+             channels, ports, bridges and mirrors share one namespace: rename one",
         ),
     ]);
 }

@@ -44,9 +44,11 @@ vlan = { nothing = 1 }
 [[port-template]]
 nothing = 1
 vlan = { nothing = 1 }
+[[mirror]]
+nothing = 1
 "#;
 /// The tables in it, line by line, which is how they are refused, as paths of keys.
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 16] = [
     "",
     "switch",
     "switch.fdb",
@@ -62,6 +64,7 @@ const TABLES: [&str; 15] = [
     "port.vlan",
     "port-template",
     "port-template.vlan",
+    "mirror",
 ];
 
 fn directory() -> PathBuf {
@@ -212,7 +215,7 @@ fn the_schema_knows_the_keys_that_the_reader_knows() {
 }
 
 /// What is put in place of something in a configuration that is right, and wrong there.
-const WRONG: [(&str, &str); 34] = [
+const WRONG: [(&str, &str); 38] = [
     ("name = \"host1\"", "name = \"-host1\""),
     ("name = \"host1\"", "nmae = \"host1\""),
     ("workers = [1]", "workers = [1, 1]"),
@@ -247,6 +250,10 @@ const WRONG: [(&str, &str); 34] = [
     ("queues = 4", "queues = 17"),
     ("socket-mode = \"0660\"", "socket-mode = \"660 \""),
     ("reflective-relay = \"on\"", "reflective-relay = \"off\""),
+    ("from = [\"vm1\"]", ""),
+    ("from = [\"vm1\"]", "from = [\"vm 1\"]"),
+    ("from = [\"vm1\"]", "from = [\"vm1\"]\nframes = \"all\""),
+    ("mirror = \"ids\"", "mirror = \"ids\"\nmode = \"veb\""),
 ];
 
 /// One of everything, and right.
@@ -281,6 +288,13 @@ queues = 4
 owner = 107
 group = "kvm"
 socket-mode = "0660"
+[[mirror]]
+name = "ids"
+from = ["vm1"]
+[[port]]
+name = "probe"
+mirror = "ids"
+device = { tap = { interface = "probe0" } }
 "#;
 
 #[test]

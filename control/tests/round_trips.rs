@@ -10,10 +10,11 @@ use hairpin::api::{configs, wanted};
 use hairpin::config::vhost_user::{Account, SocketAccess, SocketRole, VhostUserConfig};
 use hairpin::config::{
     self, ApiOthers, At, BridgeConfig, ChannelConfig, Config, DeviceConfig, FdbConfig, LinkConfig,
-    LinkRole, MemberConfig, MetricsAddress, NamedBy, Poll, PortConfig, SwitchConfig,
+    LinkRole, MemberConfig, MetricsAddress, MirrorConfig, NamedBy, Poll, PortConfig, SwitchConfig,
     TemplateConfig, VlanConfig, read, write,
 };
 use hairpin_dataplane::port::{HostsOwn, memory, xdp};
+use hairpin_dataplane::snapshot::mirrors::Mirrored;
 use hairpin_dataplane::snapshot::{Admin, Mode, ReflectiveRelay};
 use hairpin_dataplane::wire::{Mac, SVid, VlanId};
 use hairpin_proto::v1;
@@ -148,23 +149,35 @@ fn channel() -> impl Strategy<Value = ChannelConfig> {
 fn port() -> impl Strategy<Value = PortConfig> {
     let mode = select(&[Mode::Veb, Mode::Vepa, Mode::Private, Mode::Direct][..]);
     let home = prop_oneof![
-        (name(), mode).prop_map(|(channel, mode)| (Some(channel), None, Some(mode))),
-        name().prop_map(|bridge| (None, Some(bridge), None)),
+        (name(), mode).prop_map(|(channel, mode)| ([Some(channel), None, None], Some(mode))),
+        name().prop_map(|bridge| ([None, Some(bridge), None], None)),
+        name().prop_map(|mirror| ([None, None, Some(mirror)], None)),
     ];
     let rest = (vec(mac(), 0..4), vlan(), 1..=1_u32 << 20, admin());
     (name(), home, device(), rest).prop_map(
-        |(name, (channel, bridge, mode), device, (macs, vlan, learn_limit, admin))| PortConfig {
-            name: name.into(),
-            channel: at(channel),
-            bridge: at(bridge),
-            mode: at(mode),
-            device: device.into(),
-            macs: macs.into_iter().map(At::from).collect(),
-            vlan,
-            learn_limit,
-            admin,
+        |(name, (homes, mode), device, (macs, vlan, learn_limit, admin))| {
+            let [channel, bridge, mirror] = homes.map(at);
+            PortConfig {
+                name: name.into(),
+                channel,
+                bridge,
+                mirror,
+                mode: at(mode),
+                device: device.into(),
+                macs: macs.into_iter().map(At::from).collect(),
+                vlan,
+                learn_limit,
+                admin,
+            }
         },
     )
+}
+
+fn mirror() -> impl Strategy<Value = MirrorConfig> {
+    let frames = select(&[Mirrored::Both, Mirrored::Received, Mirrored::Sent][..]);
+    let from = prop_oneof![name(), Just("vif*".to_owned()), Just("*?.x".to_owned())];
+    (name(), vec(from.prop_map(At::from), 0..4), frames)
+        .prop_map(|(name, from, frames)| MirrorConfig { name: name.into(), from, frames })
 }
 
 fn bridge() -> impl Strategy<Value = BridgeConfig> {
@@ -185,21 +198,25 @@ fn template() -> impl Strategy<Value = TemplateConfig> {
     let device = device().prop_filter("a template's device", meant);
     (port(), device).prop_map(|(port, device)| {
         let macs = Vec::new();
-        TemplateConfig { port: PortConfig { device: device.into(), macs, ..port } }
+        // It is on a bridge instead.
+        let bridge = port.bridge.or(port.mirror);
+        let (device, mirror) = (device.into(), None);
+        TemplateConfig { port: PortConfig { device, macs, bridge, mirror, ..port } }
     })
 }
 
 /// Everything that can be said, whether it holds together or not.
 fn any_config() -> impl Strategy<Value = Config> {
     let objects = (vec(link(), 0..3), vec(channel(), 0..3), vec(port(), 0..4), vec(bridge(), 0..3));
-    (switch(), objects, vec(template(), 0..3)).prop_map(
-        |(switch, (links, channels, ports, bridges), templates)| Config {
+    (switch(), objects, vec(template(), 0..3), vec(mirror(), 0..3)).prop_map(
+        |(switch, (links, channels, ports, bridges), templates, mirrors)| Config {
             switch,
             links,
             channels,
             ports,
             bridges,
             templates,
+            mirrors,
         },
     )
 }

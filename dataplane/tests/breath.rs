@@ -13,8 +13,10 @@ use crossbeam_channel::RecvTimeoutError;
 use hairpin_dataplane::ledger::{DropReason, Totals};
 use hairpin_dataplane::port::fault::{self, Chance, Faults};
 use hairpin_dataplane::port::memory::{self, Endpoint};
-use hairpin_dataplane::port::{Condition, Opened};
+use hairpin_dataplane::port::{Attached, Condition, Opened};
 use hairpin_dataplane::snapshot::DeviceId;
+use hairpin_dataplane::snapshot::mirrors::Mirrored;
+use hairpin_dataplane::snapshot::topology::{MirrorPlan, MonitorPlan};
 use hairpin_dataplane::sys::lane::WorkerToken;
 use hairpin_dataplane::sys::packet_socket::{Format, PacketSocket};
 use hairpin_dataplane::sys::tun::{InterfaceName, Queue};
@@ -24,7 +26,9 @@ use hairpin_dataplane::worker::command::{Command, Event};
 use hairpin_dataplane::worker::groups::FLOOD_COPIES_MAX;
 use hairpin_dataplane::worker::load::Watched;
 use network::{in_own_network, tap_at};
-use wiring::{SEGMENT_BYTES, SEGMENTED_BYTES_MAX, Wiring, frame, mac, plain, segmentable};
+use wiring::{
+    SEGMENT_BYTES, SEGMENTED_BYTES_MAX, Wiring, frame, mac, plain, segmentable, topology,
+};
 
 /// Memory devices of which one fails.
 fn crashing(which: usize, inward: Chance, outward: Chance) -> impl Fn(usize) -> (Opened, Endpoint) {
@@ -78,6 +82,44 @@ fn a_full_receiver_loses_its_own_frames_only() {
     assert_eq!(delivered, 4096);
     let totals = wiring.totals(1);
     assert!(totals.dropped(DropReason::RxRingFull) > 0 && totals.is_balanced());
+}
+
+#[test]
+fn mirrors_beyond_their_room_are_counted_at_the_monitor_and_cost_nobody_else() {
+    const PORTS: usize = 78;
+    // Two monitors of all that is sent to anybody: there is room for one of them.
+    let monitors = [PORTS, PORTS + 1];
+    let plan = |attached: &[Arc<Attached>]| {
+        let mut topology = topology(&attached[..PORTS]);
+        for to in monitors {
+            let (device, attached) = (DeviceId(to as u16), Arc::clone(&attached[to]));
+            topology.monitors.push(MonitorPlan { device, attached });
+            let mirror = |from: usize| {
+                let from = DeviceId(from as u16);
+                MirrorPlan { from, frames: Mirrored::Sent, to: device }
+            };
+            topology.mirrors.extend((0..PORTS).map(mirror));
+        }
+        topology
+    };
+    let mut wiring = Wiring::planned(PORTS + 2, |_| plain(memory::Config::default()), plan);
+    for _ in 0..60 {
+        wiring.endpoints[0].queue(&frame(0, Mac::BROADCAST, 60), Offload::NONE).unwrap();
+    }
+    wiring.endpoints[0].flush();
+    wiring.breathe();
+    let totals: Vec<Totals> = (0..PORTS + 2).map(|number| wiring.totals(number)).collect();
+    assert!(totals.iter().all(Totals::is_balanced));
+    // What was offered to the ports and not kept from them by the flood budget.
+    let copied = |totals: &Totals| totals.offered - totals.dropped(DropReason::FloodBudget);
+    let copies: u64 = totals[..PORTS].iter().map(copied).sum();
+    assert!(copies > FLOOD_COPIES_MAX as u64 / 2 + 100, "{copies}");
+    let lost: u64 = monitors.iter().map(|&at| totals[at].dropped(DropReason::MirrorBudget)).sum();
+    assert!(lost > 0);
+    assert_eq!(monitors.map(|at| totals[at].offered), [copies, copies]);
+    let offered: u64 = totals.iter().map(|totals| totals.offered).sum();
+    assert_eq!(totals[0].fan_out, offered);
+    assert!(totals[..PORTS].iter().all(|totals| totals.dropped(DropReason::MirrorBudget) == 0));
 }
 
 #[test]

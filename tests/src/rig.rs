@@ -16,9 +16,10 @@ use hairpin_dataplane::relay::Relay;
 use hairpin_dataplane::relay::bucket::Reflections;
 use hairpin_dataplane::relay::fdb::{Fdb, Row};
 use hairpin_dataplane::snapshot::compile::compile;
+use hairpin_dataplane::snapshot::mirrors::Mirrored;
 use hairpin_dataplane::snapshot::topology::{
-    BridgePlan, BridgePortPlan, ChannelPlan, LinkPlan, MemberPlan, StationPlan, Topology,
-    UplinkPlan, VmPlan,
+    BridgePlan, BridgePortPlan, ChannelPlan, LinkPlan, MemberPlan, MirrorPlan, MonitorPlan,
+    StationPlan, Topology, UplinkPlan, VmPlan,
 };
 use hairpin_dataplane::snapshot::{
     Addresses, DeviceId, DomainId, Generation, PortId, ReflectiveRelay, Snapshot, VlanPolicy,
@@ -60,6 +61,14 @@ pub struct Rig {
     events: crossbeam_channel::Receiver<Event>,
     commands: crossbeam_channel::Sender<Command>,
     capture: Option<Collector>,
+    probe: Option<Probe>,
+}
+
+/// A monitor, and what is mirrored for it.
+#[derive(Debug)]
+struct Probe {
+    end: End,
+    mirrors: Vec<(Device, Mirrored)>,
 }
 
 /// A frame as a capture has it.
@@ -106,7 +115,7 @@ impl Rig {
         for (device, (mut opened, endpoint)) in made {
             let id = device_id(device);
             let receivers: Vec<_> = opened.receivers.drain(..).collect();
-            let attached = attach(device, opened);
+            let attached = attach(id, &format!("{device:?}"), opened);
             for receiver in receivers {
                 let attached = Arc::clone(&attached);
                 queues.push(Box::new(ReceiveQueue {
@@ -135,8 +144,8 @@ impl Rig {
             to_worker.send(Command::Adopt(queue)).expect("the worker holds the other end");
         }
         assert_eq!(worker.take_commands(), Flow::Continue);
-        let (commands, capture) = (to_worker, None);
-        Rig { ends, publisher, fdb, worker, revision: 1, events, commands, capture }
+        let (commands, capture, probe) = (to_worker, None, None);
+        Rig { ends, publisher, fdb, worker, revision: 1, events, commands, capture, probe }
     }
 
     /// Puts a changed site in force.
@@ -145,8 +154,47 @@ impl Rig {
     /// If the dataplane refuses it.
     pub fn change(&mut self, site: &Site) {
         self.revision += 1;
-        let snapshot = snapshot(site, &self.ends, self.revision);
-        self.publisher.publish(Box::new(snapshot));
+        let mut topology = topology(site, &self.ends, self.revision);
+        if let Some(Probe { end, mirrors }) = &self.probe {
+            let attached = Arc::clone(&end.attached);
+            topology.monitors.push(MonitorPlan { device: PROBE, attached });
+            let is_there = |device: &Device| match *device {
+                Device::Link(_) => self.ends.contains_key(device),
+                Device::Port(slot) => site.port(slot).is_some(),
+            };
+            let mirrored = mirrors.iter().filter(|(device, _)| is_there(device));
+            topology.mirrors.extend(mirrored.map(|&(device, frames)| MirrorPlan {
+                from: device_id(device),
+                frames,
+                to: PROBE,
+            }));
+        }
+        let compiled = compile(&topology).expect("a site is valid by construction");
+        self.publisher.publish(Box::new(compiled));
+    }
+
+    /// Mirrors these frames of devices for a probe from now on.
+    ///
+    /// # Panics
+    /// If there is no memory for it.
+    pub fn mirror(&mut self, site: &Site, mirrors: Vec<(Device, Mirrored)>) {
+        let (opened, endpoint) = open(Capabilities::ALL);
+        let attached = attach(PROBE, "probe", opened);
+        self.probe = Some(Probe { end: End { endpoint, attached }, mirrors });
+        self.change(site);
+    }
+
+    /// What the probe got since this was last called, and its counters.
+    ///
+    /// # Panics
+    /// If nothing is mirrored.
+    pub fn probed(&mut self) -> (Vec<Frame>, Totals) {
+        let end = &mut self.probe.as_mut().expect("something is mirrored").end;
+        let (mut frames, mut bytes) = (Vec::new(), Vec::new());
+        while let Some(offload) = end.endpoint.receive(&mut bytes) {
+            frames.push(Frame { bytes: std::mem::take(&mut bytes), offload });
+        }
+        (frames, end.attached.totals())
     }
 
     /// Whether a device can send at all: a link without a device cannot.
@@ -305,19 +353,15 @@ fn open(capabilities: Capabilities) -> (Opened, Endpoint) {
     (device.into(), endpoint)
 }
 
-fn attach(device: Device, opened: Opened) -> Arc<Attached> {
+fn attach(id: DeviceId, name: &str, opened: Opened) -> Arc<Attached> {
     let lane = |transmitter| Lane::new(Access::Shared, transmitter);
     let transmitters = opened.transmitters.into_iter().map(lane).collect();
-    Arc::new(Attached::new(
-        device_id(device),
-        &format!("{device:?}"),
-        Attached::counters(1),
-        opened.capabilities,
-        transmitters,
-    ))
+    Arc::new(Attached::new(id, name, Attached::counters(1), opened.capabilities, transmitters))
 }
 
 // Ids: links come before ports, channels before VM ports.
+
+const PROBE: DeviceId = DeviceId(32);
 
 fn device_id(device: Device) -> DeviceId {
     DeviceId(match device {
@@ -384,6 +428,7 @@ fn topology(site: &Site, ends: &BTreeMap<Device, End>, revision: u64) -> Topolog
                 domain: domain_id(port.seat),
             })
             .collect(),
+        ..Topology::default()
     }
 }
 

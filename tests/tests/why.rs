@@ -343,7 +343,7 @@ fn a_device_that_does_not_work_is_foreseen_to_take_and_give_nothing() {
 
 /// Reasons that no policy gives: of devices, of failures, and of budgets that nothing here
 /// spends.
-const BEYOND: [DropReason; 9] = [
+const BEYOND: [DropReason; 11] = [
     DropReason::TooManySegments,
     DropReason::BadAddress,
     DropReason::QueueDisabled,
@@ -353,6 +353,9 @@ const BEYOND: [DropReason; 9] = [
     DropReason::ReceiverFault,
     DropReason::DeviceError,
     DropReason::TransmitBusy,
+    // Scenarios have no mirrors: `control/tests/mirrors.rs` asks of a port on one.
+    DropReason::FromMonitor,
+    DropReason::MirrorBudget,
 ];
 
 #[test]

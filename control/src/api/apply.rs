@@ -143,6 +143,7 @@ fn change(change: &Change) -> v1::Change {
         "bridge" => v1::ObjectKind::Bridge,
         "port" => v1::ObjectKind::Port,
         "port-template" => v1::ObjectKind::PortTemplate,
+        "mirror" => v1::ObjectKind::Mirror,
         _ => v1::ObjectKind::Switch,
     };
     let (what, fields) = match &change.what {

@@ -2,12 +2,13 @@
 
 use hairpin_dataplane::port::{HostsOwn, xdp};
 use hairpin_dataplane::snapshot::ReflectiveRelay;
+use hairpin_dataplane::snapshot::mirrors::Mirrored;
 use hairpin_proto::v1;
 
 use super::{vhost_user, views};
 use crate::config::{
     ApiOthers, BridgeConfig, ChannelConfig, Config, DeviceConfig, LinkConfig, LinkRole,
-    MemberConfig, NamedBy, Poll, PortConfig, SwitchConfig, TemplateConfig,
+    MemberConfig, MirrorConfig, NamedBy, Poll, PortConfig, SwitchConfig, TemplateConfig,
 };
 
 /// A whole desired state.
@@ -20,6 +21,7 @@ pub fn config(config: &Config) -> v1::Config {
         ports: config.ports.iter().map(port).collect(),
         bridges: config.bridges.iter().map(bridge).collect(),
         templates: config.templates.iter().map(template).collect(),
+        mirrors: config.mirrors.iter().map(mirror).collect(),
     }
 }
 
@@ -83,10 +85,12 @@ pub fn channel(channel: &ChannelConfig) -> v1::ChannelConfig {
 /// A port.
 #[must_use]
 pub fn port(port: &PortConfig) -> v1::PortConfig {
-    let home = match (&port.channel, &port.bridge) {
-        (Some(channel), _) => Some(v1::port_config::Home::Channel(channel.value.clone())),
-        (None, Some(bridge)) => Some(v1::port_config::Home::Bridge(bridge.value.clone())),
-        (None, None) => None,
+    use v1::port_config::Home;
+    let home = match (&port.channel, &port.bridge, &port.mirror) {
+        (Some(channel), _, _) => Some(Home::Channel(channel.value.clone())),
+        (None, Some(bridge), _) => Some(Home::Bridge(bridge.value.clone())),
+        (None, None, Some(mirror)) => Some(Home::Mirror(mirror.value.clone())),
+        (None, None, None) => None,
     };
     let mode = port.mode.map_or(v1::Mode::Unspecified, |mode| views::mode(mode.value));
     v1::PortConfig {
@@ -105,6 +109,26 @@ pub fn port(port: &PortConfig) -> v1::PortConfig {
 #[must_use]
 pub fn template(template: &TemplateConfig) -> v1::TemplateConfig {
     v1::TemplateConfig { port: Some(port(&template.port)) }
+}
+
+/// A mirror.
+#[must_use]
+pub fn mirror(mirror: &MirrorConfig) -> v1::MirrorConfig {
+    v1::MirrorConfig {
+        name: mirror.name.value.clone(),
+        from: mirror.from.iter().map(|from| from.value.clone()).collect(),
+        frames: mirrored(mirror.frames) as i32,
+    }
+}
+
+/// Which frames a mirror copies.
+#[must_use]
+pub fn mirrored(frames: Mirrored) -> v1::MirroredFrames {
+    match frames {
+        Mirrored::Both => v1::MirroredFrames::Both,
+        Mirrored::Received => v1::MirroredFrames::Received,
+        Mirrored::Sent => v1::MirroredFrames::Sent,
+    }
 }
 
 /// A bridge.

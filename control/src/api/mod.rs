@@ -3,7 +3,8 @@
 //! * [`listen`] — the socket: made, guarded, removed.
 //! * [`connections`] — who is connected, and how many may be.
 //! * [`peer`] — who is calling, and what they may; [`by_right`] — what that leaves of messages.
-//! * [`turns`] — when a call is worked on. [`service`] — the calls; [`mod@apply`] — those that change the desired state.
+//! * [`turns`] — when a call is worked on. [`service`] — the calls; [`mod@apply`] — those that
+//!   change the desired state.
 //! * [`views`], [`vhost_user`] — what there is, as messages. [`configs`] — what is wanted, as
 //!   messages, and [`wanted`] from them. [`refusal`] — why not.
 //! * [`capture`] — the call that goes on: frames as they pass.

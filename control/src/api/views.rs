@@ -172,6 +172,10 @@ pub fn port(view: &View, port: &Port) -> v1::Port {
             let name = view.desired.bridge(bridge).name.clone();
             (v1::port::Home::Bridge(name), v1::Mode::Unspecified)
         }
+        Home::Mirror(mirror) => {
+            let name = view.desired.mirror(mirror).name.clone();
+            (v1::port::Home::Mirror(name), v1::Mode::Unspecified)
+        }
     };
     let macs = match &port.addresses {
         Addresses::Registered(macs) => macs.iter().map(ToString::to_string).collect(),
@@ -323,7 +327,7 @@ pub fn registered(view: &View) -> Vec<v1::Address> {
     let mut addresses = Vec::new();
     for port in view.desired.ports() {
         let domain = match port.home {
-            Home::Station { mode: Mode::Direct, .. } => continue,
+            Home::Station { mode: Mode::Direct, .. } | Home::Mirror(_) => continue,
             Home::Station { channel, .. } => &view.desired.channel(channel).name,
             Home::Bridge(bridge) => &view.desired.bridge(bridge).name,
         };

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hairpin_dataplane::port::{HostsOwn, xdp};
+use hairpin_dataplane::snapshot::mirrors::Mirrored;
 use hairpin_dataplane::snapshot::{Admin, Mode, ReflectiveRelay};
 use hairpin_dataplane::wire::{SVid, VlanId};
 use hairpin_proto::v1;
@@ -17,8 +18,8 @@ use crate::config::read::vhost_user as leaves;
 use crate::config::vhost_user::{Account, SocketAccess, SocketRole, VhostUserConfig};
 use crate::config::{
     ApiOthers, At, BridgeConfig, ChannelConfig, Config, ConfigError, ConfigErrors, DeviceConfig,
-    FdbConfig, LEARN_LIMIT, LinkConfig, LinkRole, MemberConfig, NamedBy, Poll, PortConfig,
-    REFLECTED_GROUP_RATE, SwitchConfig, TemplateConfig, VlanConfig, template,
+    FdbConfig, LEARN_LIMIT, LinkConfig, LinkRole, MemberConfig, MirrorConfig, NamedBy, Poll,
+    PortConfig, REFLECTED_GROUP_RATE, SwitchConfig, TemplateConfig, VlanConfig, template,
 };
 use crate::switch::{HomeChange, Object, PortChange};
 
@@ -39,6 +40,7 @@ pub fn config(message: v1::Config, running: &Config) -> Result<Config, ConfigErr
         ports: message.ports.iter().filter_map(|it| reading.port(it)).collect(),
         bridges: message.bridges.iter().filter_map(|it| reading.bridge(it)).collect(),
         templates: message.templates.iter().filter_map(|it| reading.template(it)).collect(),
+        mirrors: message.mirrors.iter().filter_map(|it| reading.mirror(it)).collect(),
     };
     reading.end(config)
 }
@@ -55,8 +57,9 @@ pub fn object(message: v1::Object, running: &Config) -> Result<Object, ConfigErr
         Some(v1::object::Kind::Bridge(bridge)) => reading.bridge(bridge).map(Object::Bridge),
         Some(v1::object::Kind::Port(port)) => reading.port(port).map(Object::Port),
         Some(v1::object::Kind::Template(it)) => reading.template(it).map(Object::Template),
+        Some(v1::object::Kind::Mirror(it)) => reading.mirror(it).map(Object::Mirror),
         None => {
-            let remedy = "name a link, channel, bridge or port";
+            let remedy = "name a link, channel, bridge, port, port template or mirror";
             reading.refuse("object", "kind", Wrong::new("it is missing", remedy));
             None
         }
@@ -233,6 +236,10 @@ impl Reading<'_> {
             let wrong = Wrong::new("its ports learn their addresses", "leave macs out");
             self.refuse(&of.object(), "mac", wrong);
         }
+        if port.mirror.is_some() {
+            let wrong = Wrong::new("who looks on does not come by itself", "name another home");
+            self.refuse(&of.object(), "mirror", wrong);
+        }
         if let Some(problem) = template::objection(&port.device.value) {
             self.refuse(&of.object(), "device", Wrong::new(problem, template::FORM));
         }
@@ -245,11 +252,14 @@ impl Reading<'_> {
 
     fn port_like(&mut self, of: &Of<'_>, message: &v1::PortConfig) -> Option<PortConfig> {
         let name = self.name(of);
-        let (channel, bridge) = match &message.home {
-            Some(v1::port_config::Home::Channel(channel)) => (Some(channel.as_str()), None),
-            Some(v1::port_config::Home::Bridge(bridge)) => (None, Some(bridge.as_str())),
-            None => (None, None),
-        };
+        use v1::port_config::Home;
+        let (mut channel, mut bridge, mut mirror) = (None, None, None);
+        match &message.home {
+            Some(Home::Channel(name)) => channel = Some(name.as_str()),
+            Some(Home::Bridge(name)) => bridge = Some(name.as_str()),
+            Some(Home::Mirror(name)) => mirror = Some(name.as_str()),
+            None => {}
+        }
         let mode = self.mode(of, message.mode);
         let device = match &message.device {
             Some(device) => self.device(of, device),
@@ -270,6 +280,7 @@ impl Reading<'_> {
             name: name?,
             channel: channel.map(At::from),
             bridge: bridge.map(At::from),
+            mirror: mirror.map(At::from),
             mode: mode.map(At::from),
             device: device?.into(),
             macs,
@@ -277,6 +288,21 @@ impl Reading<'_> {
             learn_limit: limit.map_or(LEARN_LIMIT, |limit| limit as u32),
             admin,
         })
+    }
+
+    fn mirror(&mut self, message: &v1::MirrorConfig) -> Option<MirrorConfig> {
+        let of = Of { kind: "mirror", name: &message.name };
+        let name = self.name(&of);
+        let from = message.from.iter();
+        let from = from.filter_map(|it| self.text(&of, "from", it, leaf::source)).map(At::from);
+        let from = from.collect();
+        let frames = self.choice(&of, "frames", message.frames, |frames| match frames {
+            v1::MirroredFrames::Unspecified => None,
+            v1::MirroredFrames::Both => Some(Mirrored::Both),
+            v1::MirroredFrames::Received => Some(Mirrored::Received),
+            v1::MirroredFrames::Sent => Some(Mirrored::Sent),
+        });
+        Some(MirrorConfig { name: name?, from, frames: frames.unwrap_or(Mirrored::Both) })
     }
 
     fn bridge(&mut self, message: &v1::BridgeConfig) -> Option<BridgeConfig> {
@@ -447,6 +473,7 @@ pub fn change(message: &v1::SetPortRequest, running: &Config) -> Result<PortChan
     let home = message.home.as_ref().map(|home| match home {
         v1::set_port_request::Home::Channel(name) => HomeChange::Channel(name.clone()),
         v1::set_port_request::Home::Bridge(name) => HomeChange::Bridge(name.clone()),
+        v1::set_port_request::Home::Mirror(name) => HomeChange::Mirror(name.clone()),
     });
     let vlan = message.vlan.as_ref().map(vlans).transpose();
     let macs = message.macs.as_ref().map(|list| {

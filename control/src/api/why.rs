@@ -10,9 +10,10 @@ use hairpin_dataplane::wire::offload::{Checksum, Ecn, Offload, Segmentation};
 use hairpin_proto::v1;
 use tonic::Status;
 
+use super::configs;
 use crate::switch::Switch;
 use crate::switch::view::State;
-use crate::switch::why::{Answer, Fate, Names, Question, WhyError};
+use crate::switch::why::{Answer, Fate, Names, Question, Reflex, WhyError};
 
 /// Asks the switch.
 pub(super) fn why(switch: &Switch, request: v1::WhyRequest) -> Result<v1::WhyResponse, Status> {
@@ -69,7 +70,7 @@ fn response(question: &Question, answer: Answer) -> v1::WhyResponse {
             let outcome = Some(v1::why_response::Outcome::Waits(waits));
             v1::WhyResponse { revision, outcome, ..v1::WhyResponse::default() }
         }
-        Fate::Taken { explanation, findings, tags } => {
+        Fate::Taken { explanation, findings, tags, mirrored } => {
             let last = findings.len().saturating_sub(1);
             let each = findings.into_iter().enumerate();
             let step = |(index, (check, finding))| v1::WhyStep {
@@ -82,10 +83,16 @@ fn response(question: &Question, answer: Answer) -> v1::WhyResponse {
                 revision,
                 steps: each.map(step).collect(),
                 outcome: Some(outcome),
+                mirrored: mirrored.into_iter().map(reflex).collect(),
                 ..found(&names, &explanation)
             }
         }
     }
+}
+
+fn reflex(reflex: Reflex) -> v1::WhyMirrored {
+    let Reflex { port, of, frames } = reflex;
+    v1::WhyMirrored { port, of, frames: configs::mirrored(frames).into() }
 }
 
 /// What the steps found, for programs.

@@ -82,16 +82,12 @@ pub fn bridge(bridge: &v1::Bridge) -> Value {
 /// A port.
 #[must_use]
 pub fn port(port: &v1::Port) -> Value {
-    let (channel, bridge) = match &port.home {
-        Some(v1::port::Home::Channel(name)) => (Some(name), None),
-        Some(v1::port::Home::Bridge(name)) => (None, Some(name)),
-        None => (None, None),
-    };
     let mut object = json!({
         "name": port.name,
         "mode": words::mode(port.mode()),
-        "channel": channel,
-        "bridge": bridge,
+        "channel": null,
+        "bridge": null,
+        "mirror": null,
         "state": words::state(port.state()),
         "admin": words::admin(port.admin()),
         "device": device(port.device.as_ref()),
@@ -105,19 +101,32 @@ pub fn port(port: &v1::Port) -> Value {
         "warnings": port.warnings,
         "template": unless_empty(&port.template),
     });
+    object[words::home_kind(port)] = unless_empty(words::home_name(port));
     if let (Some(object), Some(of_vmm)) = (object.as_object_mut(), &port.vmm) {
         object.extend(vmm::keys(of_vmm));
     }
     object
 }
 
+/// A mirror, and the ports that are on it.
+#[must_use]
+pub fn mirror((mirror, ports): &(v1::MirrorConfig, Vec<String>)) -> Value {
+    json!({
+        "name": mirror.name,
+        "from": mirror.from,
+        "frames": words::mirrored(mirror.frames()),
+        "ports": ports,
+    })
+}
+
 /// A port template.
 #[must_use]
 pub fn template(template: &v1::PortConfig) -> Value {
+    use v1::port_config::Home;
     let (channel, bridge) = match &template.home {
-        Some(v1::port_config::Home::Channel(name)) => (Some(name), None),
-        Some(v1::port_config::Home::Bridge(name)) => (None, Some(name)),
-        None => (None, None),
+        Some(Home::Channel(name)) => (Some(name), None),
+        Some(Home::Bridge(name)) => (None, Some(name)),
+        Some(Home::Mirror(_)) | None => (None, None),
     };
     json!({
         "name": template.name,

@@ -141,6 +141,8 @@ enum Command {
     Port(port::PortArgs),
     /// List, show, add, change or delete port templates
     Template(Listing),
+    /// List, show, add, change or delete mirrors
+    Mirror(Listing),
     /// Show the counters of ports and links
     Stats {
         /// Of these only
@@ -251,7 +253,8 @@ impl Command {
             Command::Link(Listing { what })
             | Command::Channel(Listing { what })
             | Command::Bridge(Listing { what })
-            | Command::Template(Listing { what }) => {
+            | Command::Template(Listing { what })
+            | Command::Mirror(Listing { what }) => {
                 matches!(what, None | Some(Verb::List | Verb::Show { .. }))
             }
             Command::Port(args) => args.only_shows(),
@@ -315,6 +318,7 @@ fn execute(command: Command, common: Common) -> anyhow::Result<ExitCode> {
         Command::Bridge(listing) => objects::bridge(client, listing.what, format),
         Command::Port(args) => port::port(client, args, format),
         Command::Template(listing) => objects::template(client, listing.what, format),
+        Command::Mirror(listing) => objects::mirror(client, listing.what, format),
         Command::Stats { names } => counts::stats(&mut client()?, names, format),
         Command::Drops { list: true } => Ok(counts::catalogue(format)),
         Command::Drops { list: false } => counts::drops(&mut client()?, format),

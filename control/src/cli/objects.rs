@@ -1,4 +1,4 @@
-//! `show`, `link`, `channel`, `bridge`.
+//! `show`, `link`, `channel`, `bridge`, `template`, `mirror`.
 
 use anyhow::anyhow;
 use clap::Subcommand;
@@ -25,7 +25,7 @@ pub enum Verb {
         /// Its name
         name: String,
         /// What it is to be, as role=station device=xdp:eth1 mtu=9000; link=up0 svid=100;
-        /// members=sbp0,blue:on
+        /// members=sbp0,blue:on; from=vm1,vif* frames=received
         #[arg(value_name = "KEY=VALUE")]
         words: Vec<String>,
     },
@@ -292,7 +292,7 @@ fn one_template(template: &v1::PortConfig) -> String {
         ("name", template.name.clone()),
         ("devices", words::wanted_device(template.device.as_ref())),
         ("mode", words::mode(template.mode()).unwrap_or("-").to_owned()),
-        ("channel", words::wanted_home(template).to_owned()),
+        ("channel", words::wanted_home(template)),
         ("vlan", words::vlan(template.vlan.as_ref())),
         ("learn limit", template.learn_limit.unwrap_or_default().to_string()),
         ("admin", words::admin(template.admin()).to_owned()),
@@ -305,9 +305,63 @@ fn templates(templates: &[v1::PortConfig]) -> String {
             template.name.clone(),
             words::wanted_device(template.device.as_ref()),
             words::mode(template.mode()).unwrap_or("-").to_owned(),
-            words::wanted_home(template).to_owned(),
+            words::wanted_home(template),
             words::vlan(template.vlan.as_ref()),
         ]
     };
     table(&["NAME", "DEVICES", "MODE", "CHANNEL", "VLAN"], templates.iter().map(row))
+}
+
+/// A mirror, and the ports that are on it.
+type Mirror = (v1::MirrorConfig, Vec<String>);
+
+const MIRROR: Kind<Mirror> = Kind {
+    word: "mirror",
+    name: |(mirror, _)| &mirror.name,
+    json: json::mirror,
+    fields: one_mirror,
+    table: mirrors,
+};
+
+/// `hairpin mirror`.
+pub fn mirror(
+    connect: impl FnOnce() -> anyhow::Result<Client>,
+    what: Option<Verb>,
+    format: Format,
+) -> anyhow::Result<String> {
+    obey(connect, wishes::Kind::Mirror, what, format, |client, name| {
+        let config = client.get(v1::GetRequest {})?.config.unwrap_or_default();
+        let ports = client.list_ports(v1::ListPortsRequest {})?.ports;
+        let on = |mirror: &v1::MirrorConfig| {
+            let is_on =
+                |port: &&v1::Port| port.home == Some(v1::port::Home::Mirror(mirror.name.clone()));
+            ports.iter().filter(is_on).map(|port| port.name.clone()).collect()
+        };
+        let mirrors = config.mirrors.into_iter().map(|mirror| {
+            let ports = on(&mirror);
+            (mirror, ports)
+        });
+        MIRROR.answer(&mirrors.collect::<Vec<_>>(), name, format)
+    })
+}
+
+fn one_mirror((mirror, ports): &Mirror) -> String {
+    fields(&[
+        ("name", mirror.name.clone()),
+        ("from", words::joined(&mirror.from)),
+        ("frames", words::mirrored(mirror.frames()).to_owned()),
+        ("ports", words::joined(ports)),
+    ])
+}
+
+fn mirrors(mirrors: &[Mirror]) -> String {
+    let row = |(mirror, ports): &Mirror| {
+        vec![
+            mirror.name.clone(),
+            words::mirrored(mirror.frames()).to_owned(),
+            words::joined(&mirror.from),
+            words::joined(ports),
+        ]
+    };
+    table(&["NAME", "FRAMES", "FROM", "PORTS"], mirrors.iter().map(row))
 }

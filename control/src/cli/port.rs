@@ -127,7 +127,7 @@ pub fn ports(ports: &[v1::Port]) -> String {
             port.name.clone(),
             words::marked_state(port.state(), &port.warnings),
             words::mode(port.mode()).unwrap_or("-").to_owned(),
-            words::home(port).to_owned(),
+            words::home(port),
             words::device(port.device.as_ref()),
             words::vlan(port.vlan.as_ref()),
         ]
@@ -138,10 +138,6 @@ pub fn ports(ports: &[v1::Port]) -> String {
 }
 
 fn one(port: &v1::Port) -> String {
-    let home = match port.home {
-        Some(v1::port::Home::Bridge(_)) => "bridge",
-        Some(v1::port::Home::Channel(_)) | None => "channel",
-    };
     let addresses = if port.macs.is_empty() {
         format!("learned, {} at most", port.learn_limit)
     } else {
@@ -153,7 +149,7 @@ fn one(port: &v1::Port) -> String {
         ("state", words::state(port.state()).to_owned()),
         ("admin", words::admin(port.admin()).to_owned()),
         ("mode", words::mode(port.mode()).unwrap_or("-").to_owned()),
-        (home, words::home(port).to_owned()),
+        (words::home_kind(port), words::or_dash(words::home_name(port))),
         ("device", words::device_in_full(port.device.as_ref())),
         ("vlan", words::vlan(port.vlan.as_ref())),
         ("mac", addresses),
@@ -194,6 +190,7 @@ fn set(request: &mut v1::SetPortRequest, key: &str, value: &str) -> Result<(), W
             request.home = Some(v1::set_port_request::Home::Channel(value.to_owned()));
         }
         "bridge" => request.home = Some(v1::set_port_request::Home::Bridge(value.to_owned())),
+        "mirror" => request.home = Some(v1::set_port_request::Home::Mirror(value.to_owned())),
         "mac" => {
             let macs = value.split(',').filter(|mac| !mac.is_empty()).map(str::to_owned);
             request.macs = Some(v1::Addresses { macs: macs.collect() });

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::client::Client;
 use super::frame::{self, Words};
-use super::{Format, UsageError, json, pcap};
+use super::{Format, UsageError, json, pcap, words};
 
 /// Columns of the narrowest terminal that output is made for.
 const WIDTH: usize = 80;
@@ -168,6 +168,14 @@ fn answer_text(ingress: &str, bytes: &[u8], answer: &v1::WhyResponse) -> String 
         Some(Outcome::Forwarded(forwarded)) => text += &copies_text(&forwarded.copies),
         None => {}
     }
+    for copy in &answer.mirrored {
+        let way = match copy.frames() {
+            v1::MirroredFrames::Sent => "leaves for",
+            _ => "comes from",
+        };
+        let said = format!("copied to {}, as it {way} {}", copy.port, copy.of);
+        text += &wrapped("", 2, &said);
+    }
     text
 }
 
@@ -295,6 +303,11 @@ fn answer_json(ingress: &str, bytes: &[u8], answer: &v1::WhyResponse) -> Value {
         "waits": waits,
         "drop": drop,
         "copies": copies,
+        "mirrored": json::each(&answer.mirrored, |copy| json!({
+            "port": copy.port,
+            "of": copy.of,
+            "frames": words::mirrored(copy.frames()),
+        })),
     })
 }
 

@@ -4,7 +4,7 @@
 //! A word becomes a line of TOML, and what the words make together is read as a file is: the
 //! same keys, the same bounds, the same things said of what is wrong. Lists and tables have
 //! short forms: `mac=…,…`, `vlan=trunk:10,20-29,native:10`,
-//! `device=vhost-user:/run/vm1.sock,role=server,queues=2`, `members=sbp0,blue:on`.
+//! `device=vhost-user:/run/vm1.sock,role=server,queues=2`, `members=sbp0,blue:on`, `from=vm1,vif*`.
 
 use anyhow::anyhow;
 use hairpin_proto::v1;
@@ -30,6 +30,8 @@ pub enum Kind {
     Port,
     /// A port template.
     Template,
+    /// A mirror.
+    Mirror,
 }
 
 impl Kind {
@@ -42,6 +44,7 @@ impl Kind {
             Kind::Bridge => "bridge",
             Kind::Port => "port",
             Kind::Template => "port-template",
+            Kind::Mirror => "mirror",
         }
     }
 
@@ -52,12 +55,21 @@ impl Kind {
             Kind::Link => &["role", "device", "mtu", "admin"],
             Kind::Channel => &["link", "svid"],
             Kind::Bridge => &["members"],
-            Kind::Port => {
-                &["channel", "bridge", "mode", "device", "mac", "vlan", "learn-limit", "admin"]
-            }
+            Kind::Port => &[
+                "channel",
+                "bridge",
+                "mirror",
+                "mode",
+                "device",
+                "mac",
+                "vlan",
+                "learn-limit",
+                "admin",
+            ],
             Kind::Template => {
                 &["channel", "bridge", "mode", "device", "vlan", "learn-limit", "admin"]
             }
+            Kind::Mirror => &["from", "frames"],
         }
     }
 }
@@ -119,7 +131,7 @@ fn read_one(kind: Kind, table: Table) -> Result<v1::object::Kind, ConfigErrors> 
         let errors = findings.errors.into_iter().map(|error| error.at(None));
         return Err(ConfigErrors::new(errors.collect()));
     }
-    let Config { links, channels, ports, bridges, templates, .. } = config;
+    let Config { links, channels, ports, bridges, templates, mirrors, .. } = config;
     use v1::object::Kind as Object;
     let read = match kind {
         Kind::Link => links.first().map(|it| Object::Link(configs::link(it))),
@@ -127,6 +139,7 @@ fn read_one(kind: Kind, table: Table) -> Result<v1::object::Kind, ConfigErrors> 
         Kind::Bridge => bridges.first().map(|it| Object::Bridge(configs::bridge(it))),
         Kind::Port => ports.first().map(|it| Object::Port(configs::port(it))),
         Kind::Template => templates.first().map(|it| Object::Template(configs::template(it))),
+        Kind::Mirror => mirrors.first().map(|it| Object::Mirror(configs::mirror(it))),
     };
     read.ok_or_else(|| {
         ConfigError::new(kind.word(), "", "it could not be read", "report this").into()
@@ -137,9 +150,9 @@ fn read_one(kind: Kind, table: Table) -> Result<v1::object::Kind, ConfigErrors> 
 fn value(key: &str, text: &str) -> Result<String, Wrong> {
     match key {
         "mtu" | "svid" | "learn-limit" => Ok(number(text)),
-        "mac" => {
-            let macs = text.split(',').map(|mac| quoted(mac.trim()).to_string());
-            Ok(format!("[{}]", macs.collect::<Vec<_>>().join(", ")))
+        "mac" | "from" => {
+            let items = text.split(',').map(|item| quoted(item.trim()).to_string());
+            Ok(format!("[{}]", items.collect::<Vec<_>>().join(", ")))
         }
         "vlan" => {
             let vlan = leaf::vlan_words(text)?;

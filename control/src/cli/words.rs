@@ -175,12 +175,42 @@ fn ranges(vids: &[u32]) -> String {
     runs.iter().map(run).collect::<Vec<_>>().join(",")
 }
 
-/// The channel or bridge of a port.
+/// What a port is on: the key by which it is configured.
 #[must_use]
-pub fn home(port: &v1::Port) -> &str {
+pub fn home_kind(port: &v1::Port) -> &'static str {
+    match port.home {
+        Some(v1::port::Home::Channel(_)) | None => "channel",
+        Some(v1::port::Home::Bridge(_)) => "bridge",
+        Some(v1::port::Home::Mirror(_)) => "mirror",
+    }
+}
+
+/// The name of what a port is on; empty if it is on nothing.
+#[must_use]
+pub fn home_name(port: &v1::Port) -> &str {
+    use v1::port::Home;
     match &port.home {
-        Some(v1::port::Home::Channel(name) | v1::port::Home::Bridge(name)) => name,
-        None => "-",
+        Some(Home::Channel(name) | Home::Bridge(name) | Home::Mirror(name)) => name,
+        None => "",
+    }
+}
+
+/// What a port is on, in a table in which most are on channels.
+#[must_use]
+pub fn home(port: &v1::Port) -> String {
+    match &port.home {
+        Some(v1::port::Home::Mirror(name)) => format!("mirror {name}"),
+        _ => or_dash(home_name(port)),
+    }
+}
+
+/// Which frames a mirror copies.
+#[must_use]
+pub fn mirrored(frames: v1::MirroredFrames) -> &'static str {
+    match frames {
+        v1::MirroredFrames::Unspecified | v1::MirroredFrames::Both => "both",
+        v1::MirroredFrames::Received => "received",
+        v1::MirroredFrames::Sent => "sent",
     }
 }
 
@@ -204,10 +234,12 @@ pub fn joined(names: &[String]) -> String {
 
 /// Where a port is to be.
 #[must_use]
-pub fn wanted_home(port: &v1::PortConfig) -> &str {
+pub fn wanted_home(port: &v1::PortConfig) -> String {
+    use v1::port_config::Home;
     match &port.home {
-        Some(v1::port_config::Home::Channel(name) | v1::port_config::Home::Bridge(name)) => name,
-        None => "-",
+        Some(Home::Channel(name) | Home::Bridge(name)) => name.clone(),
+        Some(Home::Mirror(name)) => format!("mirror {name}"),
+        None => "-".to_owned(),
     }
 }
 
@@ -235,6 +267,7 @@ pub fn object_kind(kind: v1::ObjectKind) -> &'static str {
         v1::ObjectKind::Bridge => "bridge",
         v1::ObjectKind::Port => "port",
         v1::ObjectKind::PortTemplate => "port-template",
+        v1::ObjectKind::Mirror => "mirror",
     }
 }
 

@@ -1,8 +1,10 @@
 //! A configuration that holds together: names resolved, rules kept.
 
+use hairpin_dataplane::snapshot::mirrors::Mirrored;
 use hairpin_dataplane::snapshot::{Addresses, Admin, Mode, ReflectiveRelay, VlanPolicy};
 use hairpin_dataplane::wire::SVid;
 
+use super::mirror::means;
 use super::{Config, ConfigErrors, DeviceConfig, LinkRole, SwitchConfig, VlanConfig, validate};
 
 /// What an operator wants, free of contradictions: made by validation only.
@@ -13,6 +15,7 @@ pub struct Desired {
     pub(super) channels: Vec<Channel>,
     pub(super) bridges: Vec<Bridge>,
     pub(super) ports: Vec<Port>,
+    pub(super) mirrors: Vec<Mirror>,
 }
 
 /// A link.
@@ -69,6 +72,21 @@ pub struct Member {
     pub reflective_relay: ReflectiveRelay,
 }
 
+/// Where a mirror is in [`Desired::mirrors`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct MirrorIndex(pub usize);
+
+/// A mirror.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Mirror {
+    /// Its name.
+    pub name: String,
+    /// Whose frames are copied, by names and patterns.
+    pub from: Vec<String>,
+    /// Which of their frames.
+    pub frames: Mirrored,
+}
+
 /// Where a port is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Home {
@@ -81,6 +99,8 @@ pub enum Home {
     },
     /// On a bridge.
     Bridge(BridgeIndex),
+    /// On a mirror: it gets copies, and nothing else.
+    Mirror(MirrorIndex),
 }
 
 /// A port.
@@ -137,6 +157,29 @@ impl Desired {
     #[must_use]
     pub fn ports(&self) -> &[Port] {
         &self.ports
+    }
+
+    /// The mirrors, as written.
+    #[must_use]
+    pub fn mirrors(&self) -> &[Mirror] {
+        &self.mirrors
+    }
+
+    /// A mirror.
+    ///
+    /// # Panics
+    /// If the index is another desired state's.
+    #[must_use]
+    pub fn mirror(&self, index: MirrorIndex) -> &Mirror {
+        &self.mirrors[index.0]
+    }
+
+    /// The names of ports and links whose frames a mirror copies.
+    pub fn mirrored<'d>(&'d self, mirror: &'d Mirror) -> impl Iterator<Item = &'d str> {
+        let is_mirrored = |port: &&Port| !matches!(port.home, Home::Mirror(_));
+        let links = self.links.iter().map(|link| link.name.as_str());
+        let ports = self.ports.iter().filter(is_mirrored).map(|port| port.name.as_str());
+        links.chain(ports).filter(|name| means(&mirror.from, name))
     }
 
     /// The link of a channel.

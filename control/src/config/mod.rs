@@ -12,6 +12,7 @@
 pub mod desired;
 pub mod error;
 pub mod metrics;
+pub mod mirror;
 pub mod nearest;
 pub mod read;
 pub mod template;
@@ -30,6 +31,7 @@ use hairpin_dataplane::wire::{Mac, SVid, VlanId};
 pub use desired::Desired;
 pub use error::{ConfigError, ConfigErrors};
 pub use metrics::MetricsAddress;
+pub use mirror::MirrorConfig;
 pub use template::TemplateConfig;
 use vhost_user::VhostUserConfig;
 
@@ -87,6 +89,8 @@ pub struct Config {
     pub bridges: Vec<BridgeConfig>,
     /// `[[port-template]]`.
     pub templates: Vec<TemplateConfig>,
+    /// `[[mirror]]`.
+    pub mirrors: Vec<MirrorConfig>,
 }
 
 impl Config {
@@ -106,6 +110,7 @@ impl Config {
         for template in &mut self.templates {
             template.forget_lines();
         }
+        self.mirrors.iter_mut().for_each(MirrorConfig::forget_lines);
         for bridge in &mut self.bridges {
             bridge.name.line = None;
             bridge.members.iter_mut().for_each(|member| member.channel.line = None);
@@ -297,6 +302,8 @@ pub struct PortConfig {
     pub channel: Option<At<String>>,
     /// The bridge it is on, if it is on one.
     pub bridge: Option<At<String>>,
+    /// The mirror it is on, if it is on one: it gets copies, and nothing else.
+    pub mirror: Option<At<String>>,
     /// How its frames are switched, on a channel.
     pub mode: Option<At<Mode>>,
     /// Its device.
@@ -314,7 +321,7 @@ pub struct PortConfig {
 impl PortConfig {
     fn forget_lines(&mut self) {
         (self.name.line, self.device.line) = (None, None);
-        let texts = [&mut self.channel, &mut self.bridge];
+        let texts = [&mut self.channel, &mut self.bridge, &mut self.mirror];
         texts.into_iter().flatten().for_each(|text| text.line = None);
         self.mode.iter_mut().for_each(|mode| mode.line = None);
         self.macs.iter_mut().for_each(|mac| mac.line = None);
@@ -334,11 +341,17 @@ impl PortConfig {
         PortConfig { bridge: Some(bridge.into()), ..PortConfig::unattached(name, device) }
     }
 
+    /// A port on a mirror.
+    pub fn on_mirror(name: &str, mirror: &str, device: DeviceConfig) -> PortConfig {
+        PortConfig { mirror: Some(mirror.into()), ..PortConfig::unattached(name, device) }
+    }
+
     fn unattached(name: &str, device: DeviceConfig) -> PortConfig {
         PortConfig {
             name: name.into(),
             channel: None,
             bridge: None,
+            mirror: None,
             mode: None,
             device: device.into(),
             macs: Vec::new(),

@@ -7,12 +7,14 @@ use hairpin_dataplane::wire::vlan::VidSet;
 use hairpin_dataplane::wire::{Mac, SVid, Vid};
 
 use super::desired::{
-    Bridge, BridgeIndex, Channel, ChannelIndex, Desired, Home, Link, Member, Port,
+    Bridge, BridgeIndex, Channel, ChannelIndex, Desired, Home, Link, Member, Mirror, MirrorIndex,
+    Port,
 };
+use super::mirror::{MIRRORS_MAX, SOURCES_MAX, is_pattern};
 use super::nearest::hint;
 use super::{
     At, BridgeConfig, ChannelConfig, Config, ConfigError, ConfigErrors, DeviceConfig, LinkRole,
-    MTU_MAX, MTU_MIN, MemberConfig, MetricsAddress, NamedBy, PortConfig,
+    MTU_MAX, MTU_MIN, MemberConfig, MetricsAddress, MirrorConfig, NamedBy, PortConfig, VlanConfig,
 };
 
 /// Checks a configuration as a whole. References to objects in `unread` are not
@@ -29,15 +31,17 @@ pub fn validate(config: Config, unread: &BTreeSet<String>) -> Result<Desired, Co
     let links: Vec<Link> = config.links.iter().map(link).collect();
     let mut channels = check.channels(&config);
     let bridges = check.bridges(&config, &mut channels, &links);
-    let scope = Scope { links: &links, channels: &channels, bridges: &bridges };
+    let mirrors: Vec<Mirror> = config.mirrors.iter().map(mirror).collect();
+    let scope = Scope { links: &links, channels: &channels, bridges: &bridges, mirrors: &mirrors };
     let ports: Vec<Port> =
         config.ports.iter().filter_map(|port| check.port(port, &scope)).collect();
     check.templates(&config, &scope);
+    check.mirrors(&config, &ports);
     check.direct_ports(&config, &ports, &scope);
     check.addresses(&config, &ports);
     check.numbers(&config, &channels);
     if check.errors.is_empty() {
-        Ok(Desired { config, links, channels, bridges, ports })
+        Ok(Desired { config, links, channels, bridges, ports, mirrors })
     } else {
         Err(ConfigErrors::new(check.errors))
     }
@@ -53,6 +57,14 @@ fn link(link: &super::LinkConfig) -> Link {
     }
 }
 
+fn mirror(mirror: &MirrorConfig) -> Mirror {
+    Mirror {
+        name: mirror.name.value.clone(),
+        from: mirror.from.iter().map(|from| from.value.clone()).collect(),
+        frames: mirror.frames,
+    }
+}
+
 struct Check<'c> {
     unread: &'c BTreeSet<String>,
     errors: Vec<ConfigError>,
@@ -63,6 +75,7 @@ struct Scope<'s> {
     links: &'s [Link],
     channels: &'s [Channel],
     bridges: &'s [Bridge],
+    mirrors: &'s [Mirror],
 }
 
 impl Scope<'_> {
@@ -108,7 +121,8 @@ impl Check<'_> {
         let bridges = config.bridges.iter().map(|bridge| ("bridge", &bridge.name));
         let ports = config.ports.iter().map(|port| ("port", &port.name));
         let templates = config.templates.iter().map(|it| ("port-template", &it.port.name));
-        let ports = ports.chain(templates);
+        let mirrors = config.mirrors.iter().map(|mirror| ("mirror", &mirror.name));
+        let ports = ports.chain(templates).chain(mirrors);
         let mut all: Vec<_> = links.chain(channels).chain(bridges).chain(ports).collect();
         all.sort_by_key(|(_, name)| name.line);
         let mut seen: BTreeMap<&str, (&str, Option<u32>)> = BTreeMap::new();
@@ -119,7 +133,8 @@ impl Check<'_> {
             };
             let place = line.map_or_else(String::new, |line| format!(" in line {line}"));
             let problem = format!("{:?} is already the name of a {first}{place}", name.value);
-            let remedy = "links, channels, ports and bridges share one namespace: rename one";
+            let remedy =
+                "links, channels, ports, bridges and mirrors share one namespace: rename one";
             self.refuse(&format!("{kind} {}", name.value), "name", name.line, &problem, remedy);
         }
     }
@@ -257,7 +272,7 @@ impl Check<'_> {
         for (index, bridge) in config.bridges.iter().enumerate() {
             let mut members = Vec::with_capacity(bridge.members.len());
             for member in &bridge.members {
-                let scope = Scope { links, channels, bridges: &bridges };
+                let scope = Scope { links, channels, bridges: &bridges, mirrors: &[] };
                 let Some(channel) = self.member(bridge, member, &scope) else { continue };
                 let joined = channels[channel.0].bridge.replace(BridgeIndex(index));
                 if let Some(first) = joined {
@@ -344,6 +359,93 @@ impl Check<'_> {
     }
 }
 
+/// Mirrors.
+impl Check<'_> {
+    /// What is mirrored has to be there, and be no monitor itself.
+    fn mirrors(&mut self, config: &Config, ports: &[Port]) {
+        if let Some(mirror) = config.mirrors.get(MIRRORS_MAX) {
+            let problem = format!("{} mirrors are too many", config.mirrors.len());
+            let remedy = format!("a switch has at most {MIRRORS_MAX}");
+            self.refuse("configuration", "mirror", mirror.name.line, &problem, &remedy);
+        }
+        let links = config.links.iter().map(|link| link.name.value.as_str());
+        let of_ports = ports.iter().filter(|port| !matches!(port.home, Home::Mirror(_)));
+        let sources: BTreeSet<&str> =
+            links.chain(of_ports.map(|port| port.name.as_str())).collect();
+        for mirror in &config.mirrors {
+            let name = &mirror.name.value;
+            if mirror.from.is_empty() || mirror.from.len() > SOURCES_MAX {
+                let problem = format!("it has {} names", mirror.from.len());
+                let remedy =
+                    format!("write 1 to {SOURCES_MAX} names of ports and links, or patterns");
+                let object = format!("mirror {name}");
+                self.refuse(&object, "from", mirror.name.line, &problem, &remedy);
+            }
+            for At { value: from, line } in &mirror.from {
+                let is_known = is_pattern(from) || sources.contains(from.as_str());
+                if !is_known && !self.unread.contains(from) {
+                    self.refuse_source(name, from, *line, config, &sources);
+                }
+            }
+        }
+    }
+
+    fn refuse_source(
+        &mut self,
+        mirror: &str,
+        from: &str,
+        line: Option<u32>,
+        config: &Config,
+        sources: &BTreeSet<&str>,
+    ) {
+        let is_monitor = |port: &PortConfig| port.name.value == from && port.mirror.is_some();
+        let object = format!("mirror {mirror}");
+        if config.ports.iter().any(is_monitor) {
+            let problem = format!("{from:?} is on a mirror itself");
+            self.refuse(
+                &object,
+                "from",
+                line,
+                &problem,
+                "name ports that send frames of their own",
+            );
+        } else {
+            let near = hint(from, sources.iter().copied());
+            let problem = format!("there is no port or link {from:?}{near}");
+            let remedy = "name one that is configured, or write a pattern such as \"vif*\" for \
+                          ports that come by themselves";
+            self.refuse(&object, "from", line, &problem, remedy);
+        }
+    }
+
+    fn mirror_of(
+        &mut self,
+        port: &PortConfig,
+        wanted: &At<String>,
+        scope: &Scope<'_>,
+    ) -> Option<MirrorIndex> {
+        const WITHOUT: &str = "leave it out: a port on a mirror gets what others have";
+        if let Some(mode) = port.mode {
+            self.refuse_port(port, "mode", mode.line, "a port on a mirror has no mode", WITHOUT);
+        }
+        if let Some(mac) = port.macs.first() {
+            self.refuse_port(port, "mac", mac.line, "a port on a mirror has no address", WITHOUT);
+        }
+        if port.vlan != VlanConfig::Transparent {
+            self.refuse_port(port, "vlan", None, "a port on a mirror is in no VLAN", WITHOUT);
+        }
+        let found = scope.mirrors.iter().position(|mirror| mirror.name == wanted.value);
+        if found.is_none() && !self.unread.contains(&wanted.value) {
+            let names: Vec<&str> =
+                scope.mirrors.iter().map(|mirror| mirror.name.as_str()).collect();
+            let near = hint(&wanted.value, names.clone());
+            let problem = format!("there is no mirror {:?}{near}", wanted.value);
+            self.refuse_port(port, "mirror", wanted.line, &problem, &listed("mirrors", &names));
+        }
+        found.map(MirrorIndex)
+    }
+}
+
 /// Ports.
 impl Check<'_> {
     fn port(&mut self, port: &PortConfig, scope: &Scope<'_>) -> Option<Port> {
@@ -373,8 +475,8 @@ impl Check<'_> {
     }
 
     fn home(&mut self, port: &PortConfig, scope: &Scope<'_>) -> Option<Home> {
-        match (&port.channel, &port.bridge) {
-            (Some(channel), None) => {
+        match (&port.channel, &port.bridge, &port.mirror) {
+            (Some(channel), None, None) => {
                 let index = self.station_channel(port, channel, scope);
                 if port.mode.is_none() {
                     let remedy = "write mode = \"veb\", \"vepa\", \"private\" or \"direct\"";
@@ -383,21 +485,27 @@ impl Check<'_> {
                 let mode = port.mode?.value;
                 index.map(|channel| Home::Station { channel, mode })
             }
-            (None, Some(bridge)) => {
+            (None, Some(bridge), None) => {
                 if let Some(mode) = port.mode {
                     let remedy = "leave it out: modes are for ports on channels";
                     self.refuse_port(port, "mode", mode.line, "a bridge port has no mode", remedy);
                 }
                 self.bridge_of(port, bridge, scope).map(Home::Bridge)
             }
-            (Some(_), Some(bridge)) => {
+            (None, None, Some(mirror)) => self.mirror_of(port, mirror, scope).map(Home::Mirror),
+            (Some(_), Some(bridge), _) => {
                 let problem = "a port is on a channel or on a bridge, not both";
                 self.refuse_port(port, "bridge", bridge.line, problem, "leave one out");
                 None
             }
-            (None, None) => {
+            (_, _, Some(mirror)) => {
+                let problem = "a port on a mirror is on no channel and no bridge";
+                self.refuse_port(port, "mirror", mirror.line, problem, "leave one out");
+                None
+            }
+            (None, None, None) => {
                 let remedy = "write channel = a channel's or station link's name, or bridge = a \
-                              bridge's";
+                              bridge's, or mirror = a mirror's";
                 self.refuse_port(port, "channel", None, "it is missing", remedy);
                 None
             }
@@ -516,12 +624,14 @@ impl Check<'_> {
 enum Domain {
     Channel(ChannelIndex),
     Bridge(BridgeIndex),
+    Mirror(MirrorIndex),
 }
 
 fn domain(port: &Port) -> Domain {
     match port.home {
         Home::Station { channel, .. } => Domain::Channel(channel),
         Home::Bridge(bridge) => Domain::Bridge(bridge),
+        Home::Mirror(mirror) => Domain::Mirror(mirror),
     }
 }
 

@@ -7,13 +7,15 @@
 use std::fmt::{self, Write};
 
 use hairpin_dataplane::port::{HostsOwn, xdp};
+use hairpin_dataplane::snapshot::mirrors::Mirrored;
 use hairpin_dataplane::snapshot::{Admin, Mode, ReflectiveRelay};
 
+use super::mirror::FRAMES;
 use super::read::leaf::MODES;
 use super::vhost_user::{Account, SocketRole, VhostUserConfig};
 use super::{
     ApiOthers, BridgeConfig, ChannelConfig, Config, DeviceConfig, LinkConfig, LinkRole,
-    MemberConfig, NamedBy, Poll, PortConfig, SwitchConfig, VlanConfig,
+    MemberConfig, MirrorConfig, NamedBy, Poll, PortConfig, SwitchConfig, VlanConfig,
 };
 
 /// The configuration as text.
@@ -31,7 +33,8 @@ fn write(out: &mut String, config: &Config) -> fmt::Result {
     config.channels.iter().try_for_each(|it| channel(out, it))?;
     config.bridges.iter().try_for_each(|it| bridge(out, it))?;
     config.ports.iter().try_for_each(|it| port(out, "port", it))?;
-    config.templates.iter().try_for_each(|it| port(out, "port-template", &it.port))
+    config.templates.iter().try_for_each(|it| port(out, "port-template", &it.port))?;
+    config.mirrors.iter().try_for_each(|it| mirror(out, it))
 }
 
 /// A text in quotes.
@@ -109,13 +112,13 @@ fn member(member: &MemberConfig) -> String {
 }
 
 fn port(out: &mut String, kind: &str, port: &PortConfig) -> fmt::Result {
-    let PortConfig { name, channel, bridge, mode, device, macs, vlan, learn_limit, admin } = port;
+    let PortConfig { name, mode, device, macs, vlan, learn_limit, admin, .. } = port;
     writeln!(out, "\n[[{kind}]]\nname = {}", quoted(&name.value))?;
-    if let Some(channel) = channel {
-        writeln!(out, "channel = {}", quoted(&channel.value))?;
-    }
-    if let Some(bridge) = bridge {
-        writeln!(out, "bridge = {}", quoted(&bridge.value))?;
+    let homes = [("channel", &port.channel), ("bridge", &port.bridge), ("mirror", &port.mirror)];
+    for (key, home) in homes {
+        if let Some(home) = home {
+            writeln!(out, "{key} = {}", quoted(&home.value))?;
+        }
     }
     if let Some(mode) = mode {
         writeln!(out, "mode = {}", quoted(of_mode(mode.value)))?;
@@ -129,6 +132,20 @@ fn port(out: &mut String, kind: &str, port: &PortConfig) -> fmt::Result {
         writeln!(out, "vlan = {vlan}")?;
     }
     writeln!(out, "learn-limit = {learn_limit}\nadmin = {}", quoted(of_admin(*admin)))
+}
+
+fn mirror(out: &mut String, mirror: &MirrorConfig) -> fmt::Result {
+    let MirrorConfig { name, from, frames } = mirror;
+    let from: Vec<String> = from.iter().map(|from| quoted(&from.value).to_string()).collect();
+    writeln!(out, "\n[[mirror]]\nname = {}", quoted(&name.value))?;
+    writeln!(out, "from = [{}]\nframes = {}", from.join(", "), quoted(of_frames(*frames)))
+}
+
+/// Which frames a mirror copies, in a word.
+#[must_use]
+pub fn of_frames(frames: Mirrored) -> &'static str {
+    let known = FRAMES.iter().find(|(_, known)| *known == frames);
+    known.map_or("", |(name, _)| name)
 }
 
 fn of_mode(mode: Mode) -> &'static str {

@@ -33,6 +33,8 @@ pub enum HomeChange {
     Channel(String),
     /// On this bridge; its mode goes.
     Bridge(String),
+    /// On this mirror; likewise.
+    Mirror(String),
 }
 
 impl PortChange {
@@ -50,13 +52,16 @@ impl PortChange {
     }
 
     fn change(self, port: &mut PortConfig) {
-        match self.home {
-            None => {}
-            Some(HomeChange::Channel(channel)) => {
-                (port.channel, port.bridge) = (Some(channel.into()), None);
-            }
-            Some(HomeChange::Bridge(bridge)) => {
-                (port.channel, port.bridge, port.mode) = (None, Some(bridge.into()), None);
+        if let Some(home) = self.home {
+            (port.channel, port.bridge, port.mirror) = (None, None, None);
+            match home {
+                HomeChange::Channel(channel) => port.channel = Some(channel.into()),
+                HomeChange::Bridge(bridge) => {
+                    (port.bridge, port.mode) = (Some(bridge.into()), None);
+                }
+                HomeChange::Mirror(mirror) => {
+                    (port.mirror, port.mode) = (Some(mirror.into()), None);
+                }
             }
         }
         if let Some(mode) = self.mode {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::config::{
-    BridgeConfig, ChannelConfig, Config, DeviceConfig, LinkConfig, PortConfig, SwitchConfig,
-    TemplateConfig,
+    BridgeConfig, ChannelConfig, Config, DeviceConfig, LinkConfig, MirrorConfig, PortConfig,
+    SwitchConfig, TemplateConfig,
 };
 
 /// The difference between two configurations.
@@ -108,9 +108,19 @@ impl Object for PortConfig {
     fn changed(&self, new: &PortConfig) -> Vec<&'static str> {
         changed!(
             self, new,
-            channel "channel" bridge "bridge" mode "mode" device "device" macs "mac"
+            channel "channel" bridge "bridge" mirror "mirror" mode "mode" device "device" macs "mac"
             vlan "vlan" learn_limit "learn-limit" admin "admin"
         )
+    }
+}
+
+impl Object for MirrorConfig {
+    const KIND: &'static str = "mirror";
+    fn name(&self) -> &str {
+        &self.name.value
+    }
+    fn changed(&self, new: &MirrorConfig) -> Vec<&'static str> {
+        changed!(self, new, from "from" frames "frames")
     }
 }
 
@@ -141,6 +151,7 @@ impl Diff {
         compare(&old.bridges, &new.bridges, &open, &mut changes);
         compare(&old.ports, &new.ports, &open, &mut changes);
         compare(&old.templates, &new.templates, &open, &mut changes);
+        compare(&old.mirrors, &new.mirrors, &open, &mut changes);
         Diff(changes)
     }
 

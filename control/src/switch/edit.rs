@@ -4,7 +4,9 @@ use super::ApplyError;
 use super::engine::Engine;
 use super::history::Revision;
 use crate::config::nearest::hint;
-use crate::config::{BridgeConfig, ChannelConfig, Config, LinkConfig, PortConfig, TemplateConfig};
+use crate::config::{
+    BridgeConfig, ChannelConfig, Config, LinkConfig, MirrorConfig, PortConfig, TemplateConfig,
+};
 
 /// A change to one object.
 #[derive(Clone, PartialEq, Debug)]
@@ -30,6 +32,8 @@ pub enum Object {
     Port(PortConfig),
     /// A port template.
     Template(TemplateConfig),
+    /// A mirror.
+    Mirror(MirrorConfig),
 }
 
 impl Object {
@@ -40,6 +44,7 @@ impl Object {
             Object::Bridge(_) => "bridge",
             Object::Port(_) => "port",
             Object::Template(_) => "port-template",
+            Object::Mirror(_) => "mirror",
         }
     }
 
@@ -50,6 +55,7 @@ impl Object {
             Object::Bridge(bridge) => &bridge.name.value,
             Object::Port(port) => &port.name.value,
             Object::Template(template) => template.name(),
+            Object::Mirror(mirror) => &mirror.name.value,
         }
     }
 }
@@ -61,7 +67,8 @@ pub(super) fn names(config: &Config) -> impl Iterator<Item = (&'static str, &str
     let bridges = config.bridges.iter().map(|it| ("bridge", it.name.value.as_str()));
     let ports = config.ports.iter().map(|it| ("port", it.name.value.as_str()));
     let templates = config.templates.iter().map(|it| ("port-template", it.name()));
-    links.chain(channels).chain(bridges).chain(ports).chain(templates)
+    let mirrors = config.mirrors.iter().map(|it| ("mirror", it.name.value.as_str()));
+    links.chain(channels).chain(bridges).chain(ports).chain(templates).chain(mirrors)
 }
 
 /// The configuration with the edits made, in their order.
@@ -90,6 +97,7 @@ fn add(config: &mut Config, object: Object) -> Result<(), ApplyError> {
         Object::Bridge(bridge) => config.bridges.push(bridge),
         Object::Port(port) => config.ports.push(port),
         Object::Template(template) => config.templates.push(template),
+        Object::Mirror(mirror) => config.mirrors.push(mirror),
     }
     Ok(())
 }
@@ -118,6 +126,10 @@ fn replace(config: &mut Config, object: Object) -> Result<(), ApplyError> {
             let mut templates = config.templates.iter_mut();
             templates.find(|it| is_it(it.name())).map(|it| *it = new)
         }
+        Object::Mirror(new) => {
+            let mut mirrors = config.mirrors.iter_mut();
+            mirrors.find(|it| is_it(&it.name.value)).map(|it| *it = new)
+        }
     };
     replaced.ok_or_else(|| {
         let known = names(config).filter(|(of, _)| *of == kind).map(|(_, name)| name);
@@ -133,6 +145,7 @@ fn delete(config: &mut Config, name: &str) -> Result<(), ApplyError> {
     config.bridges.retain(|it| it.name.value != name);
     config.ports.retain(|it| it.name.value != name);
     config.templates.retain(|it| it.name() != name);
+    config.mirrors.retain(|it| it.name.value != name);
     if names(config).count() < before {
         return Ok(());
     }

@@ -492,6 +492,8 @@ impl<'d> Wanted<'d> {
                 let mtus = members.map(|member| of_link(link_of(member.channel)));
                 mtus.min_by_key(|mtu| mtu.bytes)
             }
+            // It takes what comes.
+            Owner::Port(Home::Mirror(_)) => None,
         }
     }
 

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use hairpin_dataplane::port::Attached;
 use hairpin_dataplane::snapshot::topology::{
-    BridgePlan, BridgePortPlan, ChannelPlan, LinkPlan, MemberPlan, StationPlan, Topology,
-    UplinkPlan, VmPlan,
+    BridgePlan, BridgePortPlan, ChannelPlan, LinkPlan, MemberPlan, MirrorPlan, MonitorPlan,
+    StationPlan, Topology, UplinkPlan, VmPlan,
 };
 use hairpin_dataplane::snapshot::{Addresses, Admin, Mode, VlanPolicy};
 
 use super::ids::{Exhausted, Ids, Sources, Standing};
 use super::line;
-use crate::config::desired::{Bridge, Channel, Desired, Home, Link, Member, Port};
+use crate::config::desired::{Bridge, Channel, Desired, Home, Link, Member, Mirror, Port};
 use crate::config::{LinkRole, MTU_DEFAULT};
 
 /// A device that is open, as far as a topology needs it.
@@ -62,6 +62,11 @@ pub fn port_mtu(desired: &Desired, port: &Port, devices: &Devices) -> u32 {
             link_mtu(desired.link_of(desired.channel(channel)), devices)
         }
         Home::Bridge(bridge) => bridge_mtu(desired, desired.bridge(bridge), devices),
+        // What it gets may come from any link.
+        Home::Mirror(_) => {
+            let mtus = desired.links().iter().map(|link| link_mtu(link, devices));
+            mtus.max().unwrap_or(MTU_DEFAULT)
+        }
     }
 }
 
@@ -103,6 +108,7 @@ pub fn topology(
                 let Some(port) = build.vm(port)? else { continue };
                 topology.bridge_ports.push(BridgePortPlan { port, domain });
             }
+            Home::Mirror(mirror) => build.monitor(port, desired.mirror(mirror), &mut topology)?,
         }
     }
     Ok(topology)
@@ -199,6 +205,29 @@ impl Build<'_> {
         }))
     }
 
+    /// A port on a mirror, and what it gets copies of; nothing while it is down.
+    fn monitor(
+        &mut self,
+        port: &Port,
+        mirror: &Mirror,
+        topology: &mut Topology,
+    ) -> Result<(), Exhausted> {
+        let Some(plugged) = self.devices.get(&port.name) else { return Ok(()) };
+        let to = self.ids.device(&port.name)?;
+        let attached = Arc::clone(&plugged.attached);
+        topology.monitors.push(MonitorPlan { device: to, attached });
+        if plugged.admin(port.admin) == Admin::Down {
+            return Ok(());
+        }
+        for name in self.desired.mirrored(mirror) {
+            if self.devices.contains_key(name) {
+                let from = self.ids.device(name)?;
+                topology.mirrors.push(MirrorPlan { from, frames: mirror.frames, to });
+            }
+        }
+        Ok(())
+    }
+
     fn vm(&mut self, port: &Port) -> Result<Option<VmPlan>, Exhausted> {
         let Some(plugged) = self.devices.get(&port.name) else { return Ok(None) };
         let id = self.ids.port(&port.name)?;
@@ -213,6 +242,8 @@ impl Build<'_> {
                 (&self.desired.channel(channel).name, port.addresses.clone())
             }
             Home::Bridge(bridge) => (&self.desired.bridge(bridge).name, port.addresses.clone()),
+            // It is none of a relay's.
+            Home::Mirror(_) => return Ok(None),
         };
         let admin = plugged.admin(port.admin);
         let standing = Standing {

@@ -10,10 +10,11 @@ use hairpin_dataplane::frame::FRAME_BYTES_MAX;
 use hairpin_dataplane::ledger::DropReason;
 use hairpin_dataplane::relay::Relay;
 use hairpin_dataplane::relay::why::{Check, Copy, Explanation, Outcome};
+use hairpin_dataplane::snapshot::mirrors::{Mirrored, Mirrors};
 use hairpin_dataplane::snapshot::{DeviceId, DomainId, PortId};
 use hairpin_dataplane::wire::ethernet::{self, ADDRESSES_BYTES, HEADER_BYTES, Outer, TAG_BYTES};
 use hairpin_dataplane::wire::offload::Offload;
-use hairpin_dataplane::worker::foresee::{Foreseen, foresee};
+use hairpin_dataplane::worker::foresee::{Foreseen, foresee, is_shown};
 use hairpin_dataplane::worker::monotonic_ns;
 
 use super::Switch;
@@ -63,7 +64,20 @@ pub enum Fate {
         findings: Vec<(Check, String)>,
         /// With which tags each copy leaves, in words; empty for one that does not.
         tags: Vec<String>,
+        /// Who gets copies beside.
+        mirrored: Vec<Reflex>,
     },
+}
+
+/// A copy for a port on a mirror.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reflex {
+    /// That port.
+    pub port: String,
+    /// The port or link whose frame it is a copy of.
+    pub of: String,
+    /// Whether as it comes from there or as it leaves for there.
+    pub frames: Mirrored,
 }
 
 /// What numbers are called.
@@ -119,6 +133,31 @@ pub enum WhyError {
     Ending,
 }
 
+/// Who gets copies of a frame that came from a device (whether they may see it as it came is
+/// known), and of its copies.
+fn mirrored(
+    mirrors: &Mirrors,
+    names: &Names,
+    (device, is_shown): (DeviceId, bool),
+    explanation: &Explanation,
+) -> Vec<Reflex> {
+    let reflex = |to, of, frames| {
+        let (port, of) = (names.device(to).to_owned(), names.device(of).to_owned());
+        Reflex { port, of, frames }
+    };
+    let came = mirrors.of_received(device).filter(|_| is_shown);
+    let mut all: Vec<Reflex> = came.map(|to| reflex(to, device, Mirrored::Received)).collect();
+    if let Outcome::Copies(copies) = &explanation.outcome {
+        // One that is not even on its way is no copy.
+        let leave = |copy: &&Copy| !matches!(copy.fate, Err(DropReason::MtuExceeded));
+        for copy in copies.iter().filter(leave) {
+            let sent = mirrors.of_sent(copy.device);
+            all.extend(sent.map(|to| reflex(to, copy.device, Mirrored::Sent)));
+        }
+    }
+    all
+}
+
 impl Switch {
     /// What would become of a frame that came in now. Nothing is sent, learned or counted.
     ///
@@ -151,7 +190,10 @@ impl Engine {
                     Scene { snapshot, names, ingress, explanation, offload }.findings()
                 };
                 let tags = tags(frame, &explanation);
-                Fate::Taken { explanation, findings, tags }
+                let is_shown = is_shown(frame, frame.len(), *offload);
+                let came = (device.attached.id, is_shown);
+                let mirrored = mirrored(&snapshot.mirrors, &names, came, &explanation);
+                Fate::Taken { explanation, findings, tags, mirrored }
             }
         };
         Ok(Answer { revision: self.history.number(), fate, names })

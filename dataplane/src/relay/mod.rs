@@ -254,12 +254,14 @@ impl Relay<'_> {
 }
 
 impl<'r, T: Table> Relay<'r, T> {
-    /// How frames from this device are treated; nothing if the id is not in use.
+    /// How frames from this device are treated; nothing if the id is not in use, or a
+    /// monitor's.
     #[must_use]
     pub fn entrance(&self, device: DeviceId) -> Option<Entrance<'r>> {
         let device = self.snapshot.device(device)?;
         match &device.entry {
             Entry::Link(channels) => Some(Entrance::Link(device, channels)),
+            Entry::Monitor => None,
             &Entry::Port(id) => {
                 let port = self.snapshot.port(id)?;
                 let uplink = self.uplink(port.domain);

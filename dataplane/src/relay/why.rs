@@ -35,6 +35,14 @@ pub struct Explanation {
     pub outcome: Outcome,
 }
 
+impl Explanation {
+    /// Of a frame that nothing is looked at of.
+    fn refused(reason: DropReason) -> Explanation {
+        let outcome = Outcome::Dropped(reason);
+        Explanation { ingress: None, admitted: None, steps: Vec::new(), outcome }
+    }
+}
+
 /// What a frame comes to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {
@@ -229,7 +237,9 @@ impl Relay<'_> {
     ) -> Option<Explanation> {
         let foresight = Foresight::new(self.fdb);
         let relay = Relay { snapshot: self.snapshot, fdb: &foresight, now_ms: self.now_ms };
-        let entrance = relay.entrance(device)?;
+        let Some(entrance) = relay.entrance(device) else {
+            return Some(Explanation::refused(self.snapshot.device(device)?.entry.refusal()));
+        };
         let checklist = Checklist { snapshot: self.snapshot, entrance, frame };
         let (mut arrivals, mut refused) = (Arrivals::with_capacity(1), None);
         relay.admit(entrance, &Alone(*frame), &mut arrivals, |reason| refused = Some(reason));

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 
+use super::mirrors::Mirrors;
 use super::registered::{Registered, Registration, Scope};
 use super::topology::{
-    BridgePlan, BridgePortPlan, ChannelPlan, LinkPlan, MemberPlan, StationPlan, Topology,
-    UplinkPlan, VmPlan,
+    BridgePlan, BridgePortPlan, ChannelPlan, LinkPlan, MemberPlan, MirrorPlan, MonitorPlan,
+    StationPlan, Topology, UplinkPlan, VmPlan,
 };
 use super::{
     Addresses, Channels, DEVICES_MAX, Device, DeviceId, Domain, DomainId, DomainKind, Entry,
@@ -50,6 +51,14 @@ pub enum CompileError {
         domain: DomainId,
         /// What it should be.
         wanted: &'static str,
+    },
+    /// A mirror's copies come from no device, or go to one that is no monitor's.
+    #[error("a mirror copies from device {from} to device {to}: the one must be a port's or link's, the other a monitor's; plan them first", from = from.0, to = to.0)]
+    MirrorUnknown {
+        /// What it mirrors.
+        from: DeviceId,
+        /// Where the copies go.
+        to: DeviceId,
     },
     /// The end of a channel lies on a device that is no link.
     #[error("port {port} is on device {device}, which is no link; plan the link first", port = port.0, device = device.0)]
@@ -111,6 +120,8 @@ pub fn compile(topology: &Topology) -> Result<Snapshot, CompileError> {
     topology.bridge_ports.iter().try_for_each(|plan| tables.add_bridge_port(plan))?;
     tables.mark_direct_uplinks()?;
     tables.attach_channels(topology)?;
+    topology.monitors.iter().try_for_each(|plan| tables.add_monitor(plan))?;
+    let mirrors = tables.mirrors(&topology.mirrors)?;
     let registered = tables.registered()?;
     let domain = |draft: &Option<DomainDraft>| Some(tables.domain(draft.as_ref()?));
     let domains = tables.domains.iter().map(domain).collect();
@@ -120,6 +131,7 @@ pub fn compile(topology: &Topology) -> Result<Snapshot, CompileError> {
         devices: tables.devices.into_boxed_slice(),
         domains,
         registered,
+        mirrors,
         ageing_ms: topology.ageing_ms,
     })
 }
@@ -278,6 +290,27 @@ impl Tables {
             mtu,
         };
         self.add_port(vm.port, port)
+    }
+
+    fn add_monitor(&mut self, plan: &MonitorPlan) -> Result<(), CompileError> {
+        let attached = plan.attached.clone();
+        self.add_device(plan.device, Device { entry: Entry::Monitor, mtu: u32::MAX, attached })
+    }
+
+    fn mirrors(&self, plans: &[MirrorPlan]) -> Result<Mirrors, CompileError> {
+        let is_monitor = |id: DeviceId| {
+            let device = self.devices.get(usize::from(id.0))?.as_ref()?;
+            Some(matches!(device.entry, Entry::Monitor))
+        };
+        let mirrored = |&MirrorPlan { from, frames, to }: &MirrorPlan| match (
+            is_monitor(from),
+            is_monitor(to),
+        ) {
+            (Some(false), Some(true)) => Ok((from, frames, to)),
+            _ => Err(CompileError::MirrorUnknown { from, to }),
+        };
+        let all: Vec<_> = plans.iter().map(mirrored).collect::<Result<_, _>>()?;
+        Ok(Mirrors::new(&all))
     }
 
     /// Tells the uplinks of `direct` ports whose they are.
@@ -476,6 +509,7 @@ fn member_port(plan: &MemberPlan, domain: DomainId) -> RelayPort {
 mod tests {
     use super::*;
     use crate::relay::tests::site::*;
+    use crate::snapshot::mirrors::Mirrored;
     use crate::snapshot::{Admin, ReflectiveRelay};
 
     fn refusal(topology: &Topology) -> CompileError {
@@ -566,6 +600,28 @@ mod tests {
         assert_eq!(vlans(access(10), trunk(&[9, 10], None)), Err(taken));
         assert_eq!(vlans(access(10), trunk(&[9, 11], None)), Ok(()));
         assert_eq!(vlans(access(10), access(11)), Ok(()));
+    }
+
+    #[test]
+    fn mirrors_copy_from_ports_and_links_to_monitors() {
+        let mut topology = two_stations();
+        let device = DeviceId(9);
+        topology.monitors.push(MonitorPlan { device, attached: attached(device) });
+        let mirror = |from, to| {
+            let (from, to) = (DeviceId(from), DeviceId(to));
+            MirrorPlan { from, frames: Mirrored::Both, to }
+        };
+        let mut mirrors = |plan| {
+            topology.mirrors = vec![plan];
+            compile(&topology).map(|it| it.mirrors.is_empty())
+        };
+        assert_eq!(mirrors(mirror(1, 9)), Ok(false));
+        assert_eq!(mirrors(mirror(LINK, 9)), Ok(false));
+        for (from, to) in [(1, 2), (9, 9), (7, 9), (1, 7)] {
+            let (from, to) = (DeviceId(from), DeviceId(to));
+            let refused = CompileError::MirrorUnknown { from, to };
+            assert_eq!(mirrors(mirror(from.0, to.0)), Err(refused));
+        }
     }
 
     #[test]

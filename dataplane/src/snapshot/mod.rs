@@ -11,14 +11,17 @@
 
 pub mod compile;
 pub mod keyed;
+pub mod mirrors;
 pub mod registered;
 pub mod topology;
 
 use std::sync::Arc;
 
+use crate::ledger::DropReason;
 use crate::port::Attached;
 use crate::wire::vlan::VidSet;
 use crate::wire::{Mac, SVid, Vid, VlanId};
+use mirrors::Mirrors;
 use registered::Registered;
 
 /// Relay ports a switch can have; ids are below this.
@@ -67,6 +70,8 @@ pub struct Snapshot {
     pub domains: Box<[Option<Domain>]>,
     /// The addresses that ports registered.
     pub registered: Registered,
+    /// What monitors get copies of.
+    pub mirrors: Mirrors,
     /// Seconds a learned address lives without being used, in milliseconds.
     pub ageing_ms: u64,
 }
@@ -89,6 +94,19 @@ pub enum Entry {
     Port(PortId),
     /// A link: by S-tag.
     Link(Channels),
+    /// A monitor, for copies of what others receive and send: they find none.
+    Monitor,
+}
+
+impl Entry {
+    /// Why frames are dropped that find no relay port.
+    #[must_use]
+    pub fn refusal(&self) -> DropReason {
+        match self {
+            Entry::Monitor => DropReason::FromMonitor,
+            Entry::Port(_) | Entry::Link(_) => DropReason::ChannelUnused,
+        }
+    }
 }
 
 /// The channels of a link.
@@ -251,6 +269,8 @@ impl Snapshot {
         let up = |id: &PortId| self.port(*id).is_some_and(|port| port.admin == Admin::Up);
         match &device.entry {
             Entry::Port(id) => up(id),
+            // Emptied, and what comes is counted.
+            Entry::Monitor => true,
             Entry::Link(channels) => {
                 let tagged = channels.tagged.iter().filter_map(|(_, port)| port.as_ref());
                 let mut ports = channels.default.iter().chain(tagged).peekable();

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::VlanPolicy;
+use super::mirrors::Mirrored;
 use super::{Addresses, Admin, DeviceId, DomainId, Generation, Mode, PortId, ReflectiveRelay};
 use crate::port::Attached;
 use crate::wire::SVid;
@@ -29,6 +30,30 @@ pub struct Topology {
     pub bridges: Vec<BridgePlan>,
     /// VM ports on bridges.
     pub bridge_ports: Vec<BridgePortPlan>,
+    /// Ports that get copies of others' frames.
+    pub monitors: Vec<MonitorPlan>,
+    /// What is mirrored, by device.
+    pub mirrors: Vec<MirrorPlan>,
+}
+
+/// A port that gets copies.
+#[derive(Clone, Debug)]
+pub struct MonitorPlan {
+    /// Its device.
+    pub device: DeviceId,
+    /// Its transmitters, counters and state.
+    pub attached: Arc<Attached>,
+}
+
+/// Copies of a device's frames for a monitor.
+#[derive(Clone, Copy, Debug)]
+pub struct MirrorPlan {
+    /// The device of a VM's port, or a link's.
+    pub from: DeviceId,
+    /// Which of its frames.
+    pub frames: Mirrored,
+    /// The monitor's device.
+    pub to: DeviceId,
 }
 
 /// A link's device.

@@ -102,7 +102,9 @@ impl Decider {
             refused.push(reason);
         };
         match relay.entrance(device.attached.id) {
-            None => std::iter::repeat_n(DropReason::ChannelUnused, batch.count()).for_each(refuse),
+            None => {
+                std::iter::repeat_n(device.entry.refusal(), batch.count()).for_each(refuse);
+            }
             Some(entrance) => {
                 relay.admit(entrance, &batch, arrivals, refuse);
                 relay.decide(entrance, arrivals);

@@ -2,6 +2,7 @@
 //! hangs on whether devices work.
 
 use super::deliver::reachable;
+pub use super::mirror::is_shown;
 use crate::frame::{FRAME_BYTES_MAX, HEADER_BYTES};
 use crate::port::{Condition, SenderQueue};
 use crate::relay::why::Explanation;

@@ -91,6 +91,12 @@ impl Groups {
         list.last = end as u16 - 1;
     }
 
+    /// How many copies there is room for.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        COPIES_MAX - self.copies.len()
+    }
+
     /// The devices that have copies, in the order they got their first.
     #[must_use]
     pub fn devices(&self) -> &[DeviceId] {

@@ -4,7 +4,7 @@
 //! * `queues` — a worker's queues, and which of them are polled.
 //! * `serve` — one queue's turn: receive → decide → deliver → release.
 //! * `decide` — the relay's verdicts, in frame order, as copies.
-//! * [`groups`], [`deliver`] — copies by device, and the one copy.
+//! * [`groups`], [`deliver`] — copies by device, and the one copy. `mirror` — those for monitors.
 //! * `contain` — what a failure costs, and whom.
 //! * `idle` — arming silent queues, sleeping.
 //! * [`command`] — what goes to and from control. [`load`] — what queues give and cost.
@@ -20,6 +20,7 @@ pub mod foresee;
 pub mod groups;
 mod idle;
 pub mod load;
+mod mirror;
 mod queues;
 mod serve;
 #[cfg(all(test, not(loom)))]

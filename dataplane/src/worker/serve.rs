@@ -9,10 +9,10 @@ use super::contain::contained;
 use super::deliver::Ingress;
 use super::foresee::Pull;
 use super::load::Load;
-use super::{Activity, Decider, Delivery, Doing, Groups, HOT, Progress};
+use super::{Activity, Decider, Delivery, Doing, Groups, HOT, Progress, mirror};
 use crate::frame::Batch;
 use crate::ledger::{Counters, DropReason};
-use crate::port::{Arena, Condition, Received};
+use crate::port::{Arena, Condition, Received, SenderQueue};
 use crate::relay::Relay;
 use crate::relay::bucket::Reflections;
 use crate::relay::fdb::Fdb;
@@ -26,6 +26,8 @@ pub(super) struct Bench {
     batch: Batch,
     decider: Decider,
     groups: Groups,
+    /// Copies for monitors: with room of their own, they take nobody else's.
+    mirrored: Groups,
     delivery: Delivery,
     /// Frames of the batch in hand that are counted as received.
     received: usize,
@@ -80,6 +82,7 @@ impl Bench {
             batch: Batch::new(),
             decider: Decider::new(worker, reflections),
             groups: Groups::new(),
+            mirrored: Groups::new(),
             delivery: Delivery::new(worker)?,
             received: 0,
         })
@@ -161,6 +164,9 @@ impl Bench {
             let captures = &mut self.decider.captures;
             let mut ingress = Ingress { counters, queue: queue.sender(), captures };
             self.delivery.deliver(snapshot, token, &self.batch, &self.groups, &mut ingress);
+            if !snapshot.mirrors.is_empty() {
+                self.mirror(snapshot, token, queue.sender(), device);
+            }
             self.groups.clear();
             queue.receiver.release(&mut self.batch);
         }
@@ -177,6 +183,33 @@ impl Bench {
         }
     }
 
+    /// Brings monitors what they get of the batch, once everybody else has theirs.
+    #[inline(never)]
+    fn mirror(
+        &mut self,
+        snapshot: &Snapshot,
+        token: &mut WorkerToken,
+        queue: SenderQueue,
+        device: &Device,
+    ) {
+        let Bench { worker, batch, groups, mirrored, .. } = self;
+        let counters = &device.attached.counters[*worker];
+        let lost = |monitor, frames: usize| {
+            let Some(monitor) = snapshot.device(monitor).filter(|_| frames > 0) else { return };
+            let egress = &monitor.attached.counters[*worker];
+            egress.offered.add(frames as u64);
+            egress.drop_frames(DropReason::MirrorBudget, frames as u64);
+            counters.fan_out.add(frames as u64);
+        };
+        let is_shown =
+            |&at: &usize| mirror::is_shown(batch.header(at), batch.length(at), batch.offload(at));
+        let received = (0..batch.count()).filter(is_shown);
+        mirror::lay_out(&snapshot.mirrors, device.attached.id, received, groups, mirrored, lost);
+        let mut ingress = Ingress { counters, queue, captures: &mut self.decider.captures };
+        self.delivery.deliver(snapshot, token, batch, mirrored, &mut ingress);
+        mirrored.clear();
+    }
+
     /// After a panic: the frames not yet settled are the port's loss, nothing of the batch
     /// is left, and what it lay in is its sender's again.
     fn abandon(&mut self, snapshot: &Snapshot, device: &Device, queue: &mut ReceiveQueue) {
@@ -191,6 +224,8 @@ impl Bench {
         self.delivery.abandon(snapshot, &self.batch, &self.groups, &mut ingress);
         device.attached.set_condition(Condition::Quarantined);
         self.groups.clear();
+        // Of these nothing was offered to anybody.
+        self.mirrored.clear();
         // Where that fails, too, at least nothing of the sender's memory stays in hand.
         let Bench { batch, .. } = self;
         if contained(|| queue.receiver.release(batch)).is_err() {

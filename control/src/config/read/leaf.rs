@@ -6,11 +6,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use hairpin_dataplane::port::{HostsOwn, xdp};
+use hairpin_dataplane::snapshot::mirrors::Mirrored;
 use hairpin_dataplane::snapshot::{Admin, Mode};
 use hairpin_dataplane::sys::tun::InterfaceName;
 use hairpin_dataplane::wire::{Mac, SVid, VlanId};
 use toml::de::DeValue;
 
+use crate::config::mirror::FRAMES;
 use crate::config::nearest::hint;
 use crate::config::{ApiOthers, LinkRole, MTU_MAX, MTU_MIN, MetricsAddress, Poll, VlanConfig};
 
@@ -96,6 +98,24 @@ pub fn is_name(name: &str) -> bool {
     name.len() <= 64
         && name.chars().all(allowed)
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// The name of a port or link, or a pattern of such.
+pub fn source(value: &DeValue<'_>) -> Result<String, Wrong> {
+    let name = text(value)?;
+    // What stands in a star's place is a letter of a name.
+    if is_name(&name.replace(['*', '?'], "x")) {
+        return Ok(name.to_owned());
+    }
+    Err(Wrong::new(
+        format!("{name:?} is neither a name nor a pattern of one"),
+        "write 1 to 64 letters, digits, '-', '_' or '.', or '*' for any letters and '?' for one",
+    ))
+}
+
+/// Which frames a mirror copies.
+pub fn frames(value: &DeValue<'_>) -> Result<Mirrored, Wrong> {
+    word(value, "a choice of frames", FRAMES)
 }
 
 /// The name of a netdev, as its device takes it when it is opened.

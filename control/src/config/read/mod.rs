@@ -4,7 +4,7 @@
 //! * [`leaf`] — values: names, addresses, VLANs, durations.
 //! * [`fields`] — tables: known keys, unknown keys, missing keys.
 //! * [`device`] — the device of a link or port; [`vhost_user`] — one of that kind.
-//! * [`objects`] — links, channels, ports, bridges.
+//! * [`objects`] — links, channels, ports, bridges, mirrors.
 
 pub mod device;
 pub mod fields;
@@ -56,7 +56,7 @@ impl Reading {
 }
 
 /// What the top level knows.
-const TOP: &[&str] = &["switch", "link", "channel", "port", "bridge", "port-template"];
+const TOP: &[&str] = &["switch", "link", "channel", "port", "bridge", "port-template", "mirror"];
 
 /// Reads a text. Objects in which something is wrong are left out.
 #[must_use]
@@ -95,6 +95,7 @@ fn read_document(reading: &mut Reading, table: &DeTable<'_>) -> Config {
         ports: each(reading, &top, "port", objects::port),
         bridges: each(reading, &top, "bridge", objects::bridge),
         templates: each(reading, &top, "port-template", objects::template),
+        mirrors: each(reading, &top, "mirror", objects::mirror),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The objects of a configuration, each from its table.
 
+use hairpin_dataplane::snapshot::mirrors::Mirrored;
 use hairpin_dataplane::snapshot::{Admin, ReflectiveRelay};
 use hairpin_dataplane::wire::Mac;
 use toml::Spanned;
@@ -11,8 +12,9 @@ use super::fields::Fields;
 use super::leaf::{self, Reflection, Wrong};
 use crate::config::template;
 use crate::config::{
-    At, BridgeConfig, ChannelConfig, FdbConfig, LEARN_LIMIT, LinkConfig, MemberConfig, NamedBy,
-    PortConfig, REFLECTED_GROUP_RATE, SwitchConfig, TemplateConfig, VlanConfig,
+    At, BridgeConfig, ChannelConfig, FdbConfig, LEARN_LIMIT, LinkConfig, MemberConfig,
+    MirrorConfig, NamedBy, PortConfig, REFLECTED_GROUP_RATE, SwitchConfig, TemplateConfig,
+    VlanConfig,
 };
 
 const SWITCH_KEYS: &[&str] =
@@ -92,8 +94,18 @@ pub fn channel(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<Cha
     fields.unless_refused(read)
 }
 
-const PORT_KEYS: &[&str] =
-    &["name", "channel", "bridge", "mode", "device", "mac", "vlan", "learn-limit", "admin"];
+const PORT_KEYS: &[&str] = &[
+    "name",
+    "channel",
+    "bridge",
+    "mirror",
+    "mode",
+    "device",
+    "mac",
+    "vlan",
+    "learn-limit",
+    "admin",
+];
 
 /// `[[port]]`.
 pub fn port(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<PortConfig> {
@@ -110,6 +122,7 @@ fn port_fields(
     let name = fields.required(reading, "name", leaf::name, "\"vm1\"");
     let channel = fields.optional(reading, "channel", leaf::name);
     let bridge = fields.optional(reading, "bridge", leaf::name);
+    let mirror = fields.optional(reading, "mirror", leaf::name);
     let mode = fields.optional(reading, "mode", leaf::mode);
     if fields.get("device").is_none() {
         fields.refuse(reading, "device", "it is missing", device_form);
@@ -123,6 +136,7 @@ fn port_fields(
         name,
         channel,
         bridge,
+        mirror,
         mode,
         device,
         macs,
@@ -203,6 +217,35 @@ fn vlan(reading: &mut Reading, port: &Fields<'_, '_>) -> VlanConfig {
         members: trunk.value,
         native: native.map(|native| native.value),
     })
+}
+
+/// `[[mirror]]`.
+pub fn mirror(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<MirrorConfig> {
+    fields.refuse_unknown(reading, &["name", "from", "frames"]);
+    let name = fields.required(reading, "name", leaf::name, "\"probe\"");
+    let from = sources(reading, fields);
+    let frames = value_or(fields.optional(reading, "frames", leaf::frames), Mirrored::Both);
+    fields.unless_refused(name.map(|name| MirrorConfig { name, from, frames }))
+}
+
+/// `from`: a list of names and patterns.
+fn sources(reading: &mut Reading, fields: &Fields<'_, '_>) -> Vec<At<String>> {
+    const FORM: &str = "write from = [\"vm1\", \"vif*\"]: names of ports and links, or patterns";
+    let items = fields.get("from").map(|value| value.get_ref().as_array());
+    let Some(Some(items)) = items else {
+        let problem = if items.is_some() { "it is not a list" } else { "it is missing" };
+        fields.refuse(reading, "from", problem, FORM);
+        return Vec::new();
+    };
+    let mut from = Vec::with_capacity(items.len());
+    for item in items.iter() {
+        let line = reading.line(&item.span());
+        match leaf::source(item.get_ref()) {
+            Ok(value) => from.push(At { value, line }),
+            Err(Wrong { problem, remedy }) => fields.refuse(reading, "from", &problem, &remedy),
+        }
+    }
+    from
 }
 
 /// `[[bridge]]`.

@@ -112,13 +112,9 @@ fn about_port(port: &v1::Port) -> Vec<(&'static str, String)> {
         true => format!("learned, {} at most", port.learn_limit),
         false => port.macs.join(" "),
     };
-    let home = match port.home {
-        Some(v1::port::Home::Bridge(_)) => "bridge",
-        Some(v1::port::Home::Channel(_)) | None => "channel",
-    };
     vec![
         ("device", words::device_in_full(port.device.as_ref())),
-        (home, words::home(port).to_owned()),
+        (words::home_kind(port), words::or_dash(words::home_name(port))),
         ("mode", words::mode(port.mode()).unwrap_or("-").to_owned()),
         ("vlan", words::vlan(port.vlan.as_ref())),
         ("mac", addresses),
