@@ -14,6 +14,7 @@ use super::UsageError;
 use crate::api::configs;
 use crate::config::nearest::hint;
 use crate::config::read::leaf::{self, Wrong};
+use crate::config::read::objects;
 use crate::config::write::{of_vlan, quoted};
 use crate::config::{Config, ConfigError, ConfigErrors, read};
 
@@ -48,29 +49,18 @@ impl Kind {
         }
     }
 
-    /// The keys that it has.
+    /// The keys that it has in a file, but for its name.
     #[must_use]
     pub fn keys(self) -> &'static [&'static str] {
-        match self {
-            Kind::Link => &["role", "device", "mtu", "admin"],
-            Kind::Channel => &["link", "svid"],
-            Kind::Bridge => &["members"],
-            Kind::Port => &[
-                "channel",
-                "bridge",
-                "mirror",
-                "mode",
-                "device",
-                "mac",
-                "vlan",
-                "learn-limit",
-                "admin",
-            ],
-            Kind::Template => {
-                &["channel", "bridge", "mode", "device", "vlan", "learn-limit", "admin"]
-            }
-            Kind::Mirror => &["from", "frames"],
-        }
+        let all = match self {
+            Kind::Link => objects::LINK_KEYS,
+            Kind::Channel => objects::CHANNEL_KEYS,
+            Kind::Bridge => objects::BRIDGE_KEYS,
+            Kind::Port => objects::PORT_KEYS,
+            Kind::Template => objects::TEMPLATE_KEYS,
+            Kind::Mirror => objects::MIRROR_KEYS,
+        };
+        all.strip_prefix(&["name"]).unwrap_or(all)
     }
 }
 

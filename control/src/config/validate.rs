@@ -434,15 +434,8 @@ impl Check<'_> {
         if port.vlan != VlanConfig::Transparent {
             self.refuse_port(port, "vlan", None, "a port on a mirror is in no VLAN", WITHOUT);
         }
-        let found = scope.mirrors.iter().position(|mirror| mirror.name == wanted.value);
-        if found.is_none() && !self.unread.contains(&wanted.value) {
-            let names: Vec<&str> =
-                scope.mirrors.iter().map(|mirror| mirror.name.as_str()).collect();
-            let near = hint(&wanted.value, names.clone());
-            let problem = format!("there is no mirror {:?}{near}", wanted.value);
-            self.refuse_port(port, "mirror", wanted.line, &problem, &listed("mirrors", &names));
-        }
-        found.map(MirrorIndex)
+        let names: Vec<&str> = scope.mirrors.iter().map(|mirror| mirror.name.as_str()).collect();
+        self.place_of(port, "mirror", wanted, &names).map(MirrorIndex)
     }
 }
 
@@ -544,15 +537,26 @@ impl Check<'_> {
         wanted: &At<String>,
         scope: &Scope<'_>,
     ) -> Option<BridgeIndex> {
-        let found = scope.bridges.iter().position(|bridge| bridge.name == wanted.value);
+        let names: Vec<&str> = scope.bridges.iter().map(|bridge| bridge.name.as_str()).collect();
+        self.place_of(port, "bridge", wanted, &names).map(BridgeIndex)
+    }
+
+    /// Where a port's home of some kind, whose key is called like it, is among these.
+    fn place_of(
+        &mut self,
+        port: &PortConfig,
+        kind: &str,
+        wanted: &At<String>,
+        names: &[&str],
+    ) -> Option<usize> {
+        let found = names.iter().position(|name| *name == wanted.value);
         if found.is_none() && !self.unread.contains(&wanted.value) {
-            let names: Vec<&str> =
-                scope.bridges.iter().map(|bridge| bridge.name.as_str()).collect();
-            let near = hint(&wanted.value, names.clone());
-            let problem = format!("there is no bridge {:?}{near}", wanted.value);
-            self.refuse_port(port, "bridge", wanted.line, &problem, &listed("bridges", &names));
+            let near = hint(&wanted.value, names.iter().copied());
+            let problem = format!("there is no {kind} {:?}{near}", wanted.value);
+            let remedy = listed(&format!("{kind}s"), names);
+            self.refuse_port(port, kind, wanted.line, &problem, &remedy);
         }
-        found.map(BridgeIndex)
+        found
     }
 
     fn own_addresses(&mut self, port: &PortConfig) -> Addresses {

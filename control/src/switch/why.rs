@@ -14,7 +14,7 @@ use hairpin_dataplane::snapshot::mirrors::{Mirrored, Mirrors};
 use hairpin_dataplane::snapshot::{DeviceId, DomainId, PortId};
 use hairpin_dataplane::wire::ethernet::{self, ADDRESSES_BYTES, HEADER_BYTES, Outer, TAG_BYTES};
 use hairpin_dataplane::wire::offload::Offload;
-use hairpin_dataplane::worker::foresee::{Foreseen, foresee, is_shown};
+use hairpin_dataplane::worker::foresee::{Foreseen, foresee, is_mirrored_as_it_comes};
 use hairpin_dataplane::worker::monotonic_ns;
 
 use super::Switch;
@@ -190,7 +190,7 @@ impl Engine {
                     Scene { snapshot, names, ingress, explanation, offload }.findings()
                 };
                 let tags = tags(frame, &explanation);
-                let is_shown = is_shown(frame, frame.len(), *offload);
+                let is_shown = is_mirrored_as_it_comes(frame, *offload);
                 let came = (device.attached.id, is_shown);
                 let mirrored = mirrored(&snapshot.mirrors, &names, came, &explanation);
                 Fate::Taken { explanation, findings, tags, mirrored }

@@ -2,7 +2,7 @@
 //! hangs on whether devices work.
 
 use super::deliver::reachable;
-pub use super::mirror::is_shown;
+use super::mirror;
 use crate::frame::{FRAME_BYTES_MAX, HEADER_BYTES};
 use crate::port::{Condition, SenderQueue};
 use crate::relay::why::Explanation;
@@ -46,6 +46,18 @@ pub enum Foreseen {
     Taken(Explanation),
 }
 
+/// Whether monitors of a device may see a frame of these bytes, with this left to do, as it
+/// comes from there.
+#[must_use]
+pub fn is_mirrored_as_it_comes(bytes: &[u8], offload: Offload) -> bool {
+    mirror::is_shown(first_bytes(bytes), bytes.len(), offload)
+}
+
+/// What a worker looks at of a frame.
+fn first_bytes(bytes: &[u8]) -> &[u8] {
+    bytes.get(..HEADER_BYTES).unwrap_or(bytes)
+}
+
 /// What would become of a frame of these bytes, with this left to do, that came from a
 /// device now. Nothing is learned, counted, taken or sent. Nothing if the device's id is not
 /// in use, or the frame is longer than [`FRAME_BYTES_MAX`].
@@ -59,8 +71,7 @@ pub fn foresee(relay: Relay<'_>, id: DeviceId, bytes: &[u8], offload: Offload) -
         Pull::Taken => {}
         other => return Some(Foreseen::NotTaken(other)),
     }
-    let header = bytes.get(..HEADER_BYTES).unwrap_or(bytes);
-    let frame = Frame { index: 0, header, length: bytes.len(), offload };
+    let frame = Frame { index: 0, header: first_bytes(bytes), length: bytes.len(), offload };
     // Which queue it comes from tells transmitters apart, never whether there is one.
     let reaches = |device: &Device| {
         let lane = device.attached.lane(0, SenderQueue(0));

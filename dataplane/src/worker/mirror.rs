@@ -9,7 +9,7 @@ use crate::wire::offload::{self, Offload};
 /// Whether a monitor may get a frame as it came: what left its sender contradicting itself, or
 /// without an Ethernet header, would be a trap for whoever looks on.
 #[must_use]
-pub fn is_shown(header: &[u8], length: usize, offload: Offload) -> bool {
+pub(super) fn is_shown(header: &[u8], length: usize, offload: Offload) -> bool {
     let mtu = u16::MAX.into();
     length >= HEADER_BYTES && offload::check(header, length, mtu, offload).is_ok()
 }

@@ -3,9 +3,9 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
-use hairpin_tests::bed::{Daemon, Host, Namespace, eventually, root, send_frame};
+use hairpin_tests::bed::{Daemon, Host, Namespace, await_state, eventually, root, send_frame};
 
-use crate::example::{Example, await_state};
+use crate::example::Example;
 use crate::reach::{BROADCAST, arrivals, assert_reach, frame};
 
 const EXAMPLE: &str = "container-host.toml";

@@ -1,10 +1,10 @@
 //! `evb-bridge.toml`: two stations of ours at its links, with VMs in VEPA mode and in S-channel
 //! 100, and who is behind its ports.
 
-use hairpin_tests::bed::{Daemon, Host, Namespace, Workers, root};
+use hairpin_tests::bed::{Daemon, Host, Namespace, Workers, assert_apart, await_state, root};
 
-use crate::example::{Example, await_state};
-use crate::reach::{arrivals, assert_apart, assert_reach};
+use crate::example::Example;
+use crate::reach::{arrivals, assert_reach};
 
 /// A station's configuration: these hosts' TAPs, in the default channel and in the blue one.
 fn station(vepa: &[u8], blue: &[u8]) -> String {

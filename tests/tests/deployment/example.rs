@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hairpin_tests::bed::{Daemon, Namespace, eventually};
+use hairpin_tests::bed::{Daemon, Namespace};
 
 /// The directories that examples name, or mean where they name none.
 const SOCKETS: &str = "/run/hairpin";
@@ -60,14 +60,4 @@ impl Example {
 /// Where the examples are.
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../control/examples")
-}
-
-/// Waits for the state of an object, such as `link up0`, which need not be there yet.
-#[track_caller]
-pub fn await_state(daemon: &Daemon, object: &str, wanted: &str) {
-    let (kind, name) = object.split_once(' ').unwrap();
-    let shown = || daemon.hairpin(&format!("{kind} show {name}"));
-    let is_wanted = || shown().is_ok_and(|shown| shown["state"] == wanted);
-    eventually(&format!("{object} {wanted}"), is_wanted)
-        .unwrap_or_else(|error| panic!("{error}: {:?}", shown()));
 }

@@ -7,9 +7,11 @@ use std::path::Path;
 
 use hairpin_bench::front_end::Layout;
 use hairpin_dataplane::sys::packet_socket::Direction;
-use hairpin_tests::bed::{Daemon, Frame, Namespace, Recorder, eventually, root, send_frame};
+use hairpin_tests::bed::{
+    Daemon, Frame, Namespace, Recorder, await_state, eventually, root, send_frame,
+};
 
-use crate::example::{Example, await_state};
+use crate::example::Example;
 use crate::guest::Guest;
 use crate::reach::{BROADCAST, MOMENT, frame, tagged};
 

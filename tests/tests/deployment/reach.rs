@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hairpin_dataplane::sys::packet_socket::Direction;
-use hairpin_tests::bed::{Family, Frame, Host, Recorder, send_frame, transfer};
+use hairpin_tests::bed::{self, Family, Frame, Host, Recorder, send_frame, transfer};
 
 /// All stations.
 pub const BROADCAST: [u8; 6] = [0xff; 6];
@@ -18,21 +18,10 @@ const BYTES: u64 = 4 << 20;
 /// by TCP arrives as it was.
 #[track_caller]
 pub fn assert_reach(from: &Host, to: &Host) {
+    bed::assert_reach(from, to);
     for family in Family::ALL {
-        let echo = from.ping(to, family).unwrap();
-        assert!(echo.is_clean(), "{family} {} -> {}: {echo:?}", from.mac(), to.mac());
         transfer(from, to, family, BYTES).unwrap();
     }
-}
-
-/// Asserts that no request of one host is answered by the other.
-#[track_caller]
-pub fn assert_apart(from: &Host, to: &Host) {
-    for family in Family::ALL {
-        let echo = from.ping_in_vain(to, family).unwrap();
-        assert_eq!(echo.received, 0, "{family} {} -> {}: {echo:?}", from.mac(), to.mac());
-    }
-    from.forget_neighbours().unwrap();
 }
 
 /// A frame that is told apart from all others by a word.

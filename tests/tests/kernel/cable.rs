@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use hairpin_dataplane::sys::packet_socket::Direction;
 use hairpin_tests::bed::{
-    Daemon, Family, Flooding, Frame, Host, KernelBridge, Namespace, Recorder, Workers, eventually,
-    mac_bytes, root, send_frame, transfer,
+    Daemon, Family, Flooding, Frame, Host, KernelBridge, Namespace, Recorder, Workers,
+    assert_reach, await_state, eventually, mac_bytes, root, send_frame, transfer,
 };
 use serde_json::Value;
 
 use crate::experiment::EXPERIMENTAL;
-use crate::netdev::{Kind, await_state, lay};
-use crate::site::{assert_reach, learning_port};
+use crate::netdev::{Kind, lay};
+use crate::site::learning_port;
 
 const MEGABYTE: u64 = 1 << 20;
 const S_TAG: [u8; 4] = [0x88, 0xa8, 0, 100];

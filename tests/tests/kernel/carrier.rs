@@ -4,14 +4,14 @@ use std::fs;
 use std::io::Write;
 
 use hairpin_tests::bed::{
-    Daemon, Family, Flooding, Host, KernelBridge, Namespace, Result, Stream, Workers, eventually,
-    mac_text, root,
+    Daemon, Family, Flooding, Host, KernelBridge, Namespace, Result, Stream, Workers, assert_apart,
+    assert_reach, await_state, eventually, mac_text, root,
 };
 
 use crate::bystanders::Bystanders;
 use crate::experiment::{BROADCAST, arrivals, frame};
-use crate::netdev::{Kind, await_state, finish_frames, lay_offloading, show};
-use crate::site::{assert_apart, assert_reach, learning_port, local_link, registered_port};
+use crate::netdev::{Kind, finish_frames, lay_offloading, show};
+use crate::site::{learning_port, local_link, registered_port};
 
 const MEGABYTE: u64 = 1 << 20;
 

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use hairpin_dataplane::sys::packet_socket::Direction;
-use hairpin_tests::bed::{Family, Flow, Frame, Host, Recorder, Result, root, transfer};
+use hairpin_tests::bed::{
+    Family, Flow, Frame, Host, Recorder, Result, assert_apart, assert_reach, root, transfer,
+};
 
 use crate::bystanders::Bystanders;
 use crate::experiment::{BROADCAST, arrivals, frame};
-use crate::site::{
-    Site, assert_apart, assert_reach, bridge_link, lay_cable, learning_port, registered_port,
-    station_link,
-};
+use crate::site::{Site, bridge_link, lay_cable, learning_port, registered_port, station_link};
 
 const MEGABYTE: u64 = 1 << 20;
 /// The S-tag's TPID.

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use hairpin_tests::bed::{Daemon, Family, Flow, eventually, program, root, run};
+use hairpin_tests::bed::{Daemon, Family, Flow, assert_reach, eventually, program, root, run};
 use serde_json::Value;
 
-use crate::site::{Site, assert_reach, learning_port, local_link, registered_port, station_link};
+use crate::site::{Site, learning_port, local_link, registered_port, station_link};
 
 /// A bad configuration, and words that its refusal must hold: object and field.
 struct Bad {

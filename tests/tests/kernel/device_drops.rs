@@ -2,10 +2,10 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
-use hairpin_tests::bed::{Daemon, Family, Host, Workers, eventually, root};
+use hairpin_tests::bed::{Daemon, Family, Host, Workers, assert_reach, eventually, root};
 use serde_json::Value;
 
-use crate::site::{Site, assert_reach, local_link, registered_port};
+use crate::site::{Site, local_link, registered_port};
 
 /// More than a TAP's queue and the qdisc in front of it hold.
 const FLOOD: u64 = 5000;

@@ -5,12 +5,13 @@ use std::io::Write;
 use std::time::Duration;
 
 use hairpin_tests::bed::{
-    Daemon, Family, Flooding, Host, KernelBridge, Reflection, Workers, root, transfer_for,
+    Daemon, Family, Flooding, Host, KernelBridge, Reflection, Workers, assert_reach, await_state,
+    root, transfer_for,
 };
 
 use crate::ledgers::{assert_ledgers_hold, losses};
-use crate::netdev::{Kind, await_state, lay};
-use crate::site::{assert_reach, registered_port};
+use crate::netdev::{Kind, lay};
+use crate::site::registered_port;
 
 /// Seconds without `HAIRPIN_SECONDS`.
 const SECONDS: u64 = 2;

@@ -1,13 +1,13 @@
 //! VEPA against our own bridge side: two switches, a cable between them.
 
-use hairpin_tests::bed::{Family, Host, KernelBridge, Recorder, Result, Workers, root, transfer};
+use hairpin_tests::bed::{
+    Family, Host, KernelBridge, Recorder, Result, Workers, assert_apart, assert_reach, root,
+    transfer,
+};
 
 use crate::detection::{assert_duplicate_found, detect_duplicates};
 use crate::experiment::{BROADCAST, MOMENT, arrivals, frame};
-use crate::site::{
-    Site, assert_apart, assert_reach, bridge_link, lay_cable, learning_port, registered_port,
-    station_link,
-};
+use crate::site::{Site, bridge_link, lay_cable, learning_port, registered_port, station_link};
 
 const MEGABYTE: u64 = 1 << 20;
 

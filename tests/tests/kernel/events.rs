@@ -1,13 +1,14 @@
 //! What an owner does to a netdev under load concerns the port or link on it alone.
 
 use hairpin_tests::bed::{
-    Daemon, Family, Flooding, Host, KernelBridge, Namespace, Stream, Workers, eventually, root,
+    Daemon, Family, Flooding, Host, KernelBridge, Namespace, Stream, Workers, assert_reach,
+    await_state, eventually, root,
 };
 
 use crate::bystanders::Bystanders;
 use crate::ledgers::assert_ledgers_hold;
-use crate::netdev::{Kind, await_state, lay, plug};
-use crate::site::{assert_reach, local_link, registered_port};
+use crate::netdev::{Kind, lay, plug};
+use crate::site::{local_link, registered_port};
 
 const MEGABYTE: u64 = 1 << 20;
 

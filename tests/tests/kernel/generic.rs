@@ -1,10 +1,10 @@
 //! AF_XDP by the kernel's generic path, which any driver has.
 
-use hairpin_tests::bed::{Daemon, Family, Workers, root, transfer};
+use hairpin_tests::bed::{Daemon, Family, Workers, assert_reach, await_state, root, transfer};
 
 use crate::ledgers::assert_ledgers_hold;
-use crate::netdev::{Kind, await_state, plug, show};
-use crate::site::{assert_reach, local_link};
+use crate::netdev::{Kind, plug, show};
+use crate::site::local_link;
 
 const MEGABYTE: u64 = 1 << 20;
 /// An Ethernet header and a payload of 1500 bytes.

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use hairpin_tests::bed::{Family, Host, Recorder, Reflection, Stream, Workers, eventually, root};
+use hairpin_tests::bed::{
+    Family, Host, Recorder, Reflection, Stream, Workers, assert_apart, assert_reach, eventually,
+    root,
+};
 use serde_json::Value;
 
 use crate::bystanders::Bystanders;
 use crate::experiment::{BROADCAST, arrivals, frame};
-use crate::site::{Site, assert_apart, assert_reach, learning_port, local_link, registered_port};
+use crate::site::{Site, learning_port, local_link, registered_port};
 
 const MEGABYTE: u64 = 1 << 20;
 fn mode(site: &Site, port: &str) -> Value {

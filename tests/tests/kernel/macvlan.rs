@@ -7,11 +7,11 @@ use std::time::Duration;
 use hairpin_dataplane::sys::packet_socket::Direction;
 use hairpin_tests::bed::{
     Daemon, Echo, Family, Flooding, Frame, Host, KernelBridge, Namespace, Recorder, Reflection,
-    Workers, eventually, root, send_frame,
+    Workers, await_state, eventually, root, send_frame,
 };
 
 use crate::experiment::{BROADCAST, frame};
-use crate::netdev::{Kind, await_state, lay};
+use crate::netdev::{Kind, lay};
 
 /// The guests and their modes (macvlan in ip-link(8)).
 const GUESTS: [(u8, &str); 6] =

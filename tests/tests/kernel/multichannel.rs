@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use hairpin_dataplane::sys::packet_socket::Direction;
 use hairpin_tests::bed::{
-    Daemon, Family, Flooding, Frame, Host, KernelBridge, Recorder, Workers, eventually, mac_text,
-    root, send_frame, transfer,
+    Daemon, Family, Flooding, Frame, Host, KernelBridge, Recorder, Workers, assert_apart,
+    assert_reach, await_state, eventually, mac_text, root, send_frame, transfer,
 };
 
 use crate::experiment::{BROADCAST, arrivals, frame};
-use crate::netdev::{Kind, await_state, lay};
-use crate::site::{assert_apart, assert_reach};
+use crate::netdev::{Kind, lay};
 
 const MEGABYTE: u64 = 1 << 20;
 const RED: [u8; 4] = [0x88, 0xa8, 0, 100];

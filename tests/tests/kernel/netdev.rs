@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hairpin_tests::bed::{Daemon, Host, Namespace, Result, eventually, mac_text};
+use hairpin_tests::bed::{Daemon, Host, Namespace, Result, mac_text};
 use serde_json::Value;
 
 /// By what a daemon has a netdev that is not its own.
@@ -110,14 +110,4 @@ pub fn finish_frames(namespace: &Namespace, interface: &str) -> Result<()> {
 pub fn show(daemon: &Daemon, object: &str) -> Value {
     let (kind, name) = object.split_once(' ').unwrap();
     daemon.hairpin(&format!("{kind} show {name}")).unwrap()
-}
-
-/// Waits for the state of an object, such as `link up0`, which need not be there yet.
-#[track_caller]
-pub fn await_state(daemon: &Daemon, object: &str, wanted: &str) {
-    let (kind, name) = object.split_once(' ').unwrap();
-    let shown = || daemon.hairpin(&format!("{kind} show {name}"));
-    let is_wanted = || shown().is_ok_and(|shown| shown["state"] == wanted);
-    eventually(&format!("{object} {wanted}"), is_wanted)
-        .unwrap_or_else(|error| panic!("{error}: {:?}", shown()));
 }

@@ -3,12 +3,12 @@
 
 use hairpin_dataplane::sys::packet_socket::Direction;
 use hairpin_tests::bed::{
-    Daemon, Family, Frame, Host, OpenVSwitch, Recorder, Tso, Workers, mac_text, root, transfer,
+    Daemon, Family, Frame, Host, OpenVSwitch, Recorder, Tso, Workers, assert_apart, assert_reach,
+    await_state, mac_text, root, transfer,
 };
 
 use crate::experiment::{BROADCAST, arrivals, frame};
-use crate::netdev::{Kind, await_state, finish_frames, lay};
-use crate::site::{assert_apart, assert_reach};
+use crate::netdev::{Kind, finish_frames, lay};
 
 const MEGABYTE: u64 = 1 << 20;
 /// Payload of 1500 bytes and a C-tag, and four of the S-tag's; veth lets four pass anyhow.

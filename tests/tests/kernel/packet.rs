@@ -1,13 +1,14 @@
 //! Netdevs that somebody else owns: ports and links by packet sockets.
 
 use hairpin_tests::bed::{
-    Daemon, Family, Flooding, KernelBridge, Reflection, Stream, Workers, eventually, root, transfer,
+    Daemon, Family, Flooding, KernelBridge, Reflection, Stream, Workers, assert_apart,
+    assert_reach, await_state, eventually, root, transfer,
 };
 
 use crate::bystanders::Bystanders;
 use crate::experiment::{BROADCAST, arrivals, frame};
-use crate::netdev::{Kind, await_state, lay_offloading, plug_offloading, show};
-use crate::site::{assert_apart, assert_reach, local_link};
+use crate::netdev::{Kind, lay_offloading, plug_offloading, show};
+use crate::site::local_link;
 
 const MEGABYTE: u64 = 1 << 20;
 

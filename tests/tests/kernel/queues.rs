@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use hairpin_dataplane::ledger::{DropReason, Side};
-use hairpin_tests::bed::{Daemon, Family, Flow, Host, Stream, Workers, eventually, root};
+use hairpin_tests::bed::{
+    Daemon, Family, Flow, Host, Stream, Workers, await_state, eventually, root,
+};
 use serde_json::Value;
 
 use crate::bystanders::Bystanders;
-use crate::netdev::{Kind, await_state, finish_frames, lay_with_queues, plug};
+use crate::netdev::{Kind, finish_frames, lay_with_queues, plug};
 use crate::site::{local_link, registered_port};
 
 const MEGABYTE: u64 = 1 << 20;

@@ -1,9 +1,11 @@
 //! Netdevs that a daemon cannot have: it ends at once, and says what would help.
 
-use hairpin_tests::bed::{Daemon, Namespace, Workers, eventually, program, root};
+use hairpin_tests::bed::{
+    Daemon, Namespace, Workers, assert_reach, await_state, eventually, program, root,
+};
 
-use crate::netdev::{Kind, await_state, lay, plug};
-use crate::site::{assert_reach, local_link};
+use crate::netdev::{Kind, lay, plug};
+use crate::site::local_link;
 
 /// What a daemon says that is refused at its start in a namespace; `wrapper` is what it is
 /// started by.

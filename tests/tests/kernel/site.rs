@@ -1,6 +1,6 @@
 //! Switches with hosts on them.
 
-use hairpin_tests::bed::{Daemon, Family, Flooding, Host, KernelBridge, Result, Workers, mac_text};
+use hairpin_tests::bed::{Daemon, Flooding, Host, KernelBridge, Result, Workers, mac_text};
 
 /// A daemon whose TAPs `tapN` are plugged into hosts.
 pub struct Site {
@@ -94,24 +94,4 @@ pub fn learning_port(number: u8, channel: &str, mode: &str) -> String {
 /// A port `vmN` on `tapN` with host N's address registered.
 pub fn registered_port(number: u8, channel: &str, mode: &str) -> String {
     format!("{}mac = \"{}\"\n", learning_port(number, channel, mode), mac_text(number))
-}
-
-/// Asserts that two hosts reach each other, each request answered once.
-#[track_caller]
-pub fn assert_reach(from: &Host, to: &Host) {
-    for family in Family::ALL {
-        let echo = from.ping(to, family).unwrap();
-        assert!(echo.is_clean(), "{family} {} -> {}: {echo:?}", from.mac(), to.mac());
-    }
-}
-
-/// Asserts that no request of one host is answered by the other.
-#[track_caller]
-pub fn assert_apart(from: &Host, to: &Host) {
-    for family in Family::ALL {
-        let echo = from.ping_in_vain(to, family).unwrap();
-        assert_eq!(echo.received, 0, "{family} {} -> {}: {echo:?}", from.mac(), to.mac());
-    }
-    // What waits for an answer that never comes would fail the next ping as well.
-    from.forget_neighbours().unwrap();
 }

@@ -1,9 +1,9 @@
 //! A netdev that passes from one port or kind of device to another within a daemon.
 
-use hairpin_tests::bed::{Daemon, Host, Workers, eventually, root};
+use hairpin_tests::bed::{Daemon, Host, Workers, assert_reach, await_state, eventually, root};
 
-use crate::netdev::{Kind, await_state, plug};
-use crate::site::{assert_reach, local_link};
+use crate::netdev::{Kind, plug};
+use crate::site::local_link;
 
 fn site(kind: Kind) -> (Daemon, [Host; 2]) {
     let ports = kind.port(1, "veb") + &Kind::Packet.port(2, "veb");

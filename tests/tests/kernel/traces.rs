@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use hairpin_tests::bed::{Daemon, Namespace, Workers, eventually, root};
+use hairpin_tests::bed::{Daemon, Namespace, Workers, assert_reach, await_state, eventually, root};
 use serde_json::Value;
 
-use crate::netdev::{Kind, await_state, lay, plug, show};
-use crate::site::{assert_reach, local_link};
+use crate::netdev::{Kind, lay, plug, show};
+use crate::site::local_link;
 
 /// What is seen of a daemon at an interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

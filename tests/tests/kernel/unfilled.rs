@@ -2,10 +2,10 @@
 
 use std::net::UdpSocket;
 
-use hairpin_tests::bed::{Daemon, Family, Host, Workers, eventually, root};
+use hairpin_tests::bed::{Daemon, Family, Host, Workers, await_state, eventually, root};
 use serde_json::Value;
 
-use crate::netdev::{Kind, await_state, finish_frames, plug, plug_offloading};
+use crate::netdev::{Kind, finish_frames, plug, plug_offloading};
 use crate::site::local_link;
 
 /// Sends datagrams that somebody has to have summed.

@@ -1,9 +1,9 @@
 //! VEB: hosts on one switch, without a link's device.
 
-use hairpin_tests::bed::{Family, Host, Workers, root, transfer};
+use hairpin_tests::bed::{Family, Host, Workers, assert_reach, root, transfer};
 
 use crate::experiment::{BROADCAST, arrivals, frame};
-use crate::site::{Site, assert_reach, learning_port, local_link, registered_port};
+use crate::site::{Site, learning_port, local_link, registered_port};
 
 const MEGABYTE: u64 = 1 << 20;
 

@@ -1,10 +1,12 @@
 //! VEPA with a TAP as the link and the kernel's bridge as the adjacent bridge.
 
-use hairpin_tests::bed::{Family, Host, Reflection, Workers, root, transfer};
+use hairpin_tests::bed::{
+    Family, Host, Reflection, Workers, assert_apart, assert_reach, root, transfer,
+};
 
 use crate::detection::{assert_duplicate_found, detect_duplicates};
 use crate::experiment::{BROADCAST, arrivals, frame};
-use crate::site::{Site, assert_apart, assert_reach, learning_port, registered_port};
+use crate::site::{Site, learning_port, registered_port};
 
 const MEGABYTE: u64 = 1 << 20;
 

@@ -2,14 +2,14 @@
 
 use hairpin_tests::bed::{
     Daemon, Family, Flooding, Host, KernelBridge, Namespace, Reflection, Stream, Workers,
-    eventually, root, transfer,
+    assert_apart, assert_reach, await_state, eventually, root, transfer,
 };
 
 use crate::bystanders::Bystanders;
 use crate::detection::{assert_duplicate_found, detect_duplicates};
 use crate::experiment::{BROADCAST, arrivals, frame};
-use crate::netdev::{Kind, await_state, lay, plug, show};
-use crate::site::{assert_apart, assert_reach, learning_port, local_link, registered_port};
+use crate::netdev::{Kind, lay, plug, show};
+use crate::site::{learning_port, local_link, registered_port};
 
 const MEGABYTE: u64 = 1 << 20;
 with_one_and_two_workers! {

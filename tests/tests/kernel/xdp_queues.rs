@@ -1,10 +1,10 @@
 //! Receive queues that a netdev gets while it is a port's.
 
-use hairpin_tests::bed::{Daemon, Host, Workers, eventually, root};
+use hairpin_tests::bed::{Daemon, Host, Workers, assert_reach, await_state, eventually, root};
 use serde_json::json;
 
-use crate::netdev::{Kind, await_state, finish_frames};
-use crate::site::{assert_reach, local_link};
+use crate::netdev::{Kind, finish_frames};
+use crate::site::local_link;
 
 /// Has `ifN` use so many receive queues.
 fn use_queues(daemon: &Daemon, number: u8, queues: u8) {

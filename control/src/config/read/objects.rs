@@ -67,7 +67,7 @@ pub fn value_or<T>(read: Option<At<T>>, default: T) -> T {
 
 /// `[[link]]`.
 pub fn link(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<LinkConfig> {
-    fields.refuse_unknown(reading, &["name", "role", "device", "mtu", "admin"]);
+    fields.refuse_unknown(reading, LINK_KEYS);
     let name = fields.required(reading, "name", leaf::name, "\"up0\"");
     let role = fields.required(reading, "role", leaf::role, "\"station\" or \"bridge\"");
     let device = device(reading, fields);
@@ -85,7 +85,7 @@ pub fn link(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<LinkCo
 
 /// `[[channel]]`.
 pub fn channel(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<ChannelConfig> {
-    fields.refuse_unknown(reading, &["name", "link", "svid"]);
+    fields.refuse_unknown(reading, CHANNEL_KEYS);
     let name = fields.required(reading, "name", leaf::name, "\"blue\"");
     let link = fields.required(reading, "link", leaf::name, "a link's name");
     let svid = fields.required(reading, "svid", leaf::svid, "100");
@@ -94,7 +94,16 @@ pub fn channel(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<Cha
     fields.unless_refused(read)
 }
 
-const PORT_KEYS: &[&str] = &[
+/// Keys of a `[[link]]`, its name first, as everywhere.
+pub const LINK_KEYS: &[&str] = &["name", "role", "device", "mtu", "admin"];
+/// Keys of a `[[channel]]`.
+pub const CHANNEL_KEYS: &[&str] = &["name", "link", "svid"];
+/// Keys of a `[[bridge]]`.
+pub const BRIDGE_KEYS: &[&str] = &["name", "members"];
+/// Keys of a `[[mirror]]`.
+pub const MIRROR_KEYS: &[&str] = &["name", "from", "frames"];
+/// Keys of a `[[port]]`.
+pub const PORT_KEYS: &[&str] = &[
     "name",
     "channel",
     "bridge",
@@ -147,7 +156,8 @@ fn port_fields(
     fields.unless_refused(read)
 }
 
-const TEMPLATE_KEYS: &[&str] =
+/// Keys of a `[[port-template]]`.
+pub const TEMPLATE_KEYS: &[&str] =
     &["name", "channel", "bridge", "mode", "device", "vlan", "learn-limit", "admin"];
 
 /// `[[port-template]]`: a port whose device has a pattern for a name.
@@ -221,7 +231,7 @@ fn vlan(reading: &mut Reading, port: &Fields<'_, '_>) -> VlanConfig {
 
 /// `[[mirror]]`.
 pub fn mirror(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<MirrorConfig> {
-    fields.refuse_unknown(reading, &["name", "from", "frames"]);
+    fields.refuse_unknown(reading, MIRROR_KEYS);
     let name = fields.required(reading, "name", leaf::name, "\"probe\"");
     let from = sources(reading, fields);
     let frames = value_or(fields.optional(reading, "frames", leaf::frames), Mirrored::Both);
@@ -251,7 +261,7 @@ fn sources(reading: &mut Reading, fields: &Fields<'_, '_>) -> Vec<At<String>> {
 /// `[[bridge]]`.
 pub fn bridge(reading: &mut Reading, fields: &mut Fields<'_, '_>) -> Option<BridgeConfig> {
     const FORM: &str = "write members = [ { link = \"sbp0\" }, { channel = \"blue\" } ]";
-    fields.refuse_unknown(reading, &["name", "members"]);
+    fields.refuse_unknown(reading, BRIDGE_KEYS);
     let name = fields.required(reading, "name", leaf::name, "\"br0\"");
     let mut members = Vec::new();
     match fields.get("members").map(|value| (value, value.get_ref().as_array())) {
