@@ -122,7 +122,9 @@ fn a_stamp_is_renewed_and_survives_the_wrap_of_its_word() {
 
 #[test]
 fn a_new_generation_has_nothing_and_its_whole_limit() {
-    let fdb = Fdb::new(4);
+    // With another secret the last address may find its line full of what is forgotten, and
+    // take the place of some: it would be one less to be swept.
+    let fdb = Fdb::keyed(4, SECRET);
     for number in 0..4 {
         bind(&fdb, address(1, 0, number), tenant(1, 0), 4, 0).unwrap();
     }
