@@ -60,10 +60,11 @@ fn who_may_only_read_has_a_share_of_the_answers_and_others_change_things_meanwhi
     let flood = std::thread::spawn(move || flood.output().unwrap());
     let mut changes = 0;
     while !flood.is_finished() {
-        let channel = format!("c{changes} link=up0 svid={}", 2 + changes % 4000);
-        let added = place.client(&format!("channel add {channel}"));
-        assert!(added.status.success(), "{}", stderr(&added));
-        changes += 1;
+        for change in ["channel add c link=up0 svid=2", "channel del c"] {
+            let changed = place.client(change);
+            assert!(changed.status.success(), "{change}: {}", stderr(&changed));
+            changes += 1;
+        }
     }
     let output = flood.join().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));

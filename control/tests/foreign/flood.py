@@ -38,3 +38,6 @@ while time.monotonic() < end:
             futures[place] = call.future(b"", timeout=20)
 print("answered", answered)
 print("refused", *sorted(refused))
+# Without waiting for what is under way, whose answers nobody wants any more.
+sys.stdout.flush()
+os._exit(0)
