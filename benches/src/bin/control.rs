@@ -58,6 +58,7 @@ fn run(seconds: u64) -> Result<()> {
     let switch = Switch::start(desired(0)?).context("starting the switch")?;
     print("all of them in one apply", &applies(&switch)?, "2 s");
     switch.apply(desired(PORTS)?).context("applying all ports")?;
+    print("a change to one, while nothing else happens", &changes_alone(&switch)?, "5 ms");
     let mut vm1 = end_of(&switch, 1)?;
     print("a change to one, until a frame shows it", &changes(&switch, &mut vm1)?, "50 ms");
     print("`stats --json` of all, by the API", &readings(&switch)?, "100 ms");
@@ -156,6 +157,26 @@ fn changes(switch: &Switch, vm1: &mut Endpoint) -> Result<Vec<f64>> {
     Ok(times_ms)
 }
 
+/// Changes one port's mode again and again.
+fn changes_alone(switch: &Switch) -> Result<Vec<f64>> {
+    let mut times_ms = Vec::new();
+    for number in 0..CHANGES {
+        let since = Instant::now();
+        change_mode(switch, number)?;
+        times_ms.push(milliseconds(since));
+    }
+    Ok(times_ms)
+}
+
+/// Gives vm500 the next mode.
+fn change_mode(switch: &Switch, number: usize) -> Result<()> {
+    let modes = [Mode::Vepa, Mode::Private, Mode::Veb];
+    let mode = Some(modes[number % modes.len()]);
+    let change = PortChange { mode, ..PortChange::default() };
+    switch.set_port("vm500", change).context("changing vm500")?;
+    Ok(())
+}
+
 fn readings(switch: &Switch) -> Result<Vec<f64>> {
     let directory = tempfile::tempdir().context("a directory for the API's socket")?;
     let socket = directory.path().join("api.sock");
@@ -198,8 +219,8 @@ fn under_load(switch: &Switch, mut vm1: Endpoint, seconds: u64) -> Result<()> {
         stop.store(true, Ordering::Relaxed);
         let changes = changer.join().map_err(|_| RigError::new("the changer ended"))??;
         let Passed { frames, lost, changes } = Passed { changes, ..passed? };
-        let changes = changes / seconds as u32;
-        println!("| {rate} changes/s wanted | {} | {changes} | {lost} |", frames / seconds);
+        let changes = f64::from(changes) / seconds as f64;
+        println!("| {rate} changes/s wanted | {} | {changes:.1} | {lost} |", frames / seconds);
         if lost > 0 {
             return Err(RigError::new(format!("{lost} frames were lost")));
         }
@@ -210,11 +231,8 @@ fn under_load(switch: &Switch, mut vm1: Endpoint, seconds: u64) -> Result<()> {
 fn change_at(switch: &Switch, rate: u32, stop: &AtomicBool) -> Result<u32> {
     let Some(interval) = Duration::from_secs(1).checked_div(rate) else { return Ok(0) };
     let (start, mut changes) = (Instant::now(), 0);
-    let modes = [Mode::Vepa, Mode::Private, Mode::Veb];
     while !stop.load(Ordering::Relaxed) {
-        let mode = Some(modes[changes as usize % modes.len()]);
-        let change = PortChange { mode, ..PortChange::default() };
-        switch.set_port("vm500", change).context("changing vm500")?;
+        change_mode(switch, changes as usize)?;
         changes += 1;
         thread::sleep((interval * changes).saturating_sub(start.elapsed()));
     }

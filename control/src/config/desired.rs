@@ -1,5 +1,7 @@
 //! A configuration that holds together: names resolved, rules kept.
 
+use std::sync::Arc;
+
 use hairpin_dataplane::snapshot::mirrors::Mirrored;
 use hairpin_dataplane::snapshot::{Addresses, Admin, Mode, ReflectiveRelay, VlanPolicy};
 use hairpin_dataplane::wire::SVid;
@@ -10,7 +12,7 @@ use super::{Config, ConfigErrors, DeviceConfig, LinkRole, SwitchConfig, VlanConf
 /// What an operator wants, free of contradictions: made by validation only.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Desired {
-    pub(super) config: Config,
+    pub(super) config: Arc<Config>,
     pub(super) links: Vec<Link>,
     pub(super) channels: Vec<Channel>,
     pub(super) bridges: Vec<Bridge>,
@@ -127,6 +129,12 @@ impl Desired {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The same, for those who keep it.
+    #[must_use]
+    pub fn shared_config(&self) -> Arc<Config> {
+        Arc::clone(&self.config)
     }
 
     /// What cannot change while the switch runs.

@@ -1,6 +1,7 @@
 //! What objects say of each other: references, doubles, rules that span objects.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use hairpin_dataplane::snapshot::{Addresses, DEVICES_MAX, Mode, PORTS_MAX, VlanPolicy};
 use hairpin_dataplane::wire::vlan::VidSet;
@@ -29,10 +30,16 @@ pub fn validate(config: Config, unread: &BTreeSet<String>) -> Result<Desired, Co
     check.sockets(&config);
     check.mtus(&config);
     let links: Vec<Link> = config.links.iter().map(link).collect();
-    let mut channels = check.channels(&config);
-    let bridges = check.bridges(&config, &mut channels, &links);
+    let (mut channels, by_name) = check.channels(&config);
+    let bridges = check.bridges(&config, &mut channels, &by_name, &links);
     let mirrors: Vec<Mirror> = config.mirrors.iter().map(mirror).collect();
-    let scope = Scope { links: &links, channels: &channels, bridges: &bridges, mirrors: &mirrors };
+    let scope = Scope {
+        links: &links,
+        channels: &channels,
+        by_name: &by_name,
+        bridges: &bridges,
+        mirrors: &mirrors,
+    };
     let ports: Vec<Port> =
         config.ports.iter().filter_map(|port| check.port(port, &scope)).collect();
     check.templates(&config, &scope);
@@ -41,7 +48,7 @@ pub fn validate(config: Config, unread: &BTreeSet<String>) -> Result<Desired, Co
     check.addresses(&config, &ports);
     check.numbers(&config, &channels);
     if check.errors.is_empty() {
-        Ok(Desired { config, links, channels, bridges, ports, mirrors })
+        Ok(Desired { config: Arc::new(config), links, channels, bridges, ports, mirrors })
     } else {
         Err(ConfigErrors::new(check.errors))
     }
@@ -70,18 +77,22 @@ struct Check<'c> {
     errors: Vec<ConfigError>,
 }
 
+/// Channels by name.
+type ChannelNames<'c> = BTreeMap<&'c str, ChannelIndex>;
+
 /// What a port can refer to.
 struct Scope<'s> {
     links: &'s [Link],
     channels: &'s [Channel],
+    by_name: &'s ChannelNames<'s>,
     bridges: &'s [Bridge],
     mirrors: &'s [Mirror],
 }
 
 impl Scope<'_> {
     fn channel(&self, name: &str) -> Option<(ChannelIndex, &Channel)> {
-        let found = self.channels.iter().enumerate().find(|(_, channel)| channel.name == name);
-        found.map(|(index, channel)| (ChannelIndex(index), channel))
+        let index = *self.by_name.get(name)?;
+        Some((index, &self.channels[index.0]))
     }
 
     /// The names of channels on links of this role.
@@ -224,7 +235,7 @@ impl Check<'_> {
 /// Channels and bridges.
 impl Check<'_> {
     /// Default channels first, then the tagged ones.
-    fn channels(&mut self, config: &Config) -> Vec<Channel> {
+    fn channels<'c>(&mut self, config: &'c Config) -> (Vec<Channel>, ChannelNames<'c>) {
         let default = |(index, link): (usize, &super::LinkConfig)| Channel {
             name: link.name.value.clone(),
             link: index,
@@ -232,6 +243,7 @@ impl Check<'_> {
             bridge: None,
         };
         let mut channels: Vec<Channel> = config.links.iter().enumerate().map(default).collect();
+        let mut names: Vec<&str> = config.links.iter().map(|link| &*link.name.value).collect();
         let mut taken: BTreeMap<(usize, SVid), &str> = BTreeMap::new();
         for channel in &config.channels {
             let Some(link) = self.link_of(channel, config) else { continue };
@@ -245,8 +257,16 @@ impl Check<'_> {
             }
             let svid = Some(channel.svid.value);
             channels.push(Channel { name: name.clone(), link, svid, bridge: None });
+            names.push(name);
         }
-        channels
+        // Of two with one name, which is refused, the first is meant.
+        let by_name = names
+            .into_iter()
+            .enumerate()
+            .rev()
+            .map(|(index, name)| (name, ChannelIndex(index)))
+            .collect();
+        (channels, by_name)
     }
 
     fn link_of(&mut self, channel: &ChannelConfig, config: &Config) -> Option<usize> {
@@ -266,13 +286,14 @@ impl Check<'_> {
         &mut self,
         config: &Config,
         channels: &mut [Channel],
+        by_name: &ChannelNames<'_>,
         links: &[Link],
     ) -> Vec<Bridge> {
         let mut bridges = Vec::with_capacity(config.bridges.len());
         for (index, bridge) in config.bridges.iter().enumerate() {
             let mut members = Vec::with_capacity(bridge.members.len());
             for member in &bridge.members {
-                let scope = Scope { links, channels, bridges: &bridges, mirrors: &[] };
+                let scope = Scope { links, channels, by_name, bridges: &bridges, mirrors: &[] };
                 let Some(channel) = self.member(bridge, member, &scope) else { continue };
                 let joined = channels[channel.0].bridge.replace(BridgeIndex(index));
                 if let Some(first) = joined {
@@ -296,23 +317,22 @@ impl Check<'_> {
         scope: &Scope<'_>,
     ) -> Option<ChannelIndex> {
         let wanted = &member.channel.value;
-        let names = scope.channel_names(LinkRole::Bridge);
+        let names = || scope.channel_names(LinkRole::Bridge);
         let Some((index, channel)) = scope.channel(wanted) else {
             if !self.unread.contains(wanted) {
                 let what = match member.named_by {
                     NamedBy::Link => "link",
                     NamedBy::Channel => "channel",
                 };
-                let problem =
-                    format!("there is no {what} {wanted:?}{}", hint(wanted, names.clone()));
-                let remedy = listed("bridge links and their channels", &names);
+                let problem = format!("there is no {what} {wanted:?}{}", hint(wanted, names()));
+                let remedy = listed("bridge links and their channels", &names());
                 self.refuse_member(bridge, member, &problem, &remedy);
             }
             return None;
         };
         if scope.links[channel.link].role != LinkRole::Bridge {
             let problem = format!("{wanted:?} is on a link with role station");
-            let remedy = listed("bridge links and their channels", &names);
+            let remedy = listed("bridge links and their channels", &names());
             self.refuse_member(bridge, member, &problem, &remedy);
             return None;
         }
@@ -511,9 +531,9 @@ impl Check<'_> {
         wanted: &At<String>,
         scope: &Scope<'_>,
     ) -> Option<ChannelIndex> {
-        let names = scope.channel_names(LinkRole::Station);
         let Some((index, channel)) = scope.channel(&wanted.value) else {
             if !self.unread.contains(&wanted.value) {
+                let names = scope.channel_names(LinkRole::Station);
                 let near = hint(&wanted.value, names.clone());
                 let problem = format!("there is no channel {:?}{near}", wanted.value);
                 let remedy = listed("channels for ports", &names);
@@ -611,7 +631,9 @@ impl Check<'_> {
             for &mac in macs {
                 let others = owners.entry((domain(port), mac)).or_default();
                 let first = others.iter().find(|other| overlap(&other.vlan, &port.vlan));
-                if let (Some(first), Some(written)) = (first, written(config, port)) {
+                if let Some(first) = first
+                    && let Some(written) = written(config, port)
+                {
                     let problem = format!("{mac} is registered on port {} already", first.name);
                     let remedy = "give each port its own address, or put them into different VLANs";
                     let place = written.macs.iter().find(|at| at.value == mac);

@@ -1,7 +1,7 @@
 //! From what is to what happened: states, addresses, limits and workers are compared with
 //! what was told of them last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use hairpin_dataplane::ledger::DropReason;
@@ -79,19 +79,25 @@ impl Engine {
         let mut told = std::mem::take(&mut self.told.states);
         let links = self.desired.links().iter().map(|link| ("link", &link.name, link.admin));
         let ports = self.desired.ports().iter().map(|port| ("port", &port.name, port.admin));
-        let mut states = BTreeMap::new();
-        for (kind, name, admin) in links.chain(ports) {
-            let (before, state) = (told.remove_entry(name), self.state(name, admin));
-            let is_news = before.as_ref().is_none_or(|(_, before)| *before != state);
-            if is_news && !self.events.tell(self.news_of(kind, name, admin, state), now) {
-                // There is no room for it now: later.
-                states.extend(before);
+        let all = links.chain(ports);
+        let mut known = 0;
+        for (kind, name, admin) in all.clone() {
+            let (before, state) = (told.get(name).copied(), self.state(name, admin));
+            let is_same = before == Some(state);
+            // What there is no room for now is told later.
+            if !is_same && self.events.tell(self.news_of(kind, name, admin, state), now) {
+                told.insert(name.clone(), state);
+                known += 1;
             } else {
-                let name = before.map_or_else(|| name.clone(), |(name, _)| name);
-                states.insert(name, state);
+                known += usize::from(before.is_some());
             }
         }
-        self.told.states = states;
+        // Nothing is told of those that are gone.
+        if told.len() > known {
+            let names: BTreeSet<&String> = all.map(|(_, name, _)| name).collect();
+            told.retain(|name, _| names.contains(name));
+        }
+        self.told.states = told;
     }
 
     /// Tells of something now, or when there is room; of several of a kind and object that

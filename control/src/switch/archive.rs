@@ -12,6 +12,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::crash::{self, Place};
@@ -279,7 +280,7 @@ fn parse(text: String) -> Result<Revision, Unread> {
         config: {
             let mut config = desired.config().clone();
             config.forget_lines();
-            config
+            Arc::new(config)
         },
     })
 }

@@ -8,7 +8,7 @@
 //! missing, frames that are too long are dropped at the link as `mtu_exceeded`; here that
 //! is foreseen, and said.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hairpin_dataplane::port::xdp;
 use hairpin_dataplane::wire::ethernet::TAG_BYTES;
@@ -16,7 +16,7 @@ use hairpin_dataplane::wire::ethernet::TAG_BYTES;
 use super::engine::Engine;
 use super::topology::{Devices, link_mtu};
 use crate::config::DeviceConfig;
-use crate::config::desired::{Channel, ChannelIndex, Desired, Home, Link};
+use crate::config::desired::{Channel, ChannelIndex, Desired, Home, Link, Port};
 
 const TAG: u32 = TAG_BYTES as u32;
 
@@ -65,9 +65,13 @@ impl Tags {
 /// that is not used. Any port may send a C-tag or have one added. One that a `direct` port
 /// sends beyond is not foreseen.
 fn tags<'d>(desired: &'d Desired, link: &Link) -> Option<(Tags, &'d Channel)> {
+    let station = |port: &Port| match port.home {
+        Home::Station { channel, .. } => Some(channel),
+        Home::Bridge(_) | Home::Mirror(_) => None,
+    };
+    let stations: BTreeSet<ChannelIndex> = desired.ports().iter().filter_map(station).collect();
     let used = |index: ChannelIndex, channel: &Channel| {
-        let here = |home: Home| matches!(home, Home::Station { channel, .. } if channel == index);
-        channel.bridge.is_some() || desired.ports().iter().any(|port| here(port.home))
+        channel.bridge.is_some() || stations.contains(&index)
     };
     let channels = desired.channels().iter().enumerate();
     let mine = channels.filter(|&(index, channel)| {
@@ -82,7 +86,7 @@ fn tags<'d>(desired: &'d Desired, link: &Link) -> Option<(Tags, &'d Channel)> {
 
 /// Why frames of a link may be too long for its device, and what to do, in a sentence;
 /// nothing if they are not, or the device is not there.
-fn shortfall(desired: &Desired, link: &Link, devices: &Devices) -> Option<String> {
+fn shortfall(desired: &Desired, link: &Link, devices: &Devices<'_>) -> Option<String> {
     let config = link.device.as_ref()?;
     let interface = match config {
         DeviceConfig::Xdp { interface, .. } | DeviceConfig::Packet { interface, .. } => interface,
@@ -90,7 +94,7 @@ fn shortfall(desired: &Desired, link: &Link, devices: &Devices) -> Option<String
             return None;
         }
     };
-    let has = devices.get(&link.name)?.mtu?;
+    let has = devices.get(&*link.name)?.mtu?;
     let (tags, channel) = tags(desired, link)?;
     // What is left of the tags has to find room within the MTU.
     let (payload, taken) = (link_mtu(link, devices), tags.bytes() - tags.free_bytes(config)?);
@@ -135,8 +139,11 @@ fn most(device: &DeviceConfig) -> u32 {
 impl Engine {
     /// Says of which links frames may be too long for the device, once each.
     pub(super) fn explain_cables(&mut self) {
-        let devices = self.plugged();
         let links = self.desired.links().iter();
+        let devices: Devices<'_> = links
+            .clone()
+            .filter_map(|link| Some((&*link.name, self.devices.get(&link.name)?.plugged())))
+            .collect();
         let cramped: BTreeMap<String, String> = links
             .filter_map(|link| Some((link.name.clone(), shortfall(&self.desired, link, &devices)?)))
             .collect();
@@ -197,7 +204,7 @@ mod tests {
         let attached = Attached::new(DeviceId(0), "up0", counters, Capabilities::NONE, Vec::new());
         let (attached, line) = (Arc::new(attached), line::State::UP);
         let plugged = Plugged { attached, mtu: Some(has), line };
-        let devices = Devices::from([("up0".to_owned(), plugged)]);
+        let devices = Devices::from([("up0", plugged)]);
         shortfall(&desired, &desired.links()[0], &devices)
     }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hairpin_dataplane::sys::netdev;
@@ -14,7 +15,7 @@ use super::edit::names;
 use super::engine::Engine;
 use super::events::{Kind, News};
 use crate::config::template::matches;
-use crate::config::{Config, Desired, PortConfig};
+use crate::config::{Config, ConfigErrors, Desired, PortConfig};
 
 /// Between two looks at what there is.
 const LOOKS: Duration = Duration::from_millis(500);
@@ -39,14 +40,14 @@ struct Made {
 impl Derived {
     /// What is written, and the ports that its templates have made: of a template that
     /// changed, as it has them now.
-    pub fn with(&self, written: &Desired) -> Result<Desired, crate::config::ConfigErrors> {
+    pub fn with(&self, written: &Arc<Desired>) -> Result<Arc<Desired>, ConfigErrors> {
         if self.ports.is_empty() {
-            return Ok(written.clone());
+            return Ok(Arc::clone(written));
         }
         let mut config = written.config().clone();
         // What somebody wrote has its name, whatever a device is called.
-        let free =
-            |made: &&Made| !names(written.config()).any(|(_, name)| name == made.port.name.value);
+        let taken: BTreeSet<&str> = names(written.config()).map(|(_, name)| name).collect();
+        let free = |made: &&Made| !taken.contains(&*made.port.name.value);
         for made in self.ports.values().filter(free) {
             let template = config.templates.iter().find(|it| it.name() == made.template);
             let device = device_name(&made.port);
@@ -54,7 +55,7 @@ impl Derived {
                 template.zip(device).and_then(|(template, device)| template.port_of(&device));
             config.ports.extend(port);
         }
-        Desired::try_from(config)
+        Desired::try_from(config).map(Arc::new)
     }
 
     /// The template that made a port.

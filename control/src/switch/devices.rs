@@ -245,10 +245,16 @@ impl Source {
         Source { config, mtu, mtu_problem, queue_problem, asked_mtu, line, share }
     }
 
+    /// Whether this is the MTU that it was asked to have last.
+    #[must_use]
+    pub fn has_asked(&self, wanted: Option<u32>) -> bool {
+        self.asked_mtu == wanted
+    }
+
     /// Takes note of the MTU that is wanted now; what is to be set, if that is
     /// another than before. A netdev that was there keeps its own.
     pub fn ask_mtu(&mut self, wanted: Option<u32>) -> Option<Retune> {
-        if self.asked_mtu == wanted {
+        if self.has_asked(wanted) {
             return None;
         }
         self.asked_mtu = wanted;

@@ -77,8 +77,8 @@ struct Prepared {
     snapshot: Box<Snapshot>,
     /// Devices that come to a port or link.
     ready: BTreeMap<String, Ready>,
-    /// What all devices are opened from, by port or link.
-    sources: BTreeMap<String, Source>,
+    /// Of devices that stay and are to have another MTU: what they are opened from then.
+    retuned: BTreeMap<String, Source>,
     /// What sets back the MTUs that were set, in their order.
     undo: Vec<Retune>,
 }
@@ -96,9 +96,10 @@ impl Engine {
         let fdb = Arc::new(Fdb::new(u32::try_from(config.fdb.capacity).unwrap_or(u32::MAX)));
         let publisher = Publisher::new(Box::new(nothing()), Crew::size(config));
         let crew = Crew::start(config, &publisher, &fdb)?;
+        let desired = Arc::new(desired);
         Ok(Engine {
-            written: Arc::new(desired.clone()),
-            desired: Arc::new(desired),
+            written: Arc::clone(&desired),
+            desired,
             derived: Derived::default(),
             history,
             publications: 0,
@@ -142,7 +143,7 @@ impl Engine {
     fn record(&mut self, desired: Desired, order: &Order, diff: &Diff) -> Result<(), ApplyError> {
         let changes = u32::try_from(diff.0.len()).unwrap_or(u32::MAX);
         self.change(desired, |engine, desired| {
-            engine.history.record(desired.config(), &order.origin, changes, order.file)
+            engine.history.record(desired.shared_config(), &order.origin, changes, order.file)
         })?;
         let cause =
             format!("revision {} by {}: {}", self.history.number(), order.origin, brief(diff));
@@ -196,6 +197,7 @@ impl Engine {
         written: Desired,
         record: impl FnOnce(&mut Engine, &Desired) -> Result<(), RecordError>,
     ) -> Result<(), ApplyError> {
+        let written = Arc::new(written);
         let desired = self.derived.with(&written)?;
         let mut prepared = match self.prepare(&desired) {
             Ok(prepared) => prepared,
@@ -214,14 +216,14 @@ impl Engine {
         crash::at(Place::Recorded);
         // commit
         self.commit(desired, prepared);
-        self.written = Arc::new(written);
+        self.written = written;
         crash::at(Place::Published);
         self.embedder.settle(Outcome::Committed);
         Ok(())
     }
 
     /// Has another state run than before of what is written, for ports that came or went.
-    pub(super) fn follow_derived(&mut self, desired: Desired) -> Result<(), ApplyError> {
+    pub(super) fn follow_derived(&mut self, desired: Arc<Desired>) -> Result<(), ApplyError> {
         match self.prepare(&desired) {
             Ok(prepared) => {
                 // commit
@@ -241,29 +243,35 @@ impl Engine {
     fn prepare(&mut self, desired: &Desired) -> Result<Prepared, ApplyError> {
         let mut ids = self.ids.clone();
         ids.begin();
-        let (mut ready, mut sources) = (BTreeMap::new(), BTreeMap::new());
+        let (mut ready, mut retuned) = (BTreeMap::new(), BTreeMap::new());
         let mut plugged = Devices::new();
         let mut retunes = Vec::new();
         let leaving = self.leaving(desired);
         for wanted in wanted_devices(desired) {
             let mtu = wanted.mtu(desired, &plugged);
             let asked = mtu.as_ref().map(|mtu| mtu.bytes);
-            let exhausted = |_| ApplyError::exhausted(&wanted.object);
+            let exhausted = |_| ApplyError::exhausted(&wanted.object());
             let id = ids.device(wanted.name).map_err(exhausted)?;
-            let name = wanted.name.to_owned();
             let stays = |device: &&Device| device.source.config == *wanted.config;
-            let (attached, mut source) = match self.devices.get(wanted.name).filter(stays) {
-                Some(device) => (Arc::clone(&device.attached), device.source.clone()),
+            let (seen, retune) = match self.devices.get(wanted.name).filter(stays) {
+                Some(device) if device.source.has_asked(asked) => (device.plugged(), None),
+                Some(device) => {
+                    let mut source = device.source.clone();
+                    let retune = source.ask_mtu(asked);
+                    let seen = source.plugged(&device.attached);
+                    retuned.insert(wanted.name.to_owned(), source);
+                    (seen, retune)
+                }
                 None => {
-                    let device = self.bring(&wanted, asked, id, &leaving)?;
-                    let parts = (Arc::clone(&device.attached), device.source.clone());
-                    ready.insert(name.clone(), device);
-                    parts
+                    let mut device = self.bring(&wanted, asked, id, &leaving)?;
+                    let retune = device.source.ask_mtu(asked);
+                    let seen = device.source.plugged(&device.attached);
+                    ready.insert(wanted.name.to_owned(), device);
+                    (seen, retune)
                 }
             };
-            retunes.extend(source.ask_mtu(asked).map(|retune| (wanted.owner_of(mtu), retune)));
-            plugged.insert(name.clone(), source.plugged(&attached));
-            sources.insert(name, source);
+            retunes.extend(retune.map(|retune| (wanted.owner_of(mtu), retune)));
+            plugged.insert(wanted.name, seen);
         }
         let topology = topology(desired, &plugged, &mut ids, self.publications + 1)
             .map_err(|_| ApplyError::exhausted("configuration"))?;
@@ -272,7 +280,7 @@ impl Engine {
         crash::at(Place::Opened);
         // Last, since it is what others see of a change that may still fail.
         let undo = set_mtus(retunes)?;
-        Ok(Prepared { ids, snapshot, ready, sources, undo })
+        Ok(Prepared { ids, snapshot, ready, retuned, undo })
     }
 
     /// A device for a port or link that does not have it yet: another's, if it is
@@ -295,7 +303,7 @@ impl Engine {
             Some(fresh) => fresh,
             None => wanted
                 .open(mtu, tokens.len(), self.makers(leaving))
-                .map_err(|problem| ApplyError::Device { object: wanted.object.clone(), problem })?,
+                .map_err(|problem| ApplyError::Device { object: wanted.object(), problem })?,
         };
         Ok(fresh.attach(id, wanted.name, counters, &tokens))
     }
@@ -323,20 +331,22 @@ impl Engine {
         devices.filter_map(|device| device.source.program()).collect()
     }
 
-    fn commit(&mut self, desired: Desired, prepared: Prepared) {
-        let Prepared { ids, snapshot, ready, sources, undo: _ } = prepared;
+    fn commit(&mut self, desired: Arc<Desired>, prepared: Prepared) {
+        let Prepared { ids, snapshot, ready, retuned, undo: _ } = prepared;
         self.publish(snapshot);
         self.ids = ids;
+        let wanted: BTreeMap<&str, &DeviceConfig> =
+            wanted_devices(&desired).map(|wanted| (wanted.name, wanted.config)).collect();
         // All queues that go before any that comes: a file that is handed over can be
         // watched once only by a worker.
-        let goes = |name: &String| ready.contains_key(name) || !sources.contains_key(name);
+        let goes = |name: &String| ready.contains_key(name) || !wanted.contains_key(&**name);
         let names: Vec<String> = self.devices.keys().filter(|name| goes(name)).cloned().collect();
         let mut before: BTreeMap<String, Device> =
             names.into_iter().filter_map(|name| self.unplug(&name)).collect();
         // Those that nobody has after this close when their queues are back; the next change
         // may want their netdevs before.
         let goes =
-            |device: &&Device| sources.values().all(|source| source.config != device.source.config);
+            |device: &&Device| wanted.values().all(|config| **config != device.source.config);
         before.values().filter(goes).for_each(|device| device.source.untie());
         for (name, ready) in ready {
             let before = before.remove(&name);
@@ -345,12 +355,12 @@ impl Engine {
         for (name, gone) in before {
             self.retired.keep(name, &gone.attached.counters);
         }
-        for (name, source) in sources {
+        for (name, source) in retuned {
             if let Some(device) = self.devices.get_mut(&name) {
                 device.source = source;
             }
         }
-        self.desired = Arc::new(desired);
+        self.desired = desired;
         self.publisher.collect();
         self.explain_cables();
     }
@@ -455,7 +465,6 @@ fn nothing() -> Snapshot {
 
 /// What must be open for a desired state.
 struct Wanted<'d> {
-    object: String,
     name: &'d str,
     config: &'d DeviceConfig,
     owner: Owner<'d>,
@@ -478,10 +487,18 @@ impl<'d> Wanted<'d> {
         devices::open(self.name, self.config, mtu, workers, makers)
     }
 
+    /// Kind and name of whose it is.
+    fn object(&self) -> String {
+        match self.owner {
+            Owner::Link(link) => format!("link {}", link.name),
+            Owner::Port(_) => format!("port {}", self.name),
+        }
+    }
+
     /// The MTU that its netdev is to have: a link's as configured, if it is; a port's
     /// as its link has it, by its device where the configuration says nothing. What is
     /// open already tells: links come before ports.
-    fn mtu(&self, desired: &'d Desired, open: &Devices) -> Option<Mtu<'d>> {
+    fn mtu(&self, desired: &'d Desired, open: &Devices<'_>) -> Option<Mtu<'d>> {
         let of_link = |link: &'d Link| Mtu { bytes: link_mtu(link, open), link: &link.name };
         let link_of = |channel| desired.link_of(desired.channel(channel));
         match self.owner {
@@ -499,7 +516,7 @@ impl<'d> Wanted<'d> {
 
     /// Of which object its netdev has its MTU.
     fn owner_of(&self, mtu: Option<Mtu<'_>>) -> String {
-        mtu.map_or_else(|| self.object.clone(), |mtu| format!("link {}", mtu.link))
+        mtu.map_or_else(|| self.object(), |mtu| format!("link {}", mtu.link))
     }
 }
 
@@ -507,11 +524,9 @@ impl<'d> Wanted<'d> {
 fn wanted_devices(desired: &Desired) -> impl Iterator<Item = Wanted<'_>> {
     let links = desired.links().iter().filter_map(|link| {
         let config = link.device.as_ref()?;
-        let object = format!("link {}", link.name);
-        Some(Wanted { object, name: &link.name, config, owner: Owner::Link(link) })
+        Some(Wanted { name: &link.name, config, owner: Owner::Link(link) })
     });
     let ports = desired.ports().iter().map(|port| Wanted {
-        object: format!("port {}", port.name),
         name: &port.name,
         config: &port.device,
         owner: Owner::Port(port.home),
@@ -690,12 +705,12 @@ impl Engine {
         let (id, counters) = (device.attached.id, Arc::clone(&device.attached.counters));
         let line = device.source.line.clone();
         let leaving: Vec<ProgramId> = device.source.program().into_iter().collect();
-        let mut plugged = self.plugged();
+        let mut plugged = self.plugged(&desired);
         let mtu = wanted.mtu(&desired, &plugged).map(|mtu| mtu.bytes);
         let fresh = wanted.open(mtu, tokens.len(), self.makers(&leaving))?.there()?;
         let mut ready = fresh.attach(id, name, counters, &tokens);
         ready.source.line = line.succeed(&ready.source.line);
-        plugged.insert(name.to_owned(), ready.source.plugged(&ready.attached));
+        plugged.insert(name, ready.source.plugged(&ready.attached));
         let (snapshot, ids) = self.compile_with(&plugged)?;
         // commit
         self.publish(snapshot);
@@ -708,7 +723,7 @@ impl Engine {
     }
 
     /// The running policy with these devices.
-    fn compile_with(&self, plugged: &Devices) -> Result<(Box<Snapshot>, Ids), String> {
+    fn compile_with(&self, plugged: &Devices<'_>) -> Result<(Box<Snapshot>, Ids), String> {
         let mut ids = self.ids.clone();
         ids.begin();
         let topology = topology(&self.desired, plugged, &mut ids, self.publications + 1)
@@ -720,7 +735,7 @@ impl Engine {
 
     /// Has the policy follow the devices as they are now.
     pub(super) fn recompile(&mut self) {
-        match self.compile_with(&self.plugged()) {
+        match self.compile_with(&self.plugged(&self.desired)) {
             Ok((snapshot, ids)) => {
                 self.publish(snapshot);
                 self.ids = ids;
@@ -734,7 +749,8 @@ impl Engine {
     /// Gives netdevs the MTU of their link, which may be another since the link's
     /// device was made again.
     fn follow_mtus(&mut self) {
-        let (desired, open) = (Arc::clone(&self.desired), self.plugged());
+        let desired = Arc::clone(&self.desired);
+        let open = self.plugged(&desired);
         for wanted in wanted_devices(&desired) {
             let asked = wanted.mtu(&desired, &open).map(|mtu| mtu.bytes);
             let Some(device) = self.devices.get_mut(wanted.name) else { continue };
@@ -745,8 +761,13 @@ impl Engine {
         }
     }
 
-    pub(super) fn plugged(&self) -> Devices {
-        self.devices.iter().map(|(name, device)| (name.clone(), device.plugged())).collect()
+    /// The devices that are open of those that are wanted.
+    pub(super) fn plugged<'d>(&self, desired: &'d Desired) -> Devices<'d> {
+        let plugged = |wanted: Wanted<'d>| {
+            let device = self.devices.get(wanted.name)?;
+            Some((wanted.name, device.plugged()))
+        };
+        wanted_devices(desired).filter_map(plugged).collect()
     }
 }
 

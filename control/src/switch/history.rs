@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::archive::{Archive, ArchiveError};
@@ -26,7 +27,7 @@ pub struct Revision {
     /// The file that was the start-up file last, when it was applied.
     pub file: Option<Digest>,
     /// The state.
-    pub config: Config,
+    pub config: Arc<Config>,
 }
 
 /// The revisions that are kept, on disk or in memory only.
@@ -116,7 +117,7 @@ impl History {
     /// See [`RecordError`]; it is then as if it had not been tried.
     pub fn record(
         &mut self,
-        config: &Config,
+        config: Arc<Config>,
         origin: &str,
         changes: u32,
         file: Option<Digest>,
@@ -127,7 +128,7 @@ impl History {
             origin: origin.to_owned(),
             changes,
             file: file.or(self.file),
-            config: config.clone(),
+            config,
         };
         if let Some(archive) = &self.archive {
             let folder = archive.folder().to_owned();

@@ -1,6 +1,7 @@
 //! Ids that stay: the same port keeps its numbers whatever else changes.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use hairpin_dataplane::snapshot::{
     Admin, DEVICES_MAX, DeviceId, DomainId, Generation, PORTS_MAX, PortId, VlanPolicy,
@@ -8,20 +9,29 @@ use hairpin_dataplane::snapshot::{
 
 use crate::config::DeviceConfig;
 
+/// A number, and the last change that its name was wanted in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Tenancy {
+    number: u16,
+    wanted: u64,
+}
+
 /// Numbers by name. A name that goes gives its number back, to be used again as
 /// late as possible.
 #[derive(Clone, Debug, Default)]
 struct Pool {
-    by_name: BTreeMap<String, u16>,
+    by_name: BTreeMap<Arc<str>, Tenancy>,
     free: VecDeque<u16>,
     next: u16,
 }
 
 impl Pool {
-    /// The number of a name, an unused one if it is new; nothing if `most` are in use.
-    fn number(&mut self, name: &str, most: usize) -> Option<u16> {
-        if let Some(&number) = self.by_name.get(name) {
-            return Some(number);
+    /// The number of a name that a change wants, an unused one if it is new; nothing if `most`
+    /// are in use.
+    fn number(&mut self, name: &str, change: u64, most: usize) -> Option<u16> {
+        if let Some(tenancy) = self.by_name.get_mut(name) {
+            tenancy.wanted = change;
+            return Some(tenancy.number);
         }
         let number = if usize::from(self.next) < most {
             self.next += 1;
@@ -29,17 +39,17 @@ impl Pool {
         } else {
             self.free.pop_front()?
         };
-        self.by_name.insert(name.to_owned(), number);
+        self.by_name.insert(name.into(), Tenancy { number, wanted: change });
         Some(number)
     }
 
-    /// Lets go of all names but these.
-    fn keep(&mut self, wanted: &BTreeSet<String>) {
+    /// Lets go of all names but those that this change wants.
+    fn keep(&mut self, change: u64) {
         let free = &mut self.free;
-        self.by_name.retain(|name, number| {
-            let keep = wanted.contains(name);
+        self.by_name.retain(|_, tenancy| {
+            let keep = tenancy.wanted == change;
             if !keep {
-                free.push_back(*number);
+                free.push_back(tenancy.number);
             }
             keep
         });
@@ -74,16 +84,16 @@ pub enum Sources {
 }
 
 /// All ids of a switch. A clone is edited while a change is prepared and takes
-/// the place of the original when it is committed.
+/// the place of the original when it is committed; both have the same names in memory.
 #[derive(Clone, Debug, Default)]
 pub struct Ids {
     ports: Pool,
     devices: Pool,
     domains: Pool,
     generations: BTreeMap<PortId, Generation>,
-    standings: BTreeMap<String, Standing>,
-    /// Names asked for since [`Ids::begin`].
-    wanted: BTreeSet<String>,
+    standings: BTreeMap<Arc<str>, Arc<Standing>>,
+    /// Counts the changes, from [`Ids::begin`] to [`Ids::end`].
+    change: u64,
 }
 
 /// A switch has no more numbers of a kind.
@@ -93,14 +103,14 @@ pub struct Exhausted;
 impl Ids {
     /// Starts a change: what is not asked for until [`Ids::end`] is let go.
     pub fn begin(&mut self) {
-        self.wanted.clear();
+        self.change += 1;
     }
 
     /// Ends a change.
     pub fn end(&mut self) {
-        let Ids { ports, devices, domains, standings, wanted, .. } = self;
-        [ports, devices, domains].into_iter().for_each(|pool| pool.keep(wanted));
-        standings.retain(|name, _| wanted.contains(name));
+        let Ids { ports, devices, domains, standings, change, .. } = self;
+        [&mut *ports, devices, domains].into_iter().for_each(|pool| pool.keep(*change));
+        standings.retain(|name, _| ports.by_name.contains_key(name));
     }
 
     /// The device of a port or link.
@@ -108,8 +118,7 @@ impl Ids {
     /// # Errors
     /// There are [`DEVICES_MAX`] already.
     pub fn device(&mut self, name: &str) -> Result<DeviceId, Exhausted> {
-        self.wanted.insert(name.to_owned());
-        self.devices.number(name, DEVICES_MAX).map(DeviceId).ok_or(Exhausted)
+        self.devices.number(name, self.change, DEVICES_MAX).map(DeviceId).ok_or(Exhausted)
     }
 
     /// The domain of a channel or bridge.
@@ -117,8 +126,7 @@ impl Ids {
     /// # Errors
     /// There are [`PORTS_MAX`] already.
     pub fn domain(&mut self, name: &str) -> Result<DomainId, Exhausted> {
-        self.wanted.insert(name.to_owned());
-        self.domains.number(name, PORTS_MAX).map(DomainId).ok_or(Exhausted)
+        self.domains.number(name, self.change, PORTS_MAX).map(DomainId).ok_or(Exhausted)
     }
 
     /// The relay port of a port or of a channel's end on its link.
@@ -126,17 +134,16 @@ impl Ids {
     /// # Errors
     /// There are [`PORTS_MAX`] already.
     pub fn port(&mut self, name: &str) -> Result<PortId, Exhausted> {
-        self.wanted.insert(name.to_owned());
-        self.ports.number(name, PORTS_MAX).map(PortId).ok_or(Exhausted)
+        self.ports.number(name, self.change, PORTS_MAX).map(PortId).ok_or(Exhausted)
     }
 
     /// The generation of a relay port, raised if what its learned addresses depend
     /// on has changed or the id has a new tenant.
     pub fn generation(&mut self, name: &str, id: PortId, standing: Standing) -> Generation {
         let generation = self.generations.entry(id).or_default();
-        if self.standings.get(name) != Some(&standing) {
+        if self.standings.get(name).map(|before| &**before) != Some(&standing) {
             generation.0 = generation.0.wrapping_add(1);
-            self.standings.insert(name.to_owned(), standing);
+            self.standings.insert(name.into(), Arc::new(standing));
         }
         *generation
     }
@@ -158,15 +165,16 @@ impl Ids {
 
     /// Names of relay ports.
     pub fn port_names(&self) -> impl Iterator<Item = &str> {
-        self.ports.by_name.keys().map(String::as_str)
+        self.ports.by_name.keys().map(|name| &**name)
     }
 
     /// Who has which relay port, and its generation.
     #[must_use]
     pub fn tenants(&self) -> BTreeMap<PortId, (String, Generation)> {
-        let tenant = |(name, &number): (&String, &u16)| {
-            let generation = self.generations.get(&PortId(number)).copied().unwrap_or_default();
-            (PortId(number), (name.clone(), generation))
+        let tenant = |(name, tenancy): (&Arc<str>, &Tenancy)| {
+            let id = PortId(tenancy.number);
+            let generation = self.generations.get(&id).copied().unwrap_or_default();
+            (id, (name.to_string(), generation))
         };
         self.ports.by_name.iter().map(tenant).collect()
     }
@@ -175,7 +183,7 @@ impl Ids {
     #[must_use]
     pub fn domain_names(&self) -> BTreeMap<DomainId, String> {
         let by_name = self.domains.by_name.iter();
-        by_name.map(|(name, &number)| (DomainId(number), name.clone())).collect()
+        by_name.map(|(name, tenancy)| (DomainId(tenancy.number), name.to_string())).collect()
     }
 }
 

@@ -300,7 +300,7 @@ impl First {
             let beginning = Beginning::File(digest);
             return Ok(First { desired, beginning, history, start_up_file });
         };
-        let desired = Desired::try_from(last.config.clone())?;
+        let desired = Desired::try_from((*last.config).clone())?;
         let (revision, origin) = (last.number, &last.origin);
         tracing::info!(
             revision,
@@ -503,7 +503,7 @@ impl Switch {
         let revision = engine.revision_to_return_to(number)?;
         let origin = format!("{}, back to revision {}", order.origin, revision.number);
         let order = Order { origin, ..order.clone() };
-        let mut config = revision.config.clone();
+        let mut config = (*revision.config).clone();
         // What only a start can change is as it started: the rest can go back all the same.
         let SwitchConfig { name, fdb, .. } = config.switch;
         config.switch = engine.desired.switch().clone();

@@ -37,18 +37,18 @@ impl Plugged {
 }
 
 /// Open devices, by the name of their port or link.
-pub type Devices = BTreeMap<String, Plugged>;
+pub type Devices<'n> = BTreeMap<&'n str, Plugged>;
 
 /// Payload that fits through a link: as configured, else as its device has it.
 #[must_use]
-pub fn link_mtu(link: &Link, devices: &Devices) -> u32 {
-    let of_device = || devices.get(&link.name).and_then(|device| device.mtu);
+pub fn link_mtu(link: &Link, devices: &Devices<'_>) -> u32 {
+    let of_device = || devices.get(&*link.name).and_then(|device| device.mtu);
     link.mtu.or_else(of_device).unwrap_or(MTU_DEFAULT)
 }
 
 /// Payload that fits through a bridge: the least of its links.
 #[must_use]
-pub fn bridge_mtu(desired: &Desired, bridge: &Bridge, devices: &Devices) -> u32 {
+pub fn bridge_mtu(desired: &Desired, bridge: &Bridge, devices: &Devices<'_>) -> u32 {
     let links = bridge.members.iter().map(|member| desired.channel(member.channel));
     let mtus = links.map(|channel| link_mtu(desired.link_of(channel), devices));
     mtus.min().unwrap_or(MTU_DEFAULT)
@@ -56,7 +56,7 @@ pub fn bridge_mtu(desired: &Desired, bridge: &Bridge, devices: &Devices) -> u32 
 
 /// Payload that a port may send.
 #[must_use]
-pub fn port_mtu(desired: &Desired, port: &Port, devices: &Devices) -> u32 {
+pub fn port_mtu(desired: &Desired, port: &Port, devices: &Devices<'_>) -> u32 {
     match port.home {
         Home::Station { channel, .. } => {
             link_mtu(desired.link_of(desired.channel(channel)), devices)
@@ -76,7 +76,7 @@ pub fn port_mtu(desired: &Desired, port: &Port, devices: &Devices) -> u32 {
 /// There are more objects than ids.
 pub fn topology(
     desired: &Desired,
-    devices: &Devices,
+    devices: &Devices<'_>,
     ids: &mut Ids,
     revision: u64,
 ) -> Result<Topology, Exhausted> {
@@ -131,14 +131,14 @@ fn member_share(desired: &Desired) -> u32 {
 
 struct Build<'b> {
     desired: &'b Desired,
-    devices: &'b Devices,
+    devices: &'b Devices<'b>,
     ids: &'b mut Ids,
 }
 
 impl Build<'_> {
     /// A link with a device; a host-local one is no device's.
     fn link(&mut self, link: &Link) -> Result<Option<LinkPlan>, Exhausted> {
-        let Some(plugged) = self.devices.get(&link.name) else { return Ok(None) };
+        let Some(plugged) = self.devices.get(&*link.name) else { return Ok(None) };
         let mine = |channel: &&Channel| self.desired.link_of(channel).name == link.name;
         let svids = self.desired.channels().iter().filter(mine).filter_map(|c| c.svid).collect();
         Ok(Some(LinkPlan {
@@ -151,7 +151,7 @@ impl Build<'_> {
 
     fn channel(&mut self, channel: &Channel) -> Result<ChannelPlan, Exhausted> {
         let link = self.desired.link_of(channel);
-        let uplink = match self.devices.get(&link.name) {
+        let uplink = match self.devices.get(&*link.name) {
             Some(plugged) => Some(UplinkPlan {
                 port: self.ids.port(&channel.name)?,
                 device: self.ids.device(&link.name)?,
@@ -181,7 +181,7 @@ impl Build<'_> {
     ) -> Result<Option<MemberPlan>, Exhausted> {
         let channel = self.desired.channel(member.channel);
         let link = self.desired.link_of(channel);
-        let Some(plugged) = self.devices.get(&link.name) else { return Ok(None) };
+        let Some(plugged) = self.devices.get(&*link.name) else { return Ok(None) };
         let admin = plugged.admin(link.admin);
         let port = self.ids.port(&channel.name)?;
         let learn_limit = member_share(self.desired);
@@ -212,7 +212,7 @@ impl Build<'_> {
         mirror: &Mirror,
         topology: &mut Topology,
     ) -> Result<(), Exhausted> {
-        let Some(plugged) = self.devices.get(&port.name) else { return Ok(()) };
+        let Some(plugged) = self.devices.get(&*port.name) else { return Ok(()) };
         let to = self.ids.device(&port.name)?;
         let attached = Arc::clone(&plugged.attached);
         topology.monitors.push(MonitorPlan { device: to, attached });
@@ -229,7 +229,7 @@ impl Build<'_> {
     }
 
     fn vm(&mut self, port: &Port) -> Result<Option<VmPlan>, Exhausted> {
-        let Some(plugged) = self.devices.get(&port.name) else { return Ok(None) };
+        let Some(plugged) = self.devices.get(&*port.name) else { return Ok(None) };
         let id = self.ids.port(&port.name)?;
         let (home, addresses) = match port.home {
             // A direct port owns no address: what it registered elsewhere is kept
@@ -296,7 +296,7 @@ mod tests {
         let counters = Attached::counters(1);
         let attached = Attached::new(DeviceId(0), "vm1", counters, Capabilities::ALL, Vec::new());
         let plugged = Plugged { attached: Arc::new(attached), mtu: None, line: line::State::UP };
-        let devices = Devices::from([("vm1".to_owned(), plugged)]);
+        let devices = Devices::from([("vm1", plugged)]);
         ids.begin();
         let topology = topology(&desired, &devices, ids, 1).unwrap();
         ids.end();

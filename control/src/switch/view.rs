@@ -106,8 +106,8 @@ pub struct LearnedAddress {
 
 impl Engine {
     pub(super) fn view(&self, uptime: Duration) -> View {
-        let devices: Devices =
-            self.devices.iter().map(|(name, device)| (name.clone(), device.plugged())).collect();
+        let devices: Devices<'_> =
+            self.devices.iter().map(|(name, device)| (&**name, device.plugged())).collect();
         let desired = &self.desired;
         let links = desired.links().iter().map(|link| {
             (link.name.clone(), self.status(&link.name, link.admin, link_mtu(link, &devices)))
