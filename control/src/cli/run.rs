@@ -1,13 +1,12 @@
 //! `hairpin run`: the daemon.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::Context;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Interval, MissedTickBehavior};
-use tracing_subscriber::EnvFilter;
 
 use super::notify::Manager;
 use crate::api::listen::Bound;
@@ -17,9 +16,6 @@ use crate::switch::digest::Digest;
 use crate::switch::history::History;
 use crate::switch::{Order, StartUpFile, Switch, Trial};
 use crate::telemetry;
-
-/// The environment variable that sets what is logged.
-const LOG_VARIABLE: &str = "HAIRPIN_LOG";
 
 /// Signals that the daemon acts on, and a clock.
 struct Signals {
@@ -75,7 +71,7 @@ async fn due(beat: &mut Option<Interval>) {
 /// # Errors
 /// The configuration is wrong, or something of it cannot be had.
 pub fn run(file: &Path) -> anyhow::Result<()> {
-    log_to_stderr();
+    telemetry::log::to_stderr();
     raise_descriptor_limit();
     let (desired, text) = config::load_with_text(file)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -191,19 +187,5 @@ fn raise_descriptor_limit() {
     let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the limit of open files could not be raised; see ulimit -n");
-    }
-}
-
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env(LOG_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
-    let started = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .try_init();
-    if let Err(error) = started {
-        // A program that embeds the daemon has a logger of its own.
-        tracing::debug!(%error, "logging was set up before");
     }
 }

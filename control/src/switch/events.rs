@@ -11,13 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 use super::lock;
+use crate::budget::{Budget, Rate};
 
 /// Events that are kept.
 pub const KEPT: usize = 4096;
-/// Events of one object that may come at once.
-const BURST: f64 = 10.0;
-/// Until one more may.
-const REFILL: Duration = Duration::from_secs(5);
+/// Events of one object.
+const RATE: Rate = Rate { burst: 10, refill: Duration::from_secs(5) };
 
 /// Something that happened.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -153,32 +152,6 @@ struct Kept {
     budgets: BTreeMap<(String, Class), Budget>,
 }
 
-/// What an object may still tell of.
-#[derive(Clone, Copy, Debug)]
-struct Budget {
-    left: f64,
-    at: Instant,
-}
-
-impl Budget {
-    /// Whether one more event may come.
-    fn take(&mut self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.left = (self.left + passed / REFILL.as_secs_f64()).min(BURST);
-        self.at = now;
-        let may = self.left >= 1.0;
-        if may {
-            self.left -= 1.0;
-        }
-        may
-    }
-
-    fn is_full(&self, now: Instant) -> bool {
-        let passed = now.saturating_duration_since(self.at).as_secs_f64();
-        self.left + passed / REFILL.as_secs_f64() >= BURST
-    }
-}
-
 /// Events that somebody has not seen yet.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Unseen {
@@ -215,7 +188,7 @@ impl Events {
     /// Tells of something, unless its object has told too much of late.
     pub fn tell(&self, news: News, now: Instant) -> bool {
         let mut kept = lock(&self.kept);
-        let full = Budget { left: BURST, at: now };
+        let full = Budget::full(RATE, now);
         let whose = (news.object.clone(), news.kind.class());
         if !kept.budgets.entry(whose).or_insert(full).take(now) {
             return false;
@@ -300,9 +273,9 @@ mod tests {
         let told = (0..100).filter(|_| events.tell(news("port vm1"), now)).count();
         assert_eq!(told, 10);
         assert!(events.tell(news("port vm2"), now));
-        assert!(!events.tell(news("port vm1"), now + REFILL / 2));
-        assert!(events.tell(news("port vm1"), now + 2 * REFILL));
-        events.tidy(now + 3 * REFILL);
+        assert!(!events.tell(news("port vm1"), now + RATE.refill / 2));
+        assert!(events.tell(news("port vm1"), now + 2 * RATE.refill));
+        events.tidy(now + 3 * RATE.refill);
         assert_eq!(lock(&events.kept).budgets.len(), 1, "vm2's is full again");
     }
 

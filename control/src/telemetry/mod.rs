@@ -2,6 +2,7 @@
 //! HTTP. Values are read when somebody asks; the dataplane knows nothing of it.
 //!
 //! * [`collect`] — a switch as metric families ([`family`]). [`exposition`] — as text.
+//! * [`log`] — the log, to standard error.
 //! * [`page`] — one reading for all who ask at a time. [`http`] — who asks.
 //!
 //! Here: where that is, and the thread that answers.
@@ -10,6 +11,7 @@ pub mod collect;
 pub mod exposition;
 pub mod family;
 pub mod http;
+pub mod log;
 pub mod page;
 
 use std::fs;
