@@ -28,6 +28,11 @@ impl Example {
         Example { text: self.text.replace(written, here) }
     }
 
+    /// Whether these words stand in it, in one line.
+    pub fn says(&self, words: &str) -> bool {
+        self.text.lines().any(|line| line.contains(words))
+    }
+
     /// The commands that its comments tell in which these words are.
     pub fn commands(&self, words: &str) -> Vec<String> {
         let comments = self.text.lines().filter_map(|line| line.strip_prefix("#   "));

@@ -12,4 +12,5 @@ mod example;
 mod guest;
 mod kvm_host;
 mod reach;
+mod taps;
 mod unit;
