@@ -211,11 +211,12 @@ fn what_flaps_and_what_comes_and_goes_hurts_nobody_else(workers: Workers) {
     let so_far = stream.received();
 
     let flaps = ["down", "up"].map(|way| format!("link set far1 {way}"));
+    let flap = |times: usize| {
+        let lines: Vec<String> = flaps.iter().cycle().take(2 * times).cloned().collect();
+        batch(one.namespace(), &lines).unwrap();
+    };
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            batch(one.namespace(), &flaps.iter().cycle().take(400).cloned().collect::<Vec<_>>())
-                .unwrap();
-        });
+        scope.spawn(|| flap(200));
         for _ in 0..50 {
             daemon.namespace().ip("link del if2").unwrap();
             lay_offloading(daemon.namespace(), 2).unwrap();
@@ -223,7 +224,15 @@ fn what_flaps_and_what_comes_and_goes_hurts_nobody_else(workers: Workers) {
         }
     });
     let said = || show(&daemon, "port vm1")["last_error"].as_str().unwrap().to_owned();
-    eventually("the flaps seen", || said().starts_with("interface if1 flaps: ")).unwrap();
+    // Of those that come between two looks one is seen: a busy machine may have few looks.
+    eventually("the flaps seen", || {
+        let seen = said().starts_with("interface if1 flaps: ");
+        if !seen {
+            flap(5);
+        }
+        seen
+    })
+    .unwrap();
     // What was free, and one more for each second or two.
     let ups = daemon.log().matches("its interface is up").count();
     assert!(ups < 20, "up {ups} times:\n{}", daemon.log());

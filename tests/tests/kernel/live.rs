@@ -159,7 +159,11 @@ fn a_changed_file_is_applied_on_sighup(workers: Workers) {
     // Back to the first file: what was applied before is applied again.
     site.daemon.rewrite(&before).unwrap();
     site.daemon.reload().unwrap();
-    eventually("tap2 back", || site.daemon.namespace().has("tap2")).unwrap();
+    // Its netdev is there before: whoever takes that away makes the change fail.
+    eventually("vm2 up", || {
+        site.daemon.hairpin("port show vm2").is_ok_and(|port| port["state"] == "up")
+    })
+    .unwrap();
     two.replug(site.daemon.namespace()).unwrap();
     assert_reach(one, two);
     assert_reach(two, three);
