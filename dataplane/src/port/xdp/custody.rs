@@ -210,11 +210,7 @@ impl Entry {
     fn restore(&self) -> io::Result<Restored> {
         let Some(tie) = &self.tie else { return self.restore_inherited() };
         let turned = tie.index().map(|_| self.turn_on(tie));
-        // It may go at any moment, also between the question and the deed.
-        match (turned, tie.index()) {
-            (None, _) | (Some(Err(_)), None) => Ok(Restored::Gone),
-            (Some(turned), _) => turned.map(|()| Restored::Done),
-        }
+        restored(turned, tie.index())
     }
 
     /// Of an earlier process: there is nothing but its description to know it by.
@@ -247,6 +243,17 @@ impl Entry {
             return Ok(());
         }
         tie.turn(&self.former.on, Switch::On)
+    }
+}
+
+/// What came of turning things on, if the netdev was there to try it on; its index afterwards.
+/// It may go at any moment, also between the question and the deed, and the kernel does not
+/// find it any more before sockets that are bound to it hear of that.
+fn restored(turned: Option<io::Result<()>>, index: Option<u32>) -> io::Result<Restored> {
+    match (turned, index) {
+        (None, _) | (Some(Err(_)), None) => Ok(Restored::Gone),
+        (Some(Err(error)), _) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Restored::Gone),
+        (Some(turned), _) => turned.map(|()| Restored::Done),
     }
 }
 
@@ -314,6 +321,17 @@ mod tests {
         fn restored(&mut self, _: &Former, _: io::Result<Restored>) {
             panic!("one that was killed puts nothing back");
         }
+    }
+
+    #[test]
+    fn what_goes_at_any_moment_of_it_is_gone_and_another_error_is_one() {
+        let error = |code| Some(Err(io::Error::from_raw_os_error(code)));
+        let result = |turned, index| restored(turned, index).map_err(|error| error.raw_os_error());
+        assert_eq!(result(None, None), Ok(Restored::Gone));
+        assert_eq!(result(error(libc::ENODEV), Some(7)), Ok(Restored::Gone));
+        assert_eq!(result(error(libc::EBUSY), None), Ok(Restored::Gone));
+        assert_eq!(result(error(libc::EBUSY), Some(7)), Err(Some(libc::EBUSY)));
+        assert_eq!(result(Some(Ok(())), Some(7)), Ok(Restored::Done));
     }
 
     fn lay() {
