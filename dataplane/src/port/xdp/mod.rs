@@ -3,7 +3,7 @@
 //!
 //! One socket per receive queue, each with a UMEM of its own of [`RECEIVE_FRAMES`] +
 //! [`TRANSMIT_FRAMES`] frames of 4 KiB: 10 MiB a queue, which the kernel keeps in memory,
-//! and some 60 KiB of rings. An XDP program hands each frame to its queue's socket, so
+//! and some 80 KiB of rings. An XDP program hands each frame to its queue's socket, so
 //! that the host's own stack gets nothing of what the netdev receives; it is tied to a
 //! descriptor and goes with the process, however that ends, and so does promiscuous mode.
 //! What the netdev does to frames by itself is turned off meanwhile ([`Caretaker`]).

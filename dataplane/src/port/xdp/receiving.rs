@@ -46,8 +46,9 @@ impl Receiving {
     /// Gives places, by their addresses, to the kernel; says whether it wants to know.
     pub(super) fn give_back(&mut self, places: impl IntoIterator<Item = u64>) -> Wakeup {
         for place in places {
-            // There is room: the ring has as many entries as there are places.
-            let _ = self.fill.push(place);
+            // The ring has twice as many entries as there are places (see `Sizes`).
+            let pushed = self.fill.push(place);
+            debug_assert!(pushed.is_ok(), "place {place} finds no room in the fill ring");
         }
         self.fill.publish();
         self.fill.wakeup()

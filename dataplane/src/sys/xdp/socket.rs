@@ -42,7 +42,9 @@ pub enum Pieces {
 /// How many entries rings have, powers of two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sizes {
-    /// Of the fill ring, and of that for received frames.
+    /// Of that for received frames. The fill ring has twice as many: the kernel shows a frame
+    /// before it says that its place has left that ring (`xsk_flush`), so whoever gives a place
+    /// back at once finds its former entry still taken.
     pub receive: u32,
     /// Of the ring for frames to send, and of the completion ring.
     pub transmit: u32,
@@ -78,14 +80,15 @@ impl Socket {
         let fd = rustix::net::socket_with(AddressFamily::XDP, SocketType::RAW, flags, None)?;
         set_socket_send_buffer_size_force(&fd, SEND_BUFFER_BYTES)?;
         umem.register(fd.as_fd())?;
-        set_xdp_umem_fill_ring_size(&fd, sizes.receive)?;
+        let fill = 2 * sizes.receive;
+        set_xdp_umem_fill_ring_size(&fd, fill)?;
         set_xdp_umem_completion_ring_size(&fd, sizes.transmit)?;
         set_xdp_rx_ring_size(&fd, sizes.receive)?;
         set_xdp_tx_ring_size(&fd, sizes.transmit)?;
         let at = xdp_mmap_offsets(&fd)?;
         let file = fd.as_fd();
         let rings = Rings {
-            fill: Producer::map(file, XDP_UMEM_PGOFF_FILL_RING, &at.fr, sizes.receive)?,
+            fill: Producer::map(file, XDP_UMEM_PGOFF_FILL_RING, &at.fr, fill)?,
             received: Consumer::map(file, XDP_PGOFF_RX_RING, &at.rx, sizes.receive)?,
             transmit: Producer::map(file, XDP_PGOFF_TX_RING, &at.tx, sizes.transmit)?,
             completed: Consumer::map(file, XDP_UMEM_PGOFF_COMPLETION_RING, &at.cr, sizes.transmit)?,
