@@ -26,6 +26,9 @@
 //! [`front_end`] is a VMM and its guest in one, honest or not: for measuring programs, and for the
 //! tests across crates.
 //!
+//! [`suite`] is the packet benchmark suite: traffic that is accounted for frame by frame, and loads
+//! that are searched for.
+//!
 //! All four read their options by [`command_line`], begin and end by [`program`], and show what
 //! they found by [`figures`].
 
@@ -47,6 +50,7 @@ pub mod process;
 pub mod program;
 pub mod report;
 pub mod statistics;
+pub mod suite;
 pub mod tcp;
 pub mod testpmd;
 pub mod vhost;

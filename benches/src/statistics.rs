@@ -84,6 +84,29 @@ pub fn ratio(rounds: &[Round]) -> Option<Ratio> {
     })
 }
 
+/// The 95 % bootstrap interval of the median of `sample`; `None` if it is empty. The draws are the
+/// same in every run.
+pub fn median_interval(sample: &[f64]) -> Option<[f64; 2]> {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut medians = Vec::with_capacity(RESAMPLES);
+    let mut drawn = Vec::with_capacity(sample.len());
+    for _ in 0..RESAMPLES {
+        drawn.clear();
+        random.draw(sample, &mut drawn);
+        medians.push(median(&drawn)?);
+    }
+    medians.sort_by(f64::total_cmp);
+    Some([quantile(&medians, 0.025)?, quantile(&medians, 0.975)?])
+}
+
+/// Jain's index of fairness: 1 where all shares are equal, 1/n where one of n has everything;
+/// `None` if nobody has anything.
+pub fn fairness(shares: &[f64]) -> Option<f64> {
+    let sum: f64 = shares.iter().sum();
+    let squares: f64 = shares.iter().map(|share| share * share).sum();
+    (squares > 0.0).then(|| sum * sum / (shares.len() as f64 * squares))
+}
+
 /// The upper end of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tail {
@@ -159,6 +182,24 @@ mod tests {
         assert!(wide.low <= wide.value && wide.value <= wide.high);
         assert!(narrow.high - narrow.low < wide.high - wide.low);
         assert!(ratio(&[(steady[..2].to_vec(), steady)]).is_none());
+    }
+
+    #[test]
+    fn a_median_s_interval_holds_it_and_is_the_same_each_time() {
+        let sample = [10.0, 11.0, 9.0, 10.5, 9.5, 30.0, 10.2];
+        let [low, high] = median_interval(&sample).unwrap();
+        assert!((9.0..10.2).contains(&low) && high > 10.2, "{low} {high}");
+        assert_eq!(median_interval(&sample), Some([low, high]));
+        assert_eq!(median_interval(&[4.0]), Some([4.0, 4.0]));
+        assert_eq!(median_interval(&[]), None);
+    }
+
+    #[test]
+    fn fairness_is_one_for_equals_and_a_share_for_one_who_has_all() {
+        assert_eq!(fairness(&[3.0; 5]), Some(1.0));
+        assert_eq!(fairness(&[0.0, 0.0, 8.0, 0.0]), Some(0.25));
+        assert_eq!(fairness(&[1.0, 3.0]), Some(0.8));
+        assert_eq!((fairness(&[]), fairness(&[0.0])), (None, None));
     }
 
     #[test]
