@@ -1,0 +1,111 @@
+//! Where a trial sends, and where it receives: one place each, in one thread.
+
+use std::collections::VecDeque;
+
+use hairpin_dataplane::port::memory::{EndpointReceiver, EndpointSender, SendError};
+use hairpin_dataplane::wire::offload::Offload;
+
+use crate::error::{Context, Result};
+use crate::front_end::FrontEnd;
+
+/// Where frames enter what is measured.
+pub trait Sender {
+    /// Sends frames in order; says how many there was room for. Does not wait.
+    ///
+    /// # Errors
+    /// If what is measured is gone.
+    fn send(&mut self, frames: &[&[u8]]) -> Result<usize>;
+}
+
+/// Where frames leave what is measured.
+pub trait Receiver {
+    /// Shows every frame that has come. Does not wait.
+    ///
+    /// # Errors
+    /// If what is measured is gone.
+    fn receive(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<()>;
+}
+
+impl Sender for FrontEnd {
+    fn send(&mut self, frames: &[&[u8]]) -> Result<usize> {
+        Ok(FrontEnd::send(self, frames))
+    }
+}
+
+impl Receiver for FrontEnd {
+    fn receive(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
+        FrontEnd::receive(self).iter().for_each(|frame| visit(&frame.bytes));
+        Ok(())
+    }
+}
+
+impl Sender for EndpointSender {
+    fn send(&mut self, frames: &[&[u8]]) -> Result<usize> {
+        let mut sent = 0;
+        for frame in frames {
+            match self.queue(frame, Offload::NONE) {
+                Ok(()) => sent += 1,
+                Err(SendError::Full) => break,
+                Err(error) => return Err(error).context("sending to a memory device"),
+            }
+        }
+        self.flush();
+        Ok(sent)
+    }
+}
+
+/// The receiving half of a memory device's other end, and room for a frame.
+#[derive(Debug)]
+pub struct MemoryReceiver {
+    half: EndpointReceiver,
+    frame: Vec<u8>,
+}
+
+impl MemoryReceiver {
+    /// Receives by this half.
+    #[must_use]
+    pub fn new(half: EndpointReceiver) -> MemoryReceiver {
+        MemoryReceiver { half, frame: Vec::new() }
+    }
+}
+
+impl Receiver for MemoryReceiver {
+    fn receive(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
+        while self.half.receive(&mut self.frame).is_some() {
+            visit(&self.frame);
+        }
+        Ok(())
+    }
+}
+
+/// The generator straight at the receiver: for the self-test, which shows what both can do.
+#[derive(Debug, Default)]
+pub struct Straight {
+    waiting: VecDeque<Vec<u8>>,
+    spare: Vec<Vec<u8>>,
+}
+
+/// Frames that a [`Straight`] holds: as many as the rings of a guest.
+const STRAIGHT_FRAMES: usize = 256;
+
+impl Straight {
+    /// Takes frames as [`Sender::send`] does.
+    pub fn put(&mut self, frames: &[&[u8]]) -> usize {
+        let room = STRAIGHT_FRAMES - self.waiting.len();
+        for frame in frames.iter().take(room) {
+            let mut held = self.spare.pop().unwrap_or_default();
+            held.clear();
+            held.extend_from_slice(frame);
+            self.waiting.push_back(held);
+        }
+        room.min(frames.len())
+    }
+
+    /// Shows them as [`Receiver::receive`] does.
+    pub fn take(&mut self, visit: &mut dyn FnMut(&[u8])) {
+        while let Some(frame) = self.waiting.pop_front() {
+            visit(&frame);
+            self.spare.push(frame);
+        }
+    }
+}
