@@ -1,17 +1,27 @@
-//! The packet benchmark suite: [`record`] is what a run writes down.
+//! The packet benchmark suite, `hairpin-bench`: [`run`] is a run, [`record`] what it writes down.
 //!
 //! * [`frame`] — frames that bear number, flow, time and a hash of themselves;
 //! * [`ledger`] — what became of them, flow by flow; [`histogram`] — how long they took;
 //! * [`clock`], [`pace`], [`trial`] — a load offered for some time, and what came of it;
 //! * [`endpoint`] — where a trial sends and receives;
-//! * [`search`] — the highest load with no more than some loss.
+//! * [`search`] — the highest load with no more than some loss;
+//! * [`bench`] — all of these at two VMs of a switch; [`peers`] — the switches;
+//! * [`methods`] — the tests, in one table;
+//! * [`options`], [`machine`], [`output`] — command line, header, where records go.
 
+pub mod bench;
 pub mod clock;
 pub mod endpoint;
 pub mod frame;
 pub mod histogram;
 pub mod ledger;
+pub mod machine;
+pub mod methods;
+pub mod options;
+pub mod output;
 pub mod pace;
+pub mod peers;
 pub mod record;
+pub mod run;
 pub mod search;
 pub mod trial;

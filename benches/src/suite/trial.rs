@@ -106,7 +106,8 @@ pub struct Generator {
 
 impl Default for Generator {
     fn default() -> Generator {
-        Generator { next: 0, frames: vec![Vec::new(); BURST] }
+        // Number 0 is for frames of no trial: they are late in each.
+        Generator { next: 1, frames: vec![Vec::new(); BURST] }
     }
 }
 

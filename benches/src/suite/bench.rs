@@ -1,0 +1,203 @@
+//! A generator at two VMs of a switch: what the methods measure with.
+
+use hairpin_dataplane::wire::Mac;
+
+use super::clock::Monotonic;
+use super::endpoint::{Receiver, Sender, Straight};
+use super::frame::{Size, Stream, Tag};
+use super::pace::Pace;
+use super::search::{Found, Goal, search};
+use super::trial::{Generator, Load, Outcome, Plan};
+use crate::error::{Result, RigError};
+use crate::front_end::FrontEnd;
+
+/// Frames of a closed loop.
+const WINDOW: u64 = 256;
+/// How long frames may take after a trial.
+const DRAIN_NS: u64 = 50_000_000;
+/// How much above the rate of a closed loop a search begins.
+const HEADROOM: f64 = 1.3;
+/// How far below that it may end.
+const LEAST: f64 = 0.01;
+/// Frames that tell a switch where the receiver is.
+const GREETINGS: u64 = 8;
+/// Of a straight loop's rate: what is above this share is bound by the generator.
+const CEILING_SHARE: f64 = 0.8;
+
+/// How much time there is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Profile {
+    /// Of each trial, in nanoseconds.
+    pub trial_ns: u64,
+    /// Turns of each switch.
+    pub slices: usize,
+    /// Of searches, as a share.
+    pub precision: f64,
+}
+
+impl Profile {
+    /// For figures that are quoted.
+    pub const WHOLE: Profile = Profile { trial_ns: 1_000_000_000, slices: 10, precision: 0.005 };
+    /// For a first picture.
+    pub const QUICK: Profile = Profile { trial_ns: 200_000_000, slices: 3, precision: 0.02 };
+}
+
+/// Frames from the first VM to the second, both as the switches have them registered.
+#[must_use]
+pub fn stream(bytes: usize) -> Stream {
+    let mac = |last| Mac::new([0x52, 0x54, 0, 0, 0, last]);
+    let (source, destination) = (mac(1), mac(2));
+    Stream { source, destination, tag: Tag::Untagged, size: Size::Fixed(bytes), flows: 1 }
+}
+
+/// What a search found, and whose limit it is.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Limit {
+    /// What was found.
+    pub found: Found,
+    /// Share of what was lost in the last trial that failed which the generator was too slow for.
+    pub missed: f64,
+}
+
+/// A generator, a clock, and the profile of a run.
+#[derive(Debug)]
+pub struct Bench {
+    generator: Generator,
+    clock: Monotonic,
+    /// How much time there is.
+    pub profile: Profile,
+}
+
+impl Bench {
+    /// For runs of this profile.
+    #[must_use]
+    pub fn new(profile: Profile) -> Bench {
+        Bench { generator: Generator::default(), clock: Monotonic::new(), profile }
+    }
+
+    /// Offers this load for a trial's time, after the switch was told who is where.
+    ///
+    /// # Errors
+    /// If nothing of it can be sent, or the run is interrupted.
+    pub fn trial(
+        &mut self,
+        ports: &mut [FrontEnd; 2],
+        bytes: usize,
+        load: Load,
+    ) -> Result<Outcome> {
+        greet(ports, bytes);
+        let [sender, receiver] = ports;
+        let plan = self.plan(bytes, load);
+        self.generator.run(&plan, &mut self.clock, sender, receiver)
+    }
+
+    fn plan(&self, bytes: usize, load: Load) -> Plan {
+        let (stream, length_ns) = (stream(bytes), self.profile.trial_ns);
+        Plan { stream, load, length_ns, drain_ns: DRAIN_NS }
+    }
+
+    /// What the switch forwards of a closed loop, in frames a second.
+    ///
+    /// # Errors
+    /// If nothing comes.
+    pub fn forwarding_rate(&mut self, ports: &mut [FrontEnd; 2], bytes: usize) -> Result<f64> {
+        let outcome = self.trial(ports, bytes, Load::Closed { window: WINDOW })?;
+        outcome.forwarded_per_second().ok_or_else(|| {
+            let offered = outcome.offered;
+            RigError::new(format!("of {offered} frames sent none came: are both ports up?"))
+        })
+    }
+
+    /// The highest load of which no more than this share is lost.
+    ///
+    /// # Errors
+    /// Those of trials.
+    pub fn limit(&mut self, ports: &mut [FrontEnd; 2], bytes: usize, loss: f64) -> Result<Limit> {
+        let highest = HEADROOM * self.forwarding_rate(ports, bytes)?;
+        let goal = Goal { loss, precision: self.profile.precision };
+        let mut missed = 0.0;
+        let found = search(goal, (LEAST * highest, highest), |frames_per_second| {
+            let load = Load::Open(Pace { frames_per_second });
+            let outcome = self.trial(ports, bytes, load)?;
+            if outcome.loss() > loss {
+                missed = outcome.missed as f64 / outcome.lost() as f64;
+            }
+            Ok(outcome.loss())
+        })?;
+        Ok(Limit { found, missed })
+    }
+
+    /// What generator and receiver do without a switch or rings between them, in frames a second:
+    /// the self-test.
+    ///
+    /// # Errors
+    /// If a frame is lost or altered.
+    pub fn ceiling(&mut self, bytes: usize) -> Result<f64> {
+        let wire = std::cell::RefCell::new(Straight::default());
+        let plan = self.plan(bytes, Load::Closed { window: WINDOW });
+        let (mut sender, mut receiver) = (Through(&wire), Through(&wire));
+        let outcome = self.generator.run(&plan, &mut self.clock, &mut sender, &mut receiver)?;
+        match outcome.forwarded_per_second() {
+            Some(rate) if outcome.lost() == 0 && outcome.corrupted == 0 => Ok(rate),
+            _ => Err(RigError::new(format!(
+                "the self-test lost {} of {} frames, {} were altered: this is a defect of the rig",
+                outcome.lost(),
+                outcome.offered,
+                outcome.corrupted
+            ))),
+        }
+    }
+}
+
+/// Whether a rate is so near to what the generator can do without a switch that it may be its own.
+#[must_use]
+pub fn is_near_ceiling(rate: f64, ceiling: f64) -> bool {
+    rate > CEILING_SHARE * ceiling
+}
+
+/// Has the receiver speak, so that a switch that learns knows where it is, and throws away what
+/// either VM still has.
+fn greet(ports: &mut [FrontEnd; 2], bytes: usize) {
+    let forth = stream(bytes);
+    let back = Stream { source: forth.destination, destination: forth.source, ..forth };
+    let mut frame = Vec::new();
+    for number in 0..GREETINGS {
+        back.write(number, 0, &mut frame);
+        ports[1].send(&[&frame]);
+    }
+    for port in ports {
+        port.discard();
+    }
+}
+
+/// A loop without a switch, as both of its ends see it.
+#[derive(Clone, Copy, Debug)]
+struct Through<'w>(&'w std::cell::RefCell<Straight>);
+
+impl Sender for Through<'_> {
+    fn send(&mut self, frames: &[&[u8]]) -> Result<usize> {
+        Ok(self.0.borrow_mut().put(frames))
+    }
+}
+
+impl Receiver for Through<'_> {
+    fn receive(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
+        self.0.borrow_mut().take(visit);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_self_test_loses_nothing() {
+        let profile = Profile { trial_ns: 20_000_000, ..Profile::QUICK };
+        let mut bench = Bench::new(profile);
+        for bytes in [64, 1518, 9000] {
+            assert!(bench.ceiling(bytes).unwrap() > 0.0);
+        }
+        assert!(is_near_ceiling(9.0, 10.0) && !is_near_ceiling(7.0, 10.0));
+    }
+}

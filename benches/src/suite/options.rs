@@ -1,0 +1,188 @@
+//! The command line of `hairpin-bench`.
+
+use std::path::PathBuf;
+
+use super::bench::Profile;
+use super::methods::{METHODS, Method};
+use crate::command_line::{self, Given};
+use crate::error::{Result, RigError};
+
+/// What `--help` prints.
+pub const HELP: &str = "\
+hairpin-bench: what host switches do with every frame, side by side
+
+Usage: hairpin-bench list
+       hairpin-bench quick [OPTIONS]    a first picture in three minutes
+       hairpin-bench run [OPTIONS]      figures to quote
+                           (as root, on a machine with two CPUs and nothing else to do)
+
+  --only A,B      switches, of: hairpin dpdk-wire ovs-dpdk (default: all that are there)
+  --tests A,B     tests (default: quick: throughput,latency; run: all; see list)
+  --sizes A,B     frame lengths with checksum, 64 to 1518 (default: quick: 64; run: 64,512,1518)
+  --slices N      turns of each switch (default: quick: 3; run: 10)
+  --trial-ms N    length of each trial (default: quick: 200; run: 1000)
+  --hairpin FILE  Hairpin's program (default: the one built beside this program)
+  --json FILE     write all records there, a line of JSON each
+  --help          this
+
+Generator and receiver are one thread on CPU 0, the switch forwards on CPU 1. Frames go from one
+VM to another (vhost-user, split rings of 1024). Only one switch runs at a time, by turns; the
+others are stopped where they stand.
+";
+
+/// A switch that can be asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Hairpin.
+    Hairpin,
+    /// DPDK's bare wire.
+    DpdkWire,
+    /// Open vSwitch with DPDK.
+    OvsDpdk,
+}
+
+impl Kind {
+    /// All of them; ratios are of the first.
+    pub const ALL: [Kind; 3] = [Kind::Hairpin, Kind::DpdkWire, Kind::OvsDpdk];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Hairpin => "hairpin",
+            Kind::DpdkWire => "dpdk-wire",
+            Kind::OvsDpdk => "ovs-dpdk",
+        }
+    }
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum Task {
+    /// Say what tests there are.
+    List,
+    /// Measure.
+    Measure(Options),
+}
+
+/// The options given.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Switches.
+    pub kinds: Vec<Kind>,
+    /// Tests.
+    pub methods: Vec<Method>,
+    /// Frame lengths, their checksum included.
+    pub sizes: Vec<usize>,
+    /// How much time there is.
+    pub profile: Profile,
+    /// Hairpin's program.
+    pub hairpin: Option<PathBuf>,
+    /// Where records go.
+    pub json: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            kinds: Kind::ALL.to_vec(),
+            methods: METHODS.to_vec(),
+            sizes: vec![64, 512, 1518],
+            profile: Profile::WHOLE,
+            hairpin: None,
+            json: None,
+        }
+    }
+}
+
+/// [`Options`] as `quick` has them.
+#[derive(Clone, Debug)]
+struct Quick(Options);
+
+impl Default for Quick {
+    fn default() -> Quick {
+        let quick = ["throughput", "latency"];
+        let methods = METHODS.into_iter().filter(|method| quick.contains(&method.name)).collect();
+        let (sizes, profile) = (vec![64], Profile::QUICK);
+        Quick(Options { methods, sizes, profile, ..Options::default() })
+    }
+}
+
+impl command_line::Options for Quick {
+    fn set(&mut self, given: &mut Given<'_>) -> Result<()> {
+        self.0.set(given)
+    }
+}
+
+impl command_line::Options for Options {
+    fn set(&mut self, given: &mut Given<'_>) -> Result<()> {
+        match given.option() {
+            "--only" => self.kinds = given.named("switch", &Kind::ALL, Kind::name)?,
+            "--tests" => self.methods = given.named("test", &METHODS, |method| method.name)?,
+            "--sizes" => self.sizes = given.list(size)?,
+            "--slices" => self.profile.slices = given.number()? as usize,
+            "--trial-ms" => self.profile.trial_ns = given.milliseconds()?.as_nanos() as u64,
+            "--hairpin" => self.hairpin = Some(given.value()?.into()),
+            "--json" => self.json = Some(given.value()?.into()),
+            _ => return given.refuse(),
+        }
+        Ok(())
+    }
+}
+
+/// Up to what an MTU of 1500 lets through.
+fn size(text: &str) -> Result<usize> {
+    match text.parse() {
+        Ok(bytes) if (64..=1518).contains(&bytes) => Ok(bytes),
+        _ => Err(RigError::new(format!("--sizes takes lengths from 64 to 1518, not {text:?}"))),
+    }
+}
+
+/// Reads the command line; `None` asks for help.
+///
+/// # Errors
+/// With what would be right.
+pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Task>> {
+    let mut arguments = arguments.into_iter();
+    match arguments.next().as_deref() {
+        None | Some("--help" | "-h") => Ok(None),
+        Some("list") => Ok(Some(Task::List)),
+        Some("run") => Ok(command_line::parse(arguments)?.map(Task::Measure)),
+        Some("quick") => {
+            let quick: Option<Quick> = command_line::parse(arguments)?;
+            Ok(quick.map(|Quick(options)| Task::Measure(options)))
+        }
+        Some(other) => Err(RigError::new(format!("{other:?} is none of list, quick, run"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measure(line: &str) -> Options {
+        match parse(line.split_whitespace().map(Into::into)).unwrap().unwrap() {
+            Task::Measure(options) => options,
+            Task::List => panic!("{line} lists"),
+        }
+    }
+
+    #[test]
+    fn quick_and_run_have_defaults_of_their_own_and_options_override_them() {
+        let (quick, whole) = (measure("quick"), measure("run"));
+        assert_eq!((quick.methods.len(), whole.methods.len()), (2, METHODS.len()));
+        assert_eq!((quick.profile, whole.profile), (Profile::QUICK, Profile::WHOLE));
+        let options = measure("quick --only ovs-dpdk --sizes 64,1518 --tests loss --slices 7");
+        assert_eq!((options.kinds, options.sizes), (vec![Kind::OvsDpdk], vec![64, 1518]));
+        assert_eq!((options.methods[0].name, options.profile.slices), ("loss", 7));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in ["slow", "run --only vpp", "quick --sizes 63", "run --sizes 1519", "run --x"] {
+            assert!(parse(line.split_whitespace().map(Into::into)).is_err(), "{line}");
+        }
+        assert!(parse([]).unwrap().is_none());
+        assert!(parse(["run".to_owned(), "--help".to_owned()]).unwrap().is_none());
+    }
+}

@@ -1,0 +1,94 @@
+//! Where records go: a file of JSON lines, and a line each on the terminal.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use super::record::{Bound, Record};
+use crate::error::{Context, Result};
+
+/// Where records go.
+#[derive(Debug)]
+pub struct Output {
+    file: Option<File>,
+}
+
+impl Output {
+    /// Begins a file, if one is named.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn open(path: Option<&Path>) -> Result<Output> {
+        let create =
+            |path: &Path| File::create(path).context(format_args!("creating {}", path.display()));
+        Ok(Output { file: path.map(create).transpose()? })
+    }
+
+    /// Writes a record.
+    ///
+    /// # Errors
+    /// If the file takes no more.
+    pub fn write(&mut self, record: &Record) -> Result<()> {
+        if let Some(line) = line(record) {
+            println!("{line}");
+        }
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let text = serde_json::to_string(record).context("a record")?;
+        writeln!(file, "{text}").context("writing a record")
+    }
+}
+
+/// What the terminal shows of a record; nothing of curves and the header.
+fn line(record: &Record) -> Option<String> {
+    let shown = |parameters: &super::record::Parameters| -> String {
+        parameters.iter().map(|(name, value)| format!(" {name} {value}")).collect()
+    };
+    match record {
+        Record::Header(_) | Record::Curve(_) => None,
+        Record::Sample(sample) => {
+            let [low, high] = sample.interval;
+            let mark = match sample.bound {
+                Bound::None => "",
+                Bound::Generator => " (bound by the generator)",
+            };
+            let what = shown(&sample.parameters);
+            let (test, peer, metric) = (&sample.test, &sample.peer, &sample.metric);
+            let (median, unit) = (sample.median, &sample.unit);
+            Some(format!(
+                "{test}{what} {peer}: {metric} {median:.1} {unit} [{low:.1}, {high:.1}]{mark}"
+            ))
+        }
+        Record::Ratio(ratio) => {
+            let [low, high] = ratio.interval;
+            let what = shown(&ratio.parameters);
+            let (test, of, to, metric) = (&ratio.test, &ratio.of, &ratio.to, &ratio.metric);
+            let median = ratio.median;
+            Some(format!("{test}{what} {of} : {to}: {metric} {median:.3} [{low:.3}, {high:.3}]"))
+        }
+        Record::Note(note) => Some(format!("{} {}: {}", note.test, note.peer, note.text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::record::Note;
+
+    #[test]
+    fn each_record_is_a_line_that_reads_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out.json");
+        let note = |text: &str| {
+            let (test, peer) = ("loss".to_owned(), "a".to_owned());
+            Record::Note(Note { test, peer, text: text.to_owned() })
+        };
+        let records = [note("first\nline"), note("second")];
+        let mut output = Output::open(Some(&path)).unwrap();
+        records.iter().for_each(|record| output.write(record).unwrap());
+        let text = std::fs::read_to_string(&path).unwrap();
+        let read: Vec<Record> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(read, records);
+        assert_eq!(line(&records[1]).unwrap(), "loss a: second");
+    }
+}
