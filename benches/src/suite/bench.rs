@@ -101,11 +101,20 @@ impl Bench {
     /// # Errors
     /// If nothing comes.
     pub fn forwarding_rate(&mut self, ports: &mut [FrontEnd; 2], bytes: usize) -> Result<f64> {
+        self.forwarding(ports, bytes).map(|(rate, _)| rate)
+    }
+
+    /// The same, and the share of the time, 0 to 1, in which the generator waited for the switch.
+    ///
+    /// # Errors
+    /// If nothing comes.
+    pub fn forwarding(&mut self, ports: &mut [FrontEnd; 2], bytes: usize) -> Result<(f64, f64)> {
         let outcome = self.trial(ports, bytes, Load::Closed { window: WINDOW })?;
-        outcome.forwarded_per_second().ok_or_else(|| {
+        let rate = outcome.forwarded_per_second().ok_or_else(|| {
             let offered = outcome.offered;
             RigError::new(format!("of {offered} frames sent none came: are both ports up?"))
-        })
+        })?;
+        Ok((rate, outcome.idle_ns as f64 / outcome.length_ns.max(1) as f64))
     }
 
     /// The highest load of which no more than this share is lost.

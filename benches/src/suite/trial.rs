@@ -73,6 +73,8 @@ pub struct Outcome {
     pub arrivals: Option<Arrivals>,
     /// For how long frames were offered, in nanoseconds.
     pub length_ns: u64,
+    /// Of this, for how long the generator had nothing to send and nothing came.
+    pub idle_ns: u64,
 }
 
 impl Outcome {
@@ -145,8 +147,13 @@ impl Generator {
         let start_ns = clock.now_ns();
         let (mut looks, mut quiet) =
             (0_u32, Quiet { since_ns: start_ns, received: 0, given_up: 0 });
+        let (mut before_ns, mut idle_ns, mut did) = (start_ns, 0, Did::Something);
         let length_ns = loop {
             let now_ns = clock.now_ns();
+            if did == Did::Nothing {
+                idle_ns += now_ns - before_ns;
+            }
+            before_ns = now_ns;
             let elapsed_ns = now_ns - start_ns;
             if elapsed_ns >= plan.length_ns {
                 break elapsed_ns;
@@ -158,7 +165,8 @@ impl Generator {
                 }
             };
             self.offer(plan, wanted, now_ns, sender, &mut offer)?;
-            receive(clock, receiver, &mut ledger)?;
+            let came = receive(clock, receiver, &mut ledger)?;
+            did = if wanted + came == 0 { Did::Nothing } else { Did::Something };
             looks = looks.wrapping_add(1);
             if looks.is_multiple_of(LOOKS) {
                 interrupt::check()?;
@@ -183,6 +191,7 @@ impl Generator {
             latency: ledger.latency().clone(),
             arrivals: ledger.arrivals(),
             length_ns,
+            idle_ns,
         })
     }
 
@@ -220,6 +229,13 @@ impl Generator {
     }
 }
 
+/// What a generator did between two looks at the clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Did {
+    Something,
+    Nothing,
+}
+
 /// Since when nothing came, and what is no longer waited for.
 #[derive(Clone, Copy, Debug)]
 struct Quiet {
@@ -243,13 +259,18 @@ impl Quiet {
     }
 }
 
-/// Takes what has come into account.
+/// Takes what has come into account; how many frames that was.
 fn receive(
     clock: &mut impl Clock,
     receiver: &mut impl Receiver,
     ledger: &mut Ledger,
-) -> Result<()> {
-    receiver.receive(&mut |frame| ledger.enter(frame, clock.now_ns()))
+) -> Result<u64> {
+    let mut came = 0;
+    receiver.receive(&mut |frame| {
+        came += 1;
+        ledger.enter(frame, clock.now_ns());
+    })?;
+    Ok(came)
 }
 
 /// Waits for what is still under way.
@@ -395,6 +416,7 @@ mod tests {
             .run(&plan(Load::Closed { window: 5 }), &mut clock, &mut sender, &mut receiver)
             .unwrap();
         assert!(outcome.offered > 1000 && outcome.lost() == 0, "{}", outcome.offered);
+        assert_eq!(outcome.idle_ns, 0, "it never had to wait for its wire");
         // Nothing comes back: one window, and no more within 100 ms.
         let mut clock = Steps { now_ns: 0, step_ns: 1000 };
         let mut hole = Shared::default();
@@ -402,5 +424,6 @@ mod tests {
             .run(&plan(Load::Closed { window: 5 }), &mut clock, &mut hole, &mut Full)
             .unwrap();
         assert_eq!((outcome.offered, outcome.lost()), (5, 5));
+        assert!(outcome.idle_ns > outcome.length_ns / 2, "{}", outcome.idle_ns);
     }
 }
