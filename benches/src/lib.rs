@@ -23,6 +23,8 @@
 //! `src/bin/vhost.rs`) compares switches by the frames that they move between two VMs: it measures
 //! with step 0's rig, and its contestants are in [`vhost`].
 //!
+//! [`suite`] is the packet benchmark suite, `hairpin-bench`.
+//!
 //! [`front_end`] is a VMM and its guest in one, honest or not: for measuring programs, and for the
 //! tests across crates.
 //!

@@ -7,7 +7,8 @@
 //! * [`search`] — the highest load with no more than some loss;
 //! * [`bench`] — all of these at two VMs of a switch; [`peers`] — the switches;
 //! * [`methods`] — the tests, in one table;
-//! * [`options`], [`machine`], [`output`] — command line, header, where records go.
+//! * [`options`], [`machine`], [`output`] — command line, header, where records go;
+//! * [`report`] — what is shown of them.
 
 pub mod bench;
 pub mod clock;
@@ -22,6 +23,7 @@ pub mod output;
 pub mod pace;
 pub mod peers;
 pub mod record;
+pub mod report;
 pub mod run;
 pub mod search;
 pub mod trial;
