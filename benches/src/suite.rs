@@ -3,9 +3,10 @@
 //! * [`frame`] — frames that bear number, flow, time and a hash of themselves;
 //! * [`ledger`] — what became of them, flow by flow; [`histogram`] — how long they took;
 //! * [`clock`], [`pace`], [`trial`] — a load offered for some time, and what came of it;
-//! * [`endpoint`] — where a trial sends and receives;
+//! * [`endpoint`], [`port`] — where a trial sends and receives;
 //! * [`search`] — the highest load with no more than some loss;
-//! * [`bench`] — all of these at two VMs of a switch; [`peers`] — the switches;
+//! * [`scenario`] — between which ports frames go; [`peers`] — the switches; [`site`] — one of them
+//!   with the ports of a scenario; [`bench`] — loads, trials and searches there;
 //! * [`methods`] — the tests, in one table;
 //! * [`options`], [`machine`], [`output`] — command line, header, where records go;
 //! * [`report`] — what is shown of them.
@@ -22,8 +23,11 @@ pub mod options;
 pub mod output;
 pub mod pace;
 pub mod peers;
+pub mod port;
 pub mod record;
 pub mod report;
 pub mod run;
+pub mod scenario;
 pub mod search;
+pub mod site;
 pub mod trial;

@@ -1,15 +1,13 @@
-//! A generator at two VMs of a switch: what the methods measure with.
-
-use hairpin_dataplane::wire::Mac;
+//! A generator at the ports of a switch: what the methods measure with.
 
 use super::clock::Monotonic;
 use super::endpoint::{Receiver, Sender, Straight};
 use super::frame::{Size, Stream, Tag};
 use super::pace::Pace;
 use super::search::{Found, Goal, search};
+use super::site::{Site, station};
 use super::trial::{Generator, Load, Outcome, Plan};
 use crate::error::{Result, RigError};
-use crate::front_end::FrontEnd;
 
 /// Frames of a closed loop.
 const WINDOW: u64 = 256;
@@ -19,8 +17,6 @@ const DRAIN_NS: u64 = 50_000_000;
 const HEADROOM: f64 = 1.3;
 /// How far below that it may end.
 const LEAST: f64 = 0.01;
-/// Frames that tell a switch where the receiver is.
-const GREETINGS: u64 = 8;
 /// Of a straight loop's rate: what is above this share is bound by the generator.
 const CEILING_SHARE: f64 = 0.8;
 
@@ -40,14 +36,6 @@ impl Profile {
     pub const WHOLE: Profile = Profile { trial_ns: 1_000_000_000, slices: 10, precision: 0.005 };
     /// For a first picture.
     pub const QUICK: Profile = Profile { trial_ns: 200_000_000, slices: 3, precision: 0.02 };
-}
-
-/// Frames from the first VM to the second, both as the switches have them registered.
-#[must_use]
-pub fn stream(bytes: usize) -> Stream {
-    let mac = |last| Mac::new([0x52, 0x54, 0, 0, 0, last]);
-    let (source, destination) = (mac(1), mac(2));
-    Stream { source, destination, tag: Tag::Untagged, size: Size::Fixed(bytes), flows: 1 }
 }
 
 /// What a search found, and whose limit it is.
@@ -75,41 +63,45 @@ impl Bench {
         Bench { generator: Generator::default(), clock: Monotonic::new(), profile }
     }
 
-    /// Offers this load for a trial's time, after the switch was told who is where.
+    /// Offers this load of the scenario's frames for a trial's time, after the switch was told
+    /// who is where.
     ///
     /// # Errors
     /// If nothing of it can be sent, or the run is interrupted.
-    pub fn trial(
-        &mut self,
-        ports: &mut [FrontEnd; 2],
-        bytes: usize,
-        load: Load,
-    ) -> Result<Outcome> {
-        greet(ports, bytes);
-        let [sender, receiver] = ports;
-        let plan = self.plan(bytes, load);
-        self.generator.run(&plan, &mut self.clock, sender, receiver)
+    pub fn trial(&mut self, site: &mut Site, bytes: usize, load: Load) -> Result<Outcome> {
+        let stream = site.stream(bytes);
+        self.trial_of(site, stream, load)
     }
 
-    fn plan(&self, bytes: usize, load: Load) -> Plan {
-        let (stream, length_ns) = (stream(bytes), self.profile.trial_ns);
-        Plan { stream, load, length_ns, drain_ns: DRAIN_NS }
+    /// The same with any frames between the scenario's ends.
+    ///
+    /// # Errors
+    /// If nothing of it can be sent, or the run is interrupted.
+    pub fn trial_of(&mut self, site: &mut Site, stream: Stream, load: Load) -> Result<Outcome> {
+        site.greet()?;
+        let plan = self.plan(stream, load);
+        let ends = site.ends();
+        self.generator.run(&plan, &mut self.clock, &mut &ends, &mut &ends)
+    }
+
+    fn plan(&self, stream: Stream, load: Load) -> Plan {
+        Plan { stream, load, length_ns: self.profile.trial_ns, drain_ns: DRAIN_NS }
     }
 
     /// What the switch forwards of a closed loop, in frames a second.
     ///
     /// # Errors
     /// If nothing comes.
-    pub fn forwarding_rate(&mut self, ports: &mut [FrontEnd; 2], bytes: usize) -> Result<f64> {
-        self.forwarding(ports, bytes).map(|(rate, _)| rate)
+    pub fn forwarding_rate(&mut self, site: &mut Site, bytes: usize) -> Result<f64> {
+        self.forwarding(site, bytes).map(|(rate, _)| rate)
     }
 
     /// The same, and the share of the time, 0 to 1, in which the generator waited for the switch.
     ///
     /// # Errors
     /// If nothing comes.
-    pub fn forwarding(&mut self, ports: &mut [FrontEnd; 2], bytes: usize) -> Result<(f64, f64)> {
-        let outcome = self.trial(ports, bytes, Load::Closed { window: WINDOW })?;
+    pub fn forwarding(&mut self, site: &mut Site, bytes: usize) -> Result<(f64, f64)> {
+        let outcome = self.trial(site, bytes, Load::Closed { window: WINDOW })?;
         let rate = outcome.forwarded_per_second().ok_or_else(|| {
             let offered = outcome.offered;
             RigError::new(format!("of {offered} frames sent none came: are both ports up?"))
@@ -121,13 +113,13 @@ impl Bench {
     ///
     /// # Errors
     /// Those of trials.
-    pub fn limit(&mut self, ports: &mut [FrontEnd; 2], bytes: usize, loss: f64) -> Result<Limit> {
-        let highest = HEADROOM * self.forwarding_rate(ports, bytes)?;
+    pub fn limit(&mut self, site: &mut Site, bytes: usize, loss: f64) -> Result<Limit> {
+        let highest = HEADROOM * self.forwarding_rate(site, bytes)?;
         let goal = Goal { loss, precision: self.profile.precision };
         let mut missed = 0.0;
         let found = search(goal, (LEAST * highest, highest), |frames_per_second| {
             let load = Load::Open(Pace { frames_per_second });
-            let outcome = self.trial(ports, bytes, load)?;
+            let outcome = self.trial(site, bytes, load)?;
             if outcome.loss() > loss {
                 missed = outcome.missed as f64 / outcome.lost() as f64;
             }
@@ -143,7 +135,10 @@ impl Bench {
     /// If a frame is lost or altered.
     pub fn ceiling(&mut self, bytes: usize) -> Result<f64> {
         let wire = std::cell::RefCell::new(Straight::default());
-        let plan = self.plan(bytes, Load::Closed { window: WINDOW });
+        let (source, destination) = (station(0), station(1));
+        let (tag, size) = (Tag::Untagged, Size::Fixed(bytes));
+        let stream = Stream { source, destination, tag, size, flows: 1 };
+        let plan = self.plan(stream, Load::Closed { window: WINDOW });
         let (mut sender, mut receiver) = (Through(&wire), Through(&wire));
         let outcome = self.generator.run(&plan, &mut self.clock, &mut sender, &mut receiver)?;
         match outcome.forwarded_per_second() {
@@ -162,21 +157,6 @@ impl Bench {
 #[must_use]
 pub fn is_near_ceiling(rate: f64, ceiling: f64) -> bool {
     rate > CEILING_SHARE * ceiling
-}
-
-/// Has the receiver speak, so that a switch that learns knows where it is, and throws away what
-/// either VM still has.
-fn greet(ports: &mut [FrontEnd; 2], bytes: usize) {
-    let forth = stream(bytes);
-    let back = Stream { source: forth.destination, destination: forth.source, ..forth };
-    let mut frame = Vec::new();
-    for number in 0..GREETINGS {
-        back.write(number, 0, &mut frame);
-        ports[1].send(&[&frame]);
-    }
-    for port in ports {
-        port.discard();
-    }
 }
 
 /// A loop without a switch, as both of its ends see it.

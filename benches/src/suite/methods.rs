@@ -2,8 +2,9 @@
 
 use super::bench::Bench;
 use super::record::{Better, Bound, Quantity};
+use super::scenario::Kind;
+use super::site::Site;
 use crate::error::Result;
-use crate::front_end::FrontEnd;
 
 mod forwarding;
 mod latency;
@@ -17,8 +18,24 @@ pub struct Method {
     pub name: &'static str,
     /// What it says, in two lines.
     pub explanation: [&'static str; 2],
-    /// Does it once, at two VMs of a switch that runs, with frames of so many bytes.
-    pub take: fn(&mut Bench, &mut [FrontEnd; 2], usize) -> Result<Taken>,
+    /// At what ports.
+    pub needs: Needs,
+    /// Does it once, at a switch that runs, with frames of so many bytes.
+    pub take: fn(&mut Bench, &mut Site, usize) -> Result<Taken>,
+}
+
+/// The ports that a test takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Needs {
+    /// How many: beyond the scenario's, these are neighbours like the first of them.
+    pub ports: usize,
+    /// Of which kinds all of the scenario's may be.
+    pub kinds: &'static [Kind],
+}
+
+impl Needs {
+    /// The scenario's ports, whatever they are.
+    pub const SCENARIO: Needs = Needs { ports: 0, kinds: &Kind::ALL };
 }
 
 /// All of them, in the order of a run.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::bench::Profile;
 use super::methods::{METHODS, Method};
+use super::scenario::{SCENARIOS, Scenario};
 use crate::command_line::{self, Given};
 use crate::error::{Result, RigError};
 
@@ -18,6 +19,7 @@ Usage: hairpin-bench list
 
   --only A,B      switches, of: hairpin dpdk-wire ovs-dpdk (default: all that are there)
   --tests A,B     tests (default: quick: throughput,latency; run: all; see list)
+  --scenarios A,B scenarios (default: v2v; see list)
   --sizes A,B     frame lengths with checksum, 64 to 1518 (default: quick: 64; run: 64,512,1518)
   --slices N      turns of each switch (default: quick: 3; run: 10)
   --trial-ms N    length of each trial (default: quick: 200; run: 1000)
@@ -25,9 +27,9 @@ Usage: hairpin-bench list
   --json FILE     write all records there, a line of JSON each
   --help          this
 
-Generator and receiver are one thread on CPU 0, the switch forwards on CPU 1. Frames go from one
-VM to another (vhost-user, split rings of 1024). Only one switch runs at a time, by turns; the
-others are stopped where they stand.
+Generator and receiver are one thread on CPU 0, the switch forwards on CPU 1. A switch of the
+kernel's forwards on CPU 0, too, in what the generator sends by. Only one switch runs at a time, by
+turns; the others are stopped where they stand.
 ";
 
 /// A switch that can be asked for.
@@ -72,6 +74,8 @@ pub struct Options {
     pub kinds: Vec<Kind>,
     /// Tests.
     pub methods: Vec<Method>,
+    /// Scenarios.
+    pub scenarios: Vec<Scenario>,
     /// Frame lengths, their checksum included.
     pub sizes: Vec<usize>,
     /// How much time there is.
@@ -87,6 +91,7 @@ impl Default for Options {
         Options {
             kinds: Kind::ALL.to_vec(),
             methods: METHODS.to_vec(),
+            scenarios: SCENARIOS[..1].to_vec(),
             sizes: vec![64, 512, 1518],
             profile: Profile::WHOLE,
             hairpin: None,
@@ -119,6 +124,9 @@ impl command_line::Options for Options {
         match given.option() {
             "--only" => self.kinds = given.named("switch", &Kind::ALL, Kind::name)?,
             "--tests" => self.methods = given.named("test", &METHODS, |method| method.name)?,
+            "--scenarios" => {
+                self.scenarios = given.named("scenario", &SCENARIOS, |scenario| scenario.name)?;
+            }
             "--sizes" => self.sizes = given.list(size)?,
             "--slices" => self.profile.slices = given.number()? as usize,
             "--trial-ms" => self.profile.trial_ns = given.milliseconds()?.as_nanos() as u64,
@@ -172,6 +180,9 @@ mod tests {
         let (quick, whole) = (measure("quick"), measure("run"));
         assert_eq!((quick.methods.len(), whole.methods.len()), (2, METHODS.len()));
         assert_eq!((quick.profile, whole.profile), (Profile::QUICK, Profile::WHOLE));
+        assert_eq!((whole.scenarios.len(), whole.scenarios[0].name), (1, "v2v"));
+        let options = measure("run --scenarios p2p,t2t");
+        assert_eq!((options.scenarios[0].name, options.scenarios[1].name), ("p2p", "t2t"));
         let options = measure("quick --only ovs-dpdk --sizes 64,1518 --tests loss --slices 7");
         assert_eq!((options.kinds, options.sizes), (vec![Kind::OvsDpdk], vec![64, 1518]));
         assert_eq!((options.methods[0].name, options.profile.slices), ("loss", 7));

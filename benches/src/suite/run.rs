@@ -1,7 +1,8 @@
 //! A run: which switches take part, their turns, and what is written down.
 //!
-//! All switches are started first and stopped where they stand. In each slice every switch has a
-//! turn, in an order that rotates, in which it does one test once. What drifts on the machine
+//! Scenarios come one after the other. In each, all switches that have it are started first and
+//! stopped where they stand; again for tests that take more ports. In each slice every switch has
+//! a turn, in an order that rotates, in which it does one test once. What drifts on the machine
 //! drifts for all of them. Whatever ends the run, the switches' processes end with it: they are
 //! dropped on the way out.
 
@@ -10,17 +11,16 @@ use std::collections::BTreeMap;
 use super::bench::Bench;
 use super::methods::{Drawn, Figure, METHODS, Method, Taken};
 use super::options::{Kind, Options};
-use super::peers::{Attached, DpdkWire, Hairpin, OvsDpdk, Peer};
+use super::peers::{DpdkWire, Hairpin, OvsDpdk, Peer};
 use super::record::{self, Bound, Curve, Note, Parameters, Ratio, Record, Sample};
+use super::scenario::Scenario;
+use super::site::Site;
 use super::{machine, output::Output};
 use crate::error::{Context, Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::statistics::{self, median, median_interval};
 use crate::testpmd::GENERATOR_CPU;
 use crate::{interrupt, program};
-
-/// The one scenario that there is: from VM to VM.
-const SCENARIO: &str = "v2v";
 
 /// Prints what tests there are.
 pub fn list() {
@@ -50,22 +50,79 @@ pub fn measure(options: &Options) -> Result<()> {
     }
     core_affinity::set_for_current(core_affinity::CoreId { id: GENERATOR_CPU });
     let directory = RunDirectory::create(there.iter().map(|peer| peer.pages()).sum())?;
-    let mut attached = Vec::new();
-    for peer in &there {
-        eprintln!("hairpin-bench: starting {}", peer.name());
-        let mut one = Attached::start(peer.as_ref(), &directory)?;
-        one.pause()?;
-        attached.push(one);
-    }
     let mut bench = Bench::new(options.profile);
-    for method in &options.methods {
-        for &bytes in &options.sizes {
-            for record in take(&mut bench, &mut attached, method, bytes)? {
-                output.write(&record)?;
-            }
+    for scenario in &options.scenarios {
+        for turn in turns(scenario, &options.methods) {
+            let mut stage = Stage { there: &there, directory: &directory, output: &mut output };
+            stage.play(&mut bench, scenario, &turn, &options.sizes)?;
         }
     }
     Ok(())
+}
+
+/// Tests at sites of one size.
+#[derive(Debug)]
+struct Turn {
+    ports: usize,
+    methods: Vec<Method>,
+}
+
+/// The tests by the ports that they take, in their order otherwise; without those that are not
+/// for the scenario's kinds of ports.
+fn turns(scenario: &Scenario, methods: &[Method]) -> Vec<Turn> {
+    let mut turns: Vec<Turn> = Vec::new();
+    let takes = |method: &&Method| {
+        scenario.seats.iter().all(|seat| method.needs.kinds.contains(&seat.kind))
+    };
+    for method in methods.iter().filter(takes) {
+        let ports = method.needs.ports.max(scenario.seats.len());
+        match turns.iter_mut().find(|turn| turn.ports == ports) {
+            Some(turn) => turn.methods.push(*method),
+            None => turns.push(Turn { ports, methods: vec![*method] }),
+        }
+    }
+    turns
+}
+
+/// What a turn is played with.
+struct Stage<'r> {
+    there: &'r [Box<dyn Peer>],
+    directory: &'r RunDirectory,
+    output: &'r mut Output,
+}
+
+impl Stage<'_> {
+    /// Starts the switches that have the scenario and does the tests, with frames of all lengths.
+    fn play(
+        &mut self,
+        bench: &mut Bench,
+        scenario: &Scenario,
+        turn: &Turn,
+        sizes: &[usize],
+    ) -> Result<()> {
+        let mut sites = Vec::new();
+        for peer in self.there {
+            if let Some(reason) = peer.refusal(scenario, turn.ports) {
+                let (test, peer) = (scenario.name.to_owned(), peer.name().to_owned());
+                let text = format!("skipped: {reason}");
+                self.output.write(&Record::Note(Note { test, peer, text }))?;
+                continue;
+            }
+            eprintln!("hairpin-bench: starting {} for {}", peer.name(), scenario.name);
+            let mut site = Site::start(peer.as_ref(), scenario, turn.ports, self.directory)?;
+            site.pause()?;
+            sites.push(site);
+        }
+        for method in &turn.methods {
+            for &bytes in sizes {
+                let subject = Subject { method, scenario: scenario.name, bytes };
+                for record in take(bench, &mut sites, subject)? {
+                    self.output.write(&record)?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 fn peers(options: &Options) -> Result<Vec<Box<dyn Peer>>> {
@@ -95,38 +152,33 @@ fn ask(peer: Box<dyn Peer>) -> (Option<Box<dyn Peer>>, record::Peer) {
 }
 
 /// Does one test with frames of one length, each switch in each slice; what there is to record.
-fn take(
-    bench: &mut Bench,
-    attached: &mut [Attached],
-    method: &Method,
-    bytes: usize,
-) -> Result<Vec<Record>> {
+fn take(bench: &mut Bench, sites: &mut [Site], subject: Subject<'_>) -> Result<Vec<Record>> {
+    let Subject { method, scenario, bytes } = subject;
     let slices = bench.profile.slices;
     let mut turns: BTreeMap<&'static str, Vec<Taken>> = BTreeMap::new();
     let mut records = Vec::new();
     for slice in 0..slices {
-        let count = attached.len();
-        eprintln!("hairpin-bench: {} {bytes} B, slice {} of {slices}", method.name, slice + 1);
+        let (count, test) = (sites.len(), method.name);
+        eprintln!("hairpin-bench: {scenario} {test} {bytes} B, slice {} of {slices}", slice + 1);
         for place in 0..count {
-            let one = &mut attached[(slice + place) % count];
-            one.resume()?;
-            let taken = (method.take)(bench, &mut one.ports, bytes);
-            one.pause()?;
+            let site = &mut sites[(slice + place) % count];
+            site.resume()?;
+            let taken = (method.take)(bench, site, bytes);
+            site.pause()?;
             // An interrupt is no result of the switch's.
             interrupt::check()?;
             match taken {
-                Ok(taken) => turns.entry(one.name).or_default().push(taken),
-                Err(error) => records.push(note(method, one.name, &error)),
+                Ok(taken) => turns.entry(site.name).or_default().push(taken),
+                Err(error) => records.push(note(method, site.name, &error)),
             }
         }
     }
-    let subject = Subject { method, bytes };
-    for one in attached.iter() {
-        let turns = turns.get(one.name).map_or(&[][..], Vec::as_slice);
-        records.extend(subject.samples(one.name, turns));
-        records.extend(subject.curves(one.name, turns));
+    for site in sites.iter() {
+        let turns = turns.get(site.name).map_or(&[][..], Vec::as_slice);
+        records.extend(subject.samples(site.name, turns));
+        records.extend(subject.curves(site.name, turns));
     }
-    let names: Vec<&str> = attached.iter().map(|one| one.name).collect();
+    let names: Vec<&str> = sites.iter().map(|site| site.name).collect();
     records.extend(subject.ratios(&names, &turns));
     Ok(records)
 }
@@ -140,6 +192,7 @@ fn note(method: &Method, peer: &str, error: &RigError) -> Record {
 #[derive(Clone, Copy)]
 struct Subject<'m> {
     method: &'m Method,
+    scenario: &'m str,
     bytes: usize,
 }
 
@@ -160,7 +213,7 @@ impl Subject<'_> {
             let own = figures.iter().any(|figure| figure.bound == Bound::Generator);
             Some(Record::Sample(Sample {
                 test: self.method.name.to_owned(),
-                scenario: SCENARIO.to_owned(),
+                scenario: self.scenario.to_owned(),
                 peer: peer.to_owned(),
                 parameters: self.parameters(load),
                 metric,
@@ -181,7 +234,7 @@ impl Subject<'_> {
         let curve = |Drawn { load, x, y, points }: &Drawn| {
             Record::Curve(Curve {
                 test: self.method.name.to_owned(),
-                scenario: SCENARIO.to_owned(),
+                scenario: self.scenario.to_owned(),
                 peer: peer.to_owned(),
                 parameters: self.parameters(*load),
                 x: x.clone(),
@@ -209,7 +262,7 @@ impl Subject<'_> {
                 let Some(ratio) = statistics::ratio(&[round]) else { continue };
                 records.push(Record::Ratio(Ratio {
                     test: self.method.name.to_owned(),
-                    scenario: SCENARIO.to_owned(),
+                    scenario: self.scenario.to_owned(),
                     parameters: self.parameters(*load),
                     of: (*of).to_owned(),
                     to: (*to).to_owned(),
@@ -234,7 +287,9 @@ fn by_key(turns: &[Taken]) -> BTreeMap<Key, Vec<&Figure>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::suite::methods::Needs;
     use crate::suite::record::Better;
+    use crate::suite::scenario::Kind;
 
     fn taken(value: f64, bound: Bound) -> Taken {
         let figure = Figure {
@@ -249,8 +304,20 @@ mod tests {
     }
 
     #[test]
+    fn tests_that_take_as_many_ports_share_their_sites() {
+        let [two, .., other] = METHODS;
+        let more = Method { needs: Needs { ports: 3, kinds: &[Kind::Vm] }, ..other };
+        let named = |name, methods: &[Method]| {
+            let turns = turns(&Scenario::named(name).unwrap(), methods);
+            turns.iter().map(|turn| (turn.ports, turn.methods.len())).collect::<Vec<_>>()
+        };
+        assert_eq!(named("v2v", &[two, more, other]), [(2, 2), (3, 1)]);
+        assert_eq!(named("t2t", &[two, more, other]), [(2, 2)]);
+    }
+
+    #[test]
     fn slices_become_a_sample_and_two_switches_a_ratio() {
-        let subject = Subject { method: &METHODS[0], bytes: 64 };
+        let subject = Subject { method: &METHODS[0], scenario: "v2v", bytes: 64 };
         let ours: Vec<Taken> = [2.0, 4.0, 6.0].map(|value| taken(value, Bound::None)).into();
         let mut theirs = ours.clone();
         theirs.iter_mut().for_each(|taken| taken.figures[0].value /= 2.0);

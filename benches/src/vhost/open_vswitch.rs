@@ -18,7 +18,6 @@ use crate::testpmd::{GENERATOR_CPU, WIRE_CPU};
 /// Where Debian's openvswitch-switch-dpdk and openvswitch-common keep things.
 const SWITCH: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
-const PORTS: [&str; 2] = ["vm0", "vm1"];
 /// How long a part of it may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -29,22 +28,23 @@ pub fn missing() -> Option<&'static str> {
     (!there).then_some("no Open vSwitch (Debian package openvswitch-switch-dpdk)")
 }
 
-/// A running Open vSwitch whose two ports are the generator's.
+/// A running Open vSwitch whose ports are the generator's.
 #[derive(Debug)]
 pub struct OpenVSwitch {
     // In the order in which they go: the switch before the database that it reads.
     switch: Process,
     _database: Process,
     place: PathBuf,
+    ports: usize,
     _namespace: Namespace,
 }
 
 impl OpenVSwitch {
-    /// Starts it, which connects to the sockets when they are there.
+    /// Starts it with a port for each socket, to which it connects when they are there.
     ///
     /// # Errors
     /// If a part of it does not start.
-    pub fn start(name: &str, sockets: &[PathBuf; 2], run: &RunDirectory) -> Result<OpenVSwitch> {
+    pub fn start(name: &str, sockets: &[PathBuf], run: &RunDirectory) -> Result<OpenVSwitch> {
         let namespace = Namespace::new().context("a namespace")?;
         let place = run.path().join(name);
         let _ = fs::remove_dir_all(&place);
@@ -66,7 +66,9 @@ impl OpenVSwitch {
         configure(&place, &settings(name, run))?;
         let socket = format!("unix:{}", file("db.sock"));
         let switch = service(name, &namespace, &place, &[SWITCH, &socket])?;
-        let switch = OpenVSwitch { switch, _database: database, place, _namespace: namespace };
+        let ports = sockets.len();
+        let switch =
+            OpenVSwitch { switch, _database: database, place, ports, _namespace: namespace };
         switch.plug(sockets)?;
         Ok(switch)
     }
@@ -76,7 +78,7 @@ impl OpenVSwitch {
         &mut self.switch
     }
 
-    /// Waits until both ports carry frames.
+    /// Waits until all ports carry frames.
     ///
     /// # Errors
     /// If they do not.
@@ -85,8 +87,7 @@ impl OpenVSwitch {
         loop {
             interrupt::check()?;
             self.switch.check_alive()?;
-            let state = |port| configure(&self.place, &["get", "Interface", port, "link_state"]);
-            let states = [state(PORTS[0])?, state(PORTS[1])?];
+            let states = self.states()?;
             if states.iter().all(|state| state.trim() == "up") {
                 return Ok(());
             }
@@ -97,10 +98,21 @@ impl OpenVSwitch {
         }
     }
 
-    fn plug(&self, sockets: &[PathBuf; 2]) -> Result<()> {
+    /// What it says of its ports' links.
+    fn states(&self) -> Result<Vec<String>> {
+        let state = |number| {
+            let name = port(number);
+            configure(&self.place, &["get", "Interface", name.as_str(), "link_state"])
+        };
+        (0..self.ports).map(state).collect()
+    }
+
+    fn plug(&self, sockets: &[PathBuf]) -> Result<()> {
         let bridge = ["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev"];
         configure(&self.place, &bridge)?;
-        for (port, socket) in PORTS.iter().zip(sockets) {
+        for (number, socket) in sockets.iter().enumerate() {
+            let port = port(number);
+            let port = port.as_str();
             let path = format!("options:vhost-server-path={}", socket.display());
             let kind = "type=dpdkvhostuserclient";
             let words =
@@ -109,6 +121,11 @@ impl OpenVSwitch {
         }
         Ok(())
     }
+}
+
+/// The name of a port.
+fn port(number: usize) -> String {
+    format!("vm{number}")
 }
 
 /// One forwarding CPU, the other for everything else, as in testpmd's wire.

@@ -1,10 +1,10 @@
 //! What is forwarded of a load that is always there.
 
-use super::{Figure, Method, Taken};
+use super::{Figure, Method, Needs, Taken};
 use crate::error::Result;
-use crate::front_end::FrontEnd;
 use crate::suite::bench::{Bench, is_near_ceiling};
 use crate::suite::record::{Better, Bound};
+use crate::suite::site::Site;
 
 /// A generator that waits for less of its time than this sets the rate itself.
 const WAITING_SHARE: f64 = 0.1;
@@ -16,11 +16,12 @@ pub const METHOD: Method = Method {
         "Frames forwarded in a second with 256 under way at all times (closed loop).",
         "Marked as bound by a generator that hardly waits, or is near its self-test.",
     ],
+    needs: Needs::SCENARIO,
     take,
 };
 
-fn take(bench: &mut Bench, ports: &mut [FrontEnd; 2], bytes: usize) -> Result<Taken> {
-    let (value, waited) = bench.forwarding(ports, bytes)?;
+fn take(bench: &mut Bench, site: &mut Site, bytes: usize) -> Result<Taken> {
+    let (value, waited) = bench.forwarding(site, bytes)?;
     let own = waited < WAITING_SHARE || is_near_ceiling(value, bench.ceiling(bytes)?);
     let figure = Figure {
         metric: "forwarding rate".to_owned(),

@@ -1,12 +1,12 @@
 //! How long frames take at several loads.
 
 use super::throughput::PARTIAL;
-use super::{Drawn, Figure, Method, Taken, quantity};
+use super::{Drawn, Figure, Method, Needs, Taken, quantity};
 use crate::error::{Result, RigError};
-use crate::front_end::FrontEnd;
 use crate::suite::bench::Bench;
 use crate::suite::pace::Pace;
 use crate::suite::record::{Better, Bound};
+use crate::suite::site::Site;
 use crate::suite::trial::Load;
 
 /// Loads in percent of PDR; [`IDLE_FRAMES_PER_SECOND`] stands for 0.
@@ -24,11 +24,12 @@ pub const METHOD: Method = Method {
         "From VM to VM, p50 to p99.99, at 1000 frames/s (load 0) and at 10, 50, 90",
         "and 100 % of PDR; a percentile is given where ten frames lie above it.",
     ],
+    needs: Needs::SCENARIO,
     take,
 };
 
-fn take(bench: &mut Bench, ports: &mut [FrontEnd; 2], bytes: usize) -> Result<Taken> {
-    let limit = bench.limit(ports, bytes, PARTIAL)?;
+fn take(bench: &mut Bench, site: &mut Site, bytes: usize) -> Result<Taken> {
+    let limit = bench.limit(site, bytes, PARTIAL)?;
     let highest = limit
         .found
         .passed
@@ -40,7 +41,7 @@ fn take(bench: &mut Bench, ports: &mut [FrontEnd; 2], bytes: usize) -> Result<Ta
             percent => highest * f64::from(percent) / 100.0,
         };
         let pace = Load::Open(Pace { frames_per_second });
-        let latency = bench.trial(ports, bytes, pace)?.latency;
+        let latency = bench.trial(site, bytes, pace)?.latency;
         for (name, share) in PERCENTILES {
             // What rests on fewer frames is chance.
             if latency.count() as f64 * (1.0 - share) < 10.0 {

@@ -1,10 +1,10 @@
 //! The loss curve (RFC 2544, 26.3).
 
-use super::{Drawn, Method, Taken, quantity};
+use super::{Drawn, Method, Needs, Taken, quantity};
 use crate::error::Result;
-use crate::front_end::FrontEnd;
 use crate::suite::bench::Bench;
 use crate::suite::pace::Pace;
+use crate::suite::site::Site;
 use crate::suite::trial::Load;
 
 /// Loads in percent of what a closed loop has forwarded, the highest first.
@@ -19,16 +19,17 @@ pub const METHOD: Method = Method {
         "What is lost of 120 % of the closed loop's rate, and of 10 % less each time,",
         "until two loads in a row lose nothing (RFC 2544, 26.3).",
     ],
+    needs: Needs::SCENARIO,
     take,
 };
 
-fn take(bench: &mut Bench, ports: &mut [FrontEnd; 2], bytes: usize) -> Result<Taken> {
-    let rate = bench.forwarding_rate(ports, bytes)?;
+fn take(bench: &mut Bench, site: &mut Site, bytes: usize) -> Result<Taken> {
+    let rate = bench.forwarding_rate(site, bytes)?;
     let (mut points, mut lossless) = (Vec::new(), 0);
     for percent in LOADS {
         let frames_per_second = rate * f64::from(percent) / 100.0;
         let load = Load::Open(Pace { frames_per_second });
-        let outcome = bench.trial(ports, bytes, load)?;
+        let outcome = bench.trial(site, bytes, load)?;
         points.push([frames_per_second, 100.0 * outcome.loss()]);
         lossless = if outcome.lost() == 0 { lossless + 1 } else { 0 };
         if lossless == ENOUGH {

@@ -1,10 +1,10 @@
 //! Throughput: the highest load that is forwarded.
 
-use super::{Figure, Method, Taken};
+use super::{Figure, Method, Needs, Taken};
 use crate::error::{Result, RigError};
-use crate::front_end::FrontEnd;
 use crate::suite::bench::Bench;
 use crate::suite::record::{Better, Bound};
+use crate::suite::site::Site;
 
 /// What PDR allows to be lost.
 pub const PARTIAL: f64 = 0.001;
@@ -18,13 +18,14 @@ pub const METHOD: Method = Method {
         "The highest load of which at most 0.1 % is lost (PDR), and none (NDR).",
         "Searched by halving; a trial that loses too much is done once more.",
     ],
+    needs: Needs::SCENARIO,
     take,
 };
 
-fn take(bench: &mut Bench, ports: &mut [FrontEnd; 2], bytes: usize) -> Result<Taken> {
+fn take(bench: &mut Bench, site: &mut Site, bytes: usize) -> Result<Taken> {
     let mut figures = Vec::new();
     for (metric, loss) in [("PDR", PARTIAL), ("NDR", 0.0)] {
-        let limit = bench.limit(ports, bytes, loss)?;
+        let limit = bench.limit(site, bytes, loss)?;
         let Some(value) = limit.found.passed else { continue };
         let own = limit.missed > MISSED_SHARE || limit.found.failed.is_none();
         figures.push(Figure {

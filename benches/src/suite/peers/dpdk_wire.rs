@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use super::{Peer, Switch, first_line};
-use crate::error::Result;
+use super::{Peer, Switch, first_line, lacks};
+use crate::error::{Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
+use crate::suite::scenario::{Kind, Scenario};
+use crate::suite::site::Ground;
 use crate::testpmd::{self, Testpmd};
 
 /// testpmd `io` between two `net_vhost` ports.
@@ -26,8 +28,16 @@ impl Peer for DpdkWire {
         testpmd::PAGES
     }
 
-    fn start(&self, sockets: &[PathBuf; 2], run: &RunDirectory) -> Result<Box<dyn Switch>> {
-        Ok(Box::new(Testpmd::wire("dpdk-wire", sockets, run)?))
+    fn refusal(&self, scenario: &Scenario, ports: usize) -> Option<String> {
+        let two = scenario.seats.len().max(ports) == 2;
+        let refused = || (!two).then(|| "a wire has two ends".to_owned());
+        lacks(scenario, &[Kind::Vm]).or_else(refused)
+    }
+
+    fn start(&self, ground: &Ground, run: &RunDirectory) -> Result<Box<dyn Switch>> {
+        let ends = <[PathBuf; 2]>::try_from(ground.sockets());
+        let ends = ends.map_err(|_| RigError::new("a wire has two ends"))?;
+        Ok(Box::new(Testpmd::wire(&ground.name, &ends, run)?))
     }
 }
 
@@ -41,7 +51,7 @@ impl Switch for Testpmd {
         Ok(())
     }
 
-    fn process(&mut self) -> &mut Process {
-        Testpmd::process(self)
+    fn process(&mut self) -> Option<&mut Process> {
+        Some(Testpmd::process(self))
     }
 }

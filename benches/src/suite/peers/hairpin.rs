@@ -1,4 +1,5 @@
 //! Hairpin, as an operator runs it: registered addresses, an access VLAN, the source check on.
+//! TAPs are taken by packet sockets, since their files are the VMM's; interfaces by AF_XDP.
 
 use std::path::PathBuf;
 
@@ -6,6 +7,8 @@ use super::{Peer, Switch, first_line};
 use crate::error::Result;
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
+use crate::suite::scenario::{Kind, Place, Scenario};
+use crate::suite::site::{Ground, station};
 use crate::vhost;
 
 /// Hairpin's daemon.
@@ -28,10 +31,42 @@ impl Peer for Hairpin {
         0
     }
 
-    fn start(&self, sockets: &[PathBuf; 2], run: &RunDirectory) -> Result<Box<dyn Switch>> {
-        let daemon = vhost::hairpin::Hairpin::start("hairpin", &self.program, 0, sockets, run)?;
-        Ok(Box::new(daemon))
+    fn refusal(&self, _: &Scenario, _: usize) -> Option<String> {
+        None
     }
+
+    fn start(&self, ground: &Ground, run: &RunDirectory) -> Result<Box<dyn Switch>> {
+        let objects = (0..ground.seats.len()).map(|port| format!("port vm{port}")).collect();
+        let launch = vhost::hairpin::Launch {
+            name: &ground.name,
+            namespace: &ground.namespace,
+            objects,
+            configuration: &configuration(ground),
+        };
+        Ok(Box::new(vhost::hairpin::Hairpin::launch(&self.program, launch, run)?))
+    }
+}
+
+/// The links and ports of a ground.
+fn configuration(ground: &Ground) -> String {
+    let mut text = "[[link]]\nname = \"up0\"\nrole = \"station\"\n".to_owned();
+    for (port, seat) in ground.seats.iter().enumerate() {
+        let device = match seat.kind {
+            Kind::Vm => {
+                let socket = ground.socket(port);
+                format!("vhost-user = {{ socket = \"{}\", role = \"client\" }}", socket.display())
+            }
+            Kind::Tap => format!("packet = {{ interface = \"{}\" }}", ground.netdev(port)),
+            Kind::Interface => format!("xdp = {{ interface = \"{}\" }}", ground.netdev(port)),
+        };
+        let Place::Vlan(vlan) = seat.place;
+        text += &format!(
+            "[[port]]\nname = \"vm{port}\"\nchannel = \"up0\"\nmode = \"veb\"\n\
+             mac = \"{}\"\nvlan = {{ access = {vlan} }}\ndevice = {{ {device} }}\n",
+            station(port)
+        );
+    }
+    text
 }
 
 impl Switch for vhost::hairpin::Hairpin {
@@ -43,7 +78,7 @@ impl Switch for vhost::hairpin::Hairpin {
         vhost::hairpin::Hairpin::await_up(self)
     }
 
-    fn process(&mut self) -> &mut Process {
-        vhost::hairpin::Hairpin::process(self)
+    fn process(&mut self) -> Option<&mut Process> {
+        Some(vhost::hairpin::Hairpin::process(self))
     }
 }

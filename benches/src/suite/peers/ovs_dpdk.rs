@@ -1,11 +1,11 @@
 //! Open vSwitch with DPDK, its bridge as it comes (`NORMAL`).
 
-use std::path::PathBuf;
-
-use super::{Peer, Switch, first_line};
+use super::{Peer, Switch, first_line, lacks};
 use crate::error::{Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
+use crate::suite::scenario::{Kind, Scenario};
+use crate::suite::site::Ground;
 use crate::testpmd;
 use crate::vhost::open_vswitch::{self, OpenVSwitch};
 
@@ -29,8 +29,12 @@ impl Peer for OvsDpdk {
         testpmd::PAGES
     }
 
-    fn start(&self, sockets: &[PathBuf; 2], run: &RunDirectory) -> Result<Box<dyn Switch>> {
-        Ok(Box::new(OpenVSwitch::start("ovs-dpdk", sockets, run)?))
+    fn refusal(&self, scenario: &Scenario, _: usize) -> Option<String> {
+        lacks(scenario, &[Kind::Vm])
+    }
+
+    fn start(&self, ground: &Ground, run: &RunDirectory) -> Result<Box<dyn Switch>> {
+        Ok(Box::new(OpenVSwitch::start(&ground.name, &ground.sockets(), run)?))
     }
 }
 
@@ -44,7 +48,7 @@ impl Switch for OpenVSwitch {
         OpenVSwitch::await_up(self)
     }
 
-    fn process(&mut self) -> &mut Process {
-        OpenVSwitch::process(self)
+    fn process(&mut self) -> Option<&mut Process> {
+        Some(OpenVSwitch::process(self))
     }
 }

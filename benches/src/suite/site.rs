@@ -1,0 +1,308 @@
+//! A switch under test with its ports, and the generator's ends of them.
+//!
+//! All switches are started alike: a namespace is made, with what stands for the ports in it
+//! (sockets of VMs, TAPs, veth pairs), then the switch, which connects to the sockets
+//! (vhost-user's role `client`) and takes the netdevs. What is at the other ends is the
+//! generator's.
+
+use std::cell::RefCell;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hairpin_dataplane::wire::Mac;
+use hairpin_tests::bed::Namespace;
+
+use super::endpoint::{Receiver, Sender};
+use super::frame::{Seen, Size, Stream};
+use super::peers::{Peer, Switch};
+use super::port::{Interface, Port};
+use super::scenario::{Kind, Scenario, Seat};
+use crate::error::{Context, Result, RigError};
+use crate::front_end::{Connection, FrontEnd, Layout};
+use crate::hugepages::RunDirectory;
+use crate::interrupt;
+
+/// How long a switch may take to connect to a socket.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Bytes of the shortest frame.
+const SHORTEST: usize = 64;
+/// The VMs' rings.
+const LAYOUT: Layout = Layout { entries: 1024, ..Layout::SPLIT };
+/// Of veth pairs, in bytes: two tags on 1500 bytes of payload pass.
+const MTU: usize = 1600;
+/// Frames that tell a switch where a receiver is.
+const GREETINGS: u64 = 8;
+
+/// What there is of a site before its switch: its namespace, and what stands for its ports.
+#[derive(Debug)]
+pub struct Ground {
+    /// The switch's and the scenario's names, as `hairpin-v2v`.
+    pub name: String,
+    /// Where the ports' netdevs are.
+    pub namespace: Namespace,
+    /// The ports, in order.
+    pub seats: Vec<Seat>,
+    directory: PathBuf,
+}
+
+impl Ground {
+    /// One in which nobody speaks by himself.
+    fn new(name: String, seats: Vec<Seat>, run: &RunDirectory) -> Result<Ground> {
+        let namespace = Namespace::new().context("a namespace")?;
+        for scope in ["all", "default"] {
+            let path = format!("net/ipv6/conf/{scope}/disable_ipv6");
+            namespace.set_sysctl(&path, "1").context("a namespace")?;
+        }
+        Ok(Ground { name, namespace, seats, directory: run.path().into() })
+    }
+
+    /// The socket of a VM port, by its place in `seats`.
+    #[must_use]
+    pub fn socket(&self, port: usize) -> PathBuf {
+        self.directory.join(format!("{}-{port}.sock", self.name))
+    }
+
+    /// The sockets of all ports, if all of them are VMs.
+    #[must_use]
+    pub fn sockets(&self) -> Vec<PathBuf> {
+        (0..self.seats.len()).map(|port| self.socket(port)).collect()
+    }
+
+    /// The netdev of another port, in [`Ground::namespace`].
+    #[must_use]
+    pub fn netdev(&self, port: usize) -> String {
+        match self.seats[port].kind {
+            Kind::Vm | Kind::Tap => format!("tap{port}"),
+            Kind::Interface => format!("if{port}"),
+        }
+    }
+}
+
+/// The address of the station at a port.
+#[must_use]
+pub fn station(port: usize) -> Mac {
+    Mac::new([0x52, 0x54, 0, 0, 0, port as u8 + 1])
+}
+
+/// A generator's end that is there, or will be once the switch has come.
+enum End {
+    Awaited(UnixListener),
+    There(Port),
+}
+
+/// A switch with its ports.
+pub struct Site {
+    /// The switch's name.
+    pub name: &'static str,
+    /// What is done at it.
+    pub scenario: Scenario,
+    /// The ports, in the scenario's order; neighbours after them.
+    pub ports: Vec<Port>,
+    // In the order in which they go: a switch before the netdevs that it has taken.
+    switch: Box<dyn Switch>,
+    ground: Ground,
+}
+
+impl Site {
+    /// Starts a switch with so many ports, or the scenario's if these are more; it runs when
+    /// this returns, and the scenario's ports carry frames.
+    ///
+    /// # Errors
+    /// If a part of it does not start.
+    pub fn start(
+        peer: &dyn Peer,
+        scenario: &Scenario,
+        ports: usize,
+        run: &RunDirectory,
+    ) -> Result<Site> {
+        let name = peer.name();
+        let ground = Ground::new(format!("{name}-{}", scenario.name), scenario.seats(ports), run)?;
+        let places = 0..ground.seats.len();
+        let ends = places.map(|port| lay(peer, &ground, port, run)).collect::<Result<Vec<_>>>()?;
+        let mut switch = peer.start(&ground, run)?;
+        switch.await_start()?;
+        let ready = |end| match end {
+            End::Awaited(listener) => Ok(Port::Vm(Box::new(accept(&listener, switch.as_mut())?))),
+            End::There(port) => Ok(port),
+        };
+        let ports = ends.into_iter().map(ready).collect::<Result<Vec<_>>>()?;
+        switch.await_up()?;
+        let mut site = Site { name, scenario: *scenario, ports, switch, ground };
+        site.await_path()?;
+        Ok(site)
+    }
+
+    /// The switch.
+    pub fn switch(&mut self) -> &mut dyn Switch {
+        self.switch.as_mut()
+    }
+
+    /// What it stands on.
+    #[must_use]
+    pub fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
+    /// The scenario's frames, of this length.
+    #[must_use]
+    pub fn stream(&self, bytes: usize) -> Stream {
+        let (from, to) = self.scenario.path;
+        self.stream_between(from, to, bytes)
+    }
+
+    /// Frames from one port to another.
+    #[must_use]
+    pub fn stream_between(&self, from: usize, to: usize, bytes: usize) -> Stream {
+        let tag = self.ground.seats[from].tag();
+        let (source, destination) = (station(from), station(to));
+        Stream { source, destination, tag, size: Size::Fixed(bytes), flows: 1 }
+    }
+
+    /// Both ends of the scenario, for a trial.
+    pub fn ends(&mut self) -> Ends<'_> {
+        let Site { ports, scenario, .. } = self;
+        Ends { ports: RefCell::new(ports), path: scenario.path }
+    }
+
+    /// Has the receiver speak, so that a switch that learns knows where it is, and throws away
+    /// what any port still has.
+    ///
+    /// # Errors
+    /// If a port is gone.
+    pub fn greet(&mut self) -> Result<()> {
+        let (from, to) = self.scenario.path;
+        let back = self.stream_between(to, from, SHORTEST);
+        let mut frame = Vec::new();
+        for number in 0..GREETINGS {
+            back.write(number, 0, &mut frame);
+            self.ports[to].send(&[&frame])?;
+        }
+        self.ports.iter_mut().try_for_each(Port::discard)
+    }
+
+    /// Waits until a frame from each end has come to the other: a port may say that it is up
+    /// before its rings are polled.
+    fn await_path(&mut self) -> Result<()> {
+        let (from, to) = self.scenario.path;
+        let ways = [(from, to), (to, from)];
+        let end = Instant::now() + PATIENCE;
+        let mut passed = [false; 2];
+        while passed != [true; 2] {
+            let mut frame = Vec::new();
+            for (from, to) in ways {
+                // Number 0 is late in every trial.
+                self.stream_between(from, to, SHORTEST).write(0, 0, &mut frame);
+                self.ports[from].send(&[&frame])?;
+            }
+            interrupt::sleep(Duration::from_millis(10))?;
+            for ((from, to), passed) in ways.into_iter().zip(&mut passed) {
+                let stream = self.stream_between(from, to, SHORTEST);
+                self.ports[to].receive(&mut |frame| {
+                    *passed |= matches!(stream.read(frame), Seen::Whole(_));
+                })?;
+            }
+            if Instant::now() > end {
+                let what = format!("carries no frames (each way: {passed:?})");
+                return Err(failed(self.switch.as_mut(), &self.ground.name, &what));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops it where it stands. The kernel's switches stand where nobody sends.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub fn pause(&mut self) -> Result<()> {
+        self.switch.process().map_or(Ok(()), |process| process.pause())
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// If it ran while it was stopped.
+    pub fn resume(&mut self) -> Result<()> {
+        self.switch.process().map_or(Ok(()), |process| process.resume())
+    }
+}
+
+/// Both ends of a scenario: a [`Sender`] and a [`Receiver`] of one thread.
+#[derive(Debug)]
+pub struct Ends<'s> {
+    ports: RefCell<&'s mut Vec<Port>>,
+    path: (usize, usize),
+}
+
+impl Sender for &Ends<'_> {
+    fn send(&mut self, frames: &[&[u8]]) -> Result<usize> {
+        self.ports.borrow_mut()[self.path.0].send(frames)
+    }
+}
+
+impl Receiver for &Ends<'_> {
+    fn receive(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
+        self.ports.borrow_mut()[self.path.1].receive(visit)
+    }
+}
+
+/// Makes what stands for a port before its switch is there.
+fn lay(peer: &dyn Peer, ground: &Ground, port: usize, run: &RunDirectory) -> Result<End> {
+    let namespace = &ground.namespace;
+    Ok(match ground.seats[port].kind {
+        Kind::Vm => End::Awaited(listen(&ground.socket(port))?),
+        Kind::Tap => End::There(Port::Tap(peer.tap(ground, port, run)?)),
+        Kind::Interface => {
+            let (near, far) = (ground.netdev(port), format!("far{port}"));
+            let pair = format!("link add {near} mtu {MTU} type veth peer name {far} mtu {MTU}");
+            for command in [pair, format!("link set {near} up"), format!("link set {far} up")] {
+                namespace.ip(&command).context("a veth pair")?;
+            }
+            End::There(Port::Interface(Box::new(Interface::open(namespace, &far)?)))
+        }
+    })
+}
+
+fn listen(path: &Path) -> Result<UnixListener> {
+    let what = || format!("the socket {}", path.display());
+    // One of a site that is gone.
+    let _ = std::fs::remove_file(path);
+    let listener = UnixListener::bind(path).context(what())?;
+    listener.set_nonblocking(true).context(what())?;
+    Ok(listener)
+}
+
+/// The VM at this socket, once the switch has come. A switch that refuses the device may come
+/// again, as to a VMM: Open vSwitch now and then has no memory for a ring while it makes room for
+/// its ports.
+fn accept(listener: &UnixListener, switch: &mut dyn Switch) -> Result<FrontEnd> {
+    let end = Instant::now() + PATIENCE;
+    let mut what = "does not connect to its socket".to_owned();
+    while Instant::now() < end {
+        match listener.accept() {
+            Ok((socket, _)) => {
+                socket.set_nonblocking(false).context("a switch's connection")?;
+                let connection = Connection::new(socket).context("a switch's connection")?;
+                match FrontEnd::over(connection, LAYOUT) {
+                    Ok(front) => return Ok(front),
+                    Err(error) => what = format!("does not take a VM's device ({error})"),
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error).context("waiting for a switch"),
+        }
+        if let Some(process) = switch.process() {
+            process.check_alive()?;
+        }
+        interrupt::sleep(Duration::from_millis(10))?;
+    }
+    Err(failed(switch, "a switch", &what))
+}
+
+/// An error about a switch, with its last words if it has any.
+fn failed(switch: &mut dyn Switch, name: &str, what: &str) -> RigError {
+    match switch.process() {
+        Some(process) => process.failed(what),
+        None => RigError::new(format!("{name} {what}")),
+    }
+}
