@@ -4,6 +4,7 @@
 //! * [`ledger`] — what became of them, flow by flow; [`histogram`] — how long they took;
 //! * [`clock`], [`pace`], [`trial`] — a load offered for some time, and what came of it;
 //! * [`endpoint`], [`port`] — where a trial sends and receives;
+//! * [`selftest`] — what generator and receiver can do without a switch;
 //! * [`search`] — the highest load with no more than some loss;
 //! * [`scenario`] — between which ports frames go; [`peers`] — the switches; [`site`] — one of them
 //!   with the ports of a scenario; [`bench`] — loads, trials and searches there;
@@ -29,5 +30,6 @@ pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod search;
+pub mod selftest;
 pub mod site;
 pub mod trial;

@@ -4,7 +4,7 @@
 //! frames until SIGTERM. With `--null` it only recycles descriptors: what the traffic's
 //! generator can do at most. With `--stages` it says at the end where its time went.
 
-use hairpin_bench::wire::device::Device;
+use hairpin_bench::wire::device::{self, Device};
 use hairpin_bench::wire::site::{Profile, Site};
 use hairpin_bench::wire::worker::Work;
 use std::process::ExitCode;
@@ -39,28 +39,17 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Option<Options> {
     Some(Options { cpu: cpu?, work, profile, sockets: sockets.try_into().ok()? })
 }
 
-/// Serves one front end's messages until it goes.
+/// Serves one front end until it goes.
 fn serve(index: usize, socket: &str, site: Arc<Site>) -> Result<(), Error> {
     let device = Arc::new(Mutex::new(Device::new(index, site)));
-    let mut handler = loop {
+    let handler = loop {
         match BackendReqHandler::connect(socket, Arc::clone(&device)) {
             // A front end may make its second socket once its first one is served.
             Err(Error::SocketConnect(_)) => std::thread::sleep(RETRY),
             connected => break connected?,
         }
     };
-    loop {
-        match handler.handle_request() {
-            Ok(()) => {}
-            Err(error @ (Error::Disconnected | Error::SocketBroken(_) | Error::PartialMessage)) => {
-                if let Ok(mut device) = device.lock() {
-                    device.park();
-                }
-                return Err(error);
-            }
-            Err(error) => eprintln!("{socket}: {error}"),
-        }
-    }
+    Err(device::serve(socket, handler, &device))
 }
 
 fn main() -> ExitCode {

@@ -8,6 +8,7 @@ use super::search::{Found, Goal, search};
 use super::site::{Site, station};
 use super::trial::{Generator, Load, Outcome, Plan};
 use crate::error::{Result, RigError};
+use crate::front_end::FrontEnd;
 
 /// Frames of a closed loop.
 const WINDOW: u64 = 256;
@@ -102,11 +103,20 @@ impl Bench {
     /// If nothing comes.
     pub fn forwarding(&mut self, site: &mut Site, bytes: usize) -> Result<(f64, f64)> {
         let outcome = self.trial(site, bytes, Load::Closed { window: WINDOW })?;
-        let rate = outcome.forwarded_per_second().ok_or_else(|| {
-            let offered = outcome.offered;
-            RigError::new(format!("of {offered} frames sent none came: are both ports up?"))
-        })?;
-        Ok((rate, outcome.idle_ns as f64 / outcome.length_ns.max(1) as f64))
+        forwarded(&outcome)
+    }
+
+    /// The same between two VMs of no site.
+    ///
+    /// # Errors
+    /// If nothing comes.
+    pub fn forwarding_between(
+        &mut self,
+        [from, to]: &mut [FrontEnd; 2],
+        bytes: usize,
+    ) -> Result<(f64, f64)> {
+        let plan = self.plan(between_vms(bytes), Load::Closed { window: WINDOW });
+        forwarded(&self.generator.run(&plan, &mut self.clock, from, to)?)
     }
 
     /// The highest load of which no more than this share is lost.
@@ -135,10 +145,7 @@ impl Bench {
     /// If a frame is lost or altered.
     pub fn ceiling(&mut self, bytes: usize) -> Result<f64> {
         let wire = std::cell::RefCell::new(Straight::default());
-        let (source, destination) = (station(0), station(1));
-        let (tag, size) = (Tag::Untagged, Size::Fixed(bytes));
-        let stream = Stream { source, destination, tag, size, flows: 1 };
-        let plan = self.plan(stream, Load::Closed { window: WINDOW });
+        let plan = self.plan(between_vms(bytes), Load::Closed { window: WINDOW });
         let (mut sender, mut receiver) = (Through(&wire), Through(&wire));
         let outcome = self.generator.run(&plan, &mut self.clock, &mut sender, &mut receiver)?;
         match outcome.forwarded_per_second() {
@@ -151,6 +158,21 @@ impl Bench {
             ))),
         }
     }
+}
+
+/// Frames from the first station to the second.
+fn between_vms(bytes: usize) -> Stream {
+    let (source, destination) = (station(0), station(1));
+    Stream { source, destination, tag: Tag::Untagged, size: Size::Fixed(bytes), flows: 1 }
+}
+
+/// A closed loop's rate, and the share of the time in which the generator waited.
+fn forwarded(outcome: &Outcome) -> Result<(f64, f64)> {
+    let rate = outcome.forwarded_per_second().ok_or_else(|| {
+        let offered = outcome.offered;
+        RigError::new(format!("of {offered} frames sent none came: are both ports up?"))
+    })?;
+    Ok((rate, outcome.idle_ns as f64 / outcome.length_ns.max(1) as f64))
 }
 
 /// Whether a rate is so near to what the generator can do without a switch that it may be its own.

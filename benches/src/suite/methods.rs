@@ -6,7 +6,7 @@ use super::scenario::Kind;
 use super::site::Site;
 use crate::error::Result;
 
-mod forwarding;
+pub(super) mod forwarding;
 mod latency;
 mod loss;
 mod throughput;

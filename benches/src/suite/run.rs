@@ -14,8 +14,8 @@ use super::options::{Kind, Options};
 use super::peers::{DpdkWire, Hairpin, OvsDpdk, Peer};
 use super::record::{self, Bound, Curve, Note, Parameters, Ratio, Record, Sample};
 use super::scenario::Scenario;
-use super::site::Site;
-use super::{machine, output::Output};
+use super::site::{self, Site};
+use super::{machine, output::Output, selftest};
 use crate::error::{Context, Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::statistics::{self, median, median_interval};
@@ -49,8 +49,11 @@ pub fn measure(options: &Options) -> Result<()> {
         return Err(RigError::new("none of the switches asked for is on this machine"));
     }
     core_affinity::set_for_current(core_affinity::CoreId { id: GENERATOR_CPU });
-    let directory = RunDirectory::create(there.iter().map(|peer| peer.pages()).sum())?;
     let mut bench = Bench::new(options.profile);
+    for record in selftest::records(&mut bench, site::LAYOUT, &options.sizes)? {
+        output.write(&record)?;
+    }
+    let directory = RunDirectory::create(there.iter().map(|peer| peer.pages()).sum())?;
     for scenario in &options.scenarios {
         for turn in turns(scenario, &options.methods) {
             let mut stage = Stage { there: &there, directory: &directory, output: &mut output };

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of the shortest frame.
 const SHORTEST: usize = 64;
 /// The VMs' rings.
-const LAYOUT: Layout = Layout { entries: 1024, ..Layout::SPLIT };
+pub const LAYOUT: Layout = Layout { entries: 1024, ..Layout::SPLIT };
 /// Of veth pairs, in bytes: two tags on 1500 bytes of payload pass.
 const MTU: usize = 1600;
 /// Frames that tell a switch where a receiver is.

@@ -7,14 +7,16 @@ use hairpin_dataplane::sys::memory::{Mapping, Memory, Region};
 use hairpin_dataplane::sys::virtqueue::{Indirect, Layout, Merge, Order, Position, Terms, Wishes};
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use vhost::VhostUserMemoryRegionBase;
 use vhost::vhost_user::message::{
     VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags, VhostUserInflight,
     VhostUserLog, VhostUserMemoryRegion, VhostUserProtocolFeatures, VhostUserShMemConfig,
     VhostUserSharedMsg, VhostUserSingleMemoryRegion, VhostUserVringAddrFlags, VhostUserVringState,
 };
-use vhost::vhost_user::{Error, GpuBackend, Result, VhostUserBackendReqHandlerMut};
+use vhost::vhost_user::{
+    BackendReqHandler, Error, GpuBackend, Result, VhostUserBackendReqHandlerMut,
+};
 
 const MRG_RXBUF: u64 = 1 << 15;
 const PROTOCOL_FEATURES: u64 = 1 << 30;
@@ -151,6 +153,27 @@ impl Device {
     }
 }
 
+/// Serves one front end's messages until it goes; its port is down then. `name` is how what goes
+/// wrong with a message is told on standard error.
+pub fn serve(
+    name: &str,
+    mut handler: BackendReqHandler<Mutex<Device>>,
+    device: &Mutex<Device>,
+) -> Error {
+    loop {
+        match handler.handle_request() {
+            Ok(()) => {}
+            Err(error @ (Error::Disconnected | Error::SocketBroken(_) | Error::PartialMessage)) => {
+                if let Ok(mut device) = device.lock() {
+                    device.park();
+                }
+                return error;
+            }
+            Err(error) => eprintln!("{name}: {error}"),
+        }
+    }
+}
+
 fn refuse(error: impl std::fmt::Display) -> Error {
     eprintln!("{error}");
     Error::InvalidParam
@@ -256,7 +279,7 @@ impl VhostUserBackendReqHandlerMut for Device {
     }
 
     fn get_protocol_features(&mut self) -> Result<VhostUserProtocolFeatures> {
-        Ok(VhostUserProtocolFeatures::REPLY_ACK)
+        Ok(VhostUserProtocolFeatures::MQ | VhostUserProtocolFeatures::REPLY_ACK)
     }
 
     fn set_protocol_features(&mut self, _features: u64) -> Result<()> {

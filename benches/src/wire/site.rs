@@ -31,10 +31,17 @@ struct State {
 }
 
 impl Site {
-    /// A wire whose worker is to run on a CPU.
+    /// A wire whose worker is to run on a CPU; says `ready` when it first does.
     #[must_use]
     pub fn new(cpu: usize, work: Work, profile: Profile) -> Arc<Site> {
         Arc::new(Site { cpu, work, profile, state: Mutex::default() })
+    }
+
+    /// The same, which says nothing on standard output.
+    #[must_use]
+    pub fn silent(cpu: usize, work: Work) -> Arc<Site> {
+        let state = Mutex::new(State { announced: true, ..State::default() });
+        Arc::new(Site { cpu, work, profile: Profile::Off, state })
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {

@@ -7,7 +7,7 @@ use crate::suite::record::{Better, Bound};
 use crate::suite::site::Site;
 
 /// A generator that waits for less of its time than this sets the rate itself.
-const WAITING_SHARE: f64 = 0.1;
+pub const WAITING_SHARE: f64 = 0.1;
 
 /// See [`Method`].
 pub const METHOD: Method = Method {
