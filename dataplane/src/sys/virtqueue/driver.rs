@@ -103,7 +103,7 @@ pub struct SplitDriver {
     free: Vec<u16>,
     /// Descriptors of the chain that begins at a head.
     lengths: Vec<u16>,
-    /// Heads in the order they were made available.
+    /// In order: heads as they were made available.
     sent: std::collections::VecDeque<u16>,
     next: u16,
     index: u16,
@@ -156,7 +156,9 @@ impl SplitDriver {
         self.available.word16(slot).store(head.to_le(), Ordering::Relaxed);
         self.index = self.index.wrapping_add(1);
         self.lengths[usize::from(head)] = descriptors as u16;
-        self.sent.push_back(head);
+        if self.order == Order::InOrder {
+            self.sent.push_back(head);
+        }
         head
     }
 
@@ -188,15 +190,17 @@ impl Driver for SplitDriver {
         if chain.is_empty() || chain.len() > self.free.len() {
             return None;
         }
-        let indexes: Vec<u16> = chain.iter().map(|_| self.allocate()).collect();
+        let head = self.allocate();
+        let mut index = head;
         for (place, buffer) in chain.iter().enumerate() {
-            let next = indexes.get(place + 1).copied();
+            let next = (place + 1 < chain.len()).then(|| self.allocate());
             let flags = buffer.access.flag() | next.map_or(0, |_| NEXT);
             let tail = Tail::new(buffer.length, flags, next.unwrap_or(0));
-            self.descriptors.set_address(indexes[place], buffer.address);
-            self.descriptors.set_tail(indexes[place], tail, Ordering::Relaxed);
+            self.descriptors.set_address(index, buffer.address);
+            self.descriptors.set_tail(index, tail, Ordering::Relaxed);
+            index = next.unwrap_or(index);
         }
-        Some(self.send(indexes[0], chain.len()))
+        Some(self.send(head, chain.len()))
     }
 
     fn publish(&mut self) {
@@ -294,7 +298,7 @@ pub struct PackedDriver {
     ids: Vec<u16>,
     /// Descriptors of the chain with an id.
     lengths: Vec<u16>,
-    /// Ids in the order they were made available.
+    /// In order: ids as they were made available.
     sent: std::collections::VecDeque<u16>,
     /// Heads not yet shown: place and second word.
     hidden: Vec<(u16, Tail)>,
@@ -364,7 +368,9 @@ impl PackedDriver {
         self.lengths[usize::from(id)] = descriptors as u16;
         self.room -= descriptors as u16;
         self.unkicked = (self.unkicked + descriptors as u32).min(self.size.into());
-        self.sent.push_back(id);
+        if self.order == Order::InOrder {
+            self.sent.push_back(id);
+        }
         id
     }
 
