@@ -16,6 +16,8 @@ pub const GUEST: u64 = 0x1_0000_0000;
 pub const USER: u64 = 0x7f00_0000_0000;
 /// Bytes of a page, of which regions have whole numbers here.
 pub const PAGE_BYTES: u64 = 4096;
+/// Bytes of a cache line.
+const LINE: u32 = 64;
 
 /// A guest's memory. Clones are the same memory; any thread may write it at any time.
 #[derive(Clone, Debug)]
@@ -86,6 +88,24 @@ impl GuestMemory {
     pub fn write(&self, address: u64, from: &[u8]) -> usize {
         let place = self.memory.place(&mut RegionHint::default(), address, from.len() as u32);
         place.map_or(0, |place| place.write(from))
+    }
+
+    /// Copies two pieces in, one behind the other; nothing for an address outside.
+    pub fn write_both(&self, address: u64, first: &[u8], second: &[u8]) {
+        let bytes = (first.len() + second.len()) as u32;
+        if let Some(place) = self.memory.place(&mut RegionHint::default(), address, bytes) {
+            let (front, back) = place.split(first.len());
+            front.write(first);
+            back.write(second);
+        }
+    }
+
+    /// Brings the two first cache lines near, to be read soon: a hint.
+    pub fn prefetch(&self, address: u64) {
+        if let Some(place) = self.memory.place(&mut RegionHint::default(), address, 2 * LINE) {
+            place.prefetch();
+            place.split(LINE as usize).1.prefetch();
+        }
     }
 
     /// Cuts its file short, or makes it longer, whoever has it mapped.

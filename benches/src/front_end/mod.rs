@@ -62,6 +62,17 @@ pub struct Received {
     pub bytes: Vec<u8>,
 }
 
+/// A frame that has come, while it is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arrived<'f> {
+    /// The pair it came by.
+    pub pair: usize,
+    /// What the switch wrote in front of it.
+    pub net: NetHeader,
+    /// The frame.
+    pub bytes: &'f [u8],
+}
+
 /// What came of waiting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Waited {
@@ -79,6 +90,7 @@ pub struct FrontEnd {
     layout: Layout,
     receive: Vec<Queue>,
     transmit: Vec<Queue>,
+    landing: Landing,
 }
 
 impl FrontEnd {
@@ -99,7 +111,8 @@ impl FrontEnd {
     pub fn over(mut connection: Connection, layout: Layout) -> Result<FrontEnd, FrontEndError> {
         connection.negotiate(layout.accepted(), layout.pairs)?;
         let (memory, receive, transmit) = devices(&layout)?;
-        let mut front = FrontEnd { connection, memory, layout, receive, transmit };
+        let mut front =
+            FrontEnd { connection, memory, layout, receive, transmit, landing: Landing::default() };
         front.start()?;
         Ok(front)
     }
@@ -122,7 +135,7 @@ impl FrontEnd {
 
     /// Lends memory, posts buffers, starts rings.
     fn start(&mut self) -> Result<(), FrontEndError> {
-        let FrontEnd { connection, memory, receive, transmit, layout } = self;
+        let FrontEnd { connection, memory, receive, transmit, layout, .. } = self;
         let table = message::table(&[memory.whole()]);
         connection.set(SET_MEM_TABLE, &table, &[std::os::fd::AsFd::as_fd(memory)])?;
         for (receive, transmit) in receive.iter_mut().zip(transmit) {
@@ -170,30 +183,33 @@ impl FrontEnd {
     /// Takes the frames that have come by all pairs, and posts their buffers again.
     /// Does not wait.
     pub fn receive(&mut self) -> Vec<Received> {
-        let FrontEnd { receive, memory, layout, .. } = self;
         let mut frames = Vec::new();
+        self.visit(|Arrived { pair, net, bytes }| {
+            frames.push(Received { pair, net, bytes: bytes.to_vec() });
+        });
+        frames
+    }
+
+    /// The same without keeping any: shows each frame once.
+    pub fn visit(&mut self, mut visit: impl FnMut(Arrived<'_>)) {
+        let FrontEnd { receive, memory, layout, landing, .. } = self;
         for (pair, queue) in receive.iter_mut().enumerate() {
             if !queue.driver.has_returned() {
                 continue;
             }
-            // Buffers that are still to come of the last frame.
-            let (ground, mut missing) = (*queue.ground(), 0);
-            queue.collect(|buffer, length| {
-                let mut bytes = vec![0; length as usize];
-                memory.read(ground.buffer(buffer), &mut bytes);
-                if missing == 0 {
-                    let (net, frame) = split(&bytes);
-                    missing = buffers(&net);
-                    frames.push(Received { pair, net, bytes: frame });
-                } else if let Some(last) = frames.last_mut() {
-                    last.bytes.extend_from_slice(&bytes);
+            let ground = *queue.ground();
+            queue.collect_near(memory, |buffer, length| {
+                landing.take(memory, ground.buffer(buffer), length as usize);
+                if landing.missing == 0 {
+                    landing.show(pair, &mut visit);
                 }
-                missing -= 1;
             });
+            if landing.missing > 0 {
+                landing.show(pair, &mut visit);
+            }
             post(queue, layout.buffer_bytes);
             queue.publish();
         }
-        frames
     }
 
     /// As [`FrontEnd::receive`], but looks at no more of a frame than how many buffers it
@@ -296,8 +312,7 @@ fn put(queue: &mut Queue, memory: &GuestMemory, net: NetHeader, frame: &[u8]) ->
     assert!(length <= ground.buffer_bytes, "a frame of {} bytes for a buffer", frame.len());
     let buffer = queue.take_buffer()?;
     let at = ground.buffer(buffer);
-    memory.write(at, &net);
-    memory.write(at + PREFIX_BYTES as u64, frame);
+    memory.write_both(at, &net, frame);
     queue.give(buffer, length, Access::Read)
 }
 
@@ -306,10 +321,38 @@ fn buffers(net: &NetHeader) -> u16 {
     u16::from_le_bytes([net[10], net[11]]).max(1)
 }
 
-/// The virtio-net header, and what follows it.
-fn split(bytes: &[u8]) -> (NetHeader, Vec<u8>) {
-    match bytes.split_first_chunk() {
-        Some((net, frame)) => (*net, frame.to_vec()),
-        None => (COMPLETE, Vec::new()),
+/// Where the buffers of a frame are put together.
+#[derive(Default, Debug)]
+struct Landing {
+    bytes: Vec<u8>,
+    /// Bytes of them that are the frame's, its virtio-net header included.
+    filled: usize,
+    /// Buffers that are still to come.
+    missing: u16,
+}
+
+impl Landing {
+    /// Adds a buffer of so many bytes, the first one where none is missing.
+    fn take(&mut self, memory: &GuestMemory, address: u64, length: usize) {
+        let from = if self.missing == 0 { 0 } else { self.filled };
+        self.filled = from + length;
+        if self.bytes.len() < self.filled {
+            self.bytes.resize(self.filled, 0);
+        }
+        memory.read(address, &mut self.bytes[from..self.filled]);
+        if self.missing == 0 {
+            self.missing = self.bytes[..self.filled].first_chunk().map_or(1, buffers);
+        }
+        self.missing -= 1;
+    }
+
+    /// Shows what there is; what is still to come of it is a frame of its own.
+    fn show(&mut self, pair: usize, visit: &mut impl FnMut(Arrived<'_>)) {
+        let (net, bytes) = match self.bytes[..self.filled].split_first_chunk() {
+            Some((net, frame)) => (*net, frame),
+            None => (COMPLETE, &[][..]),
+        };
+        visit(Arrived { pair, net, bytes });
+        self.missing = 0;
     }
 }

@@ -24,6 +24,8 @@ use super::message::{
 const TABLE_BYTES: u64 = 64;
 /// To what each area of a ring is aligned: a cache line.
 const ALIGNMENT: u64 = 64;
+/// Buffers that are fetched ahead: what a core waits for at a time.
+const NEAR: usize = 12;
 /// The position of a packed ring that was never used.
 const PACKED_START: u16 = 1 << 15;
 
@@ -157,6 +159,8 @@ pub struct Queue {
     free: Vec<u16>,
     /// The buffer of a chain, by its id.
     given: Vec<u16>,
+    /// Buffers that came back and are being looked at, each with the bytes in it.
+    returned: Vec<(u16, u32)>,
 }
 
 impl Queue {
@@ -178,6 +182,7 @@ impl Queue {
             call,
             free: (0..layout.entries).rev().collect(),
             given: vec![0; usize::from(layout.entries)],
+            returned: Vec::with_capacity(usize::from(layout.entries)),
         })
     }
 
@@ -263,6 +268,21 @@ impl Queue {
             visit(buffer, length);
             free.push(buffer);
         });
+    }
+
+    /// As [`Queue::collect`], for buffers that are read: each is fetched while those before it
+    /// are visited.
+    pub(super) fn collect_near(&mut self, memory: &GuestMemory, mut visit: impl FnMut(u16, u32)) {
+        let mut returned = std::mem::take(&mut self.returned);
+        self.collect(|buffer, length| returned.push((buffer, length)));
+        let fetch = |&(buffer, _): &(u16, u32)| memory.prefetch(self.ground.buffer(buffer));
+        returned.iter().take(NEAR).for_each(fetch);
+        for (place, &(buffer, length)) in returned.iter().enumerate() {
+            returned.get(place + NEAR).into_iter().for_each(fetch);
+            visit(buffer, length);
+        }
+        returned.clear();
+        self.returned = returned;
     }
 
     /// Shows the switch what was made available; kicks it if it wants to be.

@@ -19,7 +19,7 @@ pub trait Sender {
 
 /// Where frames leave what is measured.
 pub trait Receiver {
-    /// Shows every frame that has come. Does not wait.
+    /// Shows every frame that has come, those that come meanwhile or not. Does not wait.
     ///
     /// # Errors
     /// If what is measured is gone.
@@ -34,7 +34,7 @@ impl Sender for FrontEnd {
 
 impl Receiver for FrontEnd {
     fn receive(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
-        FrontEnd::receive(self).iter().for_each(|frame| visit(&frame.bytes));
+        FrontEnd::visit(self, |frame| visit(frame.bytes));
         Ok(())
     }
 }
