@@ -1,6 +1,6 @@
 //! The packet benchmark suite, `hairpin-bench`: [`run`] is a run, [`record`] what it writes down.
 //!
-//! * [`frame`] — frames that bear number, flow, time and a hash of themselves;
+//! * [`frame`] — frames that bear number, flow, time and a [`hash`] of themselves;
 //! * [`ledger`] — what became of them, flow by flow; [`histogram`] — how long they took;
 //! * [`clock`], [`pace`], [`trial`] — a load offered for some time, and what came of it;
 //! * [`endpoint`], [`port`] — where a trial sends and receives;
@@ -16,6 +16,7 @@ pub mod bench;
 pub mod clock;
 pub mod endpoint;
 pub mod frame;
+pub mod hash;
 pub mod histogram;
 pub mod ledger;
 pub mod machine;

@@ -78,6 +78,7 @@ fn outcome(frames_per_second: f64, faults: Faults) -> (Outcome, Arc<FaultCounts>
     let mut time = Time(Rc::default());
     let (mut sender, mut cable, counts) = cable(faults, &time);
     let (source, destination) = (Mac::new([2, 0, 0, 0, 0, 1]), Mac::new([2, 0, 0, 0, 0, 2]));
+    let (source, destination) = (source.into(), destination.into());
     let stream =
         Stream { source, destination, tag: Tag::Customer(10), size: Size::Fixed(128), flows: 1 };
     let load = Load::Open(Pace { frames_per_second });

@@ -162,7 +162,7 @@ impl Bench {
 
 /// Frames from the first station to the second.
 fn between_vms(bytes: usize) -> Stream {
-    let (source, destination) = (station(0), station(1));
+    let (source, destination) = (station(0).into(), station(1).into());
     Stream { source, destination, tag: Tag::Untagged, size: Size::Fixed(bytes), flows: 1 }
 }
 

@@ -2,16 +2,18 @@
 //!
 //! ```text
 //! addresses 12 | tag 0 or 4 | EtherType 2 | IPv4 20 | UDP 8 | stamp 14 | payload
-//! stamp: number 5 | flow 3 | time 4 | hash 2
+//! stamp: number 5 | time 5 | hash 4
 //! ```
 //!
-//! The stamp is what a tagged frame of 64 bytes has room for. The time is in nanoseconds and
-//! wraps after four seconds. The hash is over all bytes but itself and a tag, which a switch may
-//! add or take away: one altered frame in 65,536 passes for whole. Lengths count the checksum
-//! (FCS), as RFC 2544's do; a frame in memory has four bytes less.
+//! The stamp is what a tagged frame of 64 bytes has room for. The flow is in the IPv4 source
+//! address. The time is in nanoseconds and wraps after 18 minutes. The hash ([`super::hash`]) is
+//! over all bytes but itself and a tag, which a switch may add or take away. Lengths count the
+//! checksum (FCS), as RFC 2544's do; a frame in memory has four bytes less.
 
 use hairpin_dataplane::wire::Mac;
 use hairpin_dataplane::wire::checksum::Sum;
+
+use super::hash::{self, HEAD_BYTES};
 
 /// Bytes of the frame checksum, which no frame in memory has.
 const FCS_BYTES: usize = 4;
@@ -22,12 +24,18 @@ const ADDRESS_BYTES: usize = 12;
 const ETHER_TYPE: [u8; 2] = [0x08, 0x00];
 /// From the IPv4 header to the stamp.
 const HEADERS_BYTES: usize = 20 + 8;
-const HASH_AT: usize = HEADERS_BYTES + 12;
+/// Of a number, and of a time.
+const FIELD_BYTES: usize = 5;
+/// The hash is behind IPv4 header, UDP header, number and time.
+const HASH_AT: usize = HEADERS_BYTES + 2 * FIELD_BYTES;
+const _: () = assert!(HASH_AT == HEAD_BYTES);
 /// Of IPv4 header, UDP header and stamp.
-const STAMPED_BYTES: usize = HASH_AT + 2;
-/// Numbers are below this.
-pub const NUMBERS: u64 = 1 << 40;
-/// Flows at most.
+const STAMPED_BYTES: usize = HASH_AT + 4;
+/// What payload is made of.
+const FILLING: u8 = 0xa5;
+/// Numbers are below this, and so are times.
+pub const NUMBERS: u64 = 1 << (8 * FIELD_BYTES);
+/// Flows at most, and addresses.
 pub const FLOWS_MAX: u32 = 1 << 20;
 
 /// A tag that the sender writes.
@@ -56,7 +64,7 @@ impl Tag {
 /// How long frames are, their checksum included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Size {
-    /// All of them, in bytes, 64 to 9,000.
+    /// All of them, in bytes, 64 to 9,018.
     Fixed(usize),
     /// Seven of 64 bytes, four of 570, one of 1,518 in a dozen.
     Imix,
@@ -76,19 +84,56 @@ impl Size {
     }
 }
 
+/// Addresses in a row.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stations {
+    /// The first.
+    pub first: Mac,
+    /// How many, 1 to [`FLOWS_MAX`].
+    pub count: u32,
+}
+
+impl From<Mac> for Stations {
+    fn from(first: Mac) -> Stations {
+        Stations { first, count: 1 }
+    }
+}
+
+impl Stations {
+    /// That of a flow: flows share them out by turns.
+    #[must_use]
+    pub fn of(self, flow: u32) -> Mac {
+        let number = number(self.first) + u64::from(flow % self.count.max(1));
+        let [_, _, octets @ ..] = number.to_be_bytes();
+        Mac::new(octets)
+    }
+
+    /// Whether an address is one of them.
+    fn has(self, address: &[u8]) -> bool {
+        let Ok(octets) = address.try_into() else { return false };
+        let place = number(Mac::new(octets)).checked_sub(number(self.first));
+        place.is_some_and(|place| place < u64::from(self.count.max(1)))
+    }
+}
+
+fn number(address: Mac) -> u64 {
+    let [a, b, c, d, e, f] = address.octets();
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
 /// What a stream's frames are like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Stream {
-    /// The sender.
-    pub source: Mac,
-    /// The receiver.
-    pub destination: Mac,
+    /// The senders.
+    pub source: Stations,
+    /// The receivers.
+    pub destination: Stations,
     /// The tag.
     pub tag: Tag,
     /// How long they are.
     pub size: Size,
     /// How many flows they belong to by turns, 1 to [`FLOWS_MAX`]: each has an IPv4 source
-    /// address of its own.
+    /// address of its own, and 50,000 in a row a UDP source port each.
     pub flows: u32,
 }
 
@@ -99,8 +144,8 @@ pub struct Stamp {
     pub number: u64,
     /// Its flow.
     pub flow: u32,
-    /// When it was sent, in nanoseconds, the lower 32 bits.
-    pub sent_ns: u32,
+    /// When it was sent, in nanoseconds, less whole multiples of [`NUMBERS`].
+    pub sent_ns: u64,
 }
 
 /// What a frame that was received is.
@@ -121,34 +166,26 @@ impl Stream {
         (number % u64::from(self.flows.max(1))) as u32
     }
 
+    /// The same from the other end.
+    #[must_use]
+    pub fn turned(self) -> Stream {
+        Stream { source: self.destination, destination: self.source, ..self }
+    }
+
     /// Writes the frame of this number, which leaves at this time, in place of what `frame`
     /// held. It has room for its stamp, however short the stream's frames are to be.
     pub fn write(&self, number: u64, now_ns: u64, frame: &mut Vec<u8>) {
-        let flow = self.flow_of(number);
-        frame.clear();
-        frame.extend(self.destination.octets());
-        frame.extend(self.source.octets());
-        frame.extend(self.tag.bytes().into_iter().flatten());
-        frame.extend(ETHER_TYPE);
-        let inner = frame.len();
-        let bytes = (self.size.of(number) - FCS_BYTES).max(inner + STAMPED_BYTES);
-        let packet = bytes - inner;
-        frame.extend(headers(flow, packet));
-        frame.extend(&number.to_le_bytes()[..5]);
-        frame.extend(&flow.to_le_bytes()[..3]);
-        frame.extend((now_ns as u32).to_le_bytes());
-        frame.extend([0; 2]);
-        frame.resize(bytes, 0xa5);
-        let sum = hash(&frame[..ADDRESS_BYTES], &frame[inner..]);
-        frame[inner + HASH_AT..inner + STAMPED_BYTES].copy_from_slice(&sum.to_le_bytes());
+        let mut draft = Draft { bytes: std::mem::take(frame), made: None };
+        draft.write(self, number, now_ns);
+        *frame = draft.bytes;
     }
 
     /// What a received frame is.
     #[must_use]
     pub fn read(&self, frame: &[u8]) -> Seen {
         let right = (
-            frame.get(..6) == Some(&self.destination.octets()[..]),
-            frame.get(6..12) == Some(&self.source.octets()[..]),
+            frame.get(..6).is_some_and(|address| self.destination.has(address)),
+            frame.get(6..12).is_some_and(|address| self.source.has(address)),
         );
         match whole(frame) {
             Some(stamp) if right == (true, true) => Seen::Whole(stamp),
@@ -156,6 +193,81 @@ impl Stream {
             _ => Seen::Altered,
         }
     }
+}
+
+/// A frame that is written over and over: of a stream's next one only that is written in which it
+/// differs from the last.
+#[derive(Default, Debug)]
+pub struct Draft {
+    bytes: Vec<u8>,
+    made: Option<Made>,
+}
+
+/// What a draft was made for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Made {
+    stream: Stream,
+    flow: u32,
+    payload: u64,
+}
+
+impl Draft {
+    /// Writes the frame of this number, which leaves at this time.
+    pub fn write(&mut self, stream: &Stream, number: u64, now_ns: u64) {
+        let flow = stream.flow_of(number);
+        let inner = ADDRESS_BYTES + stream.tag.bytes().map_or(0, |tag| tag.len()) + 2;
+        let bytes = (stream.size.of(number) - FCS_BYTES).max(inner + STAMPED_BYTES);
+        let payload = match self.made {
+            Some(made) if made.stream == *stream && self.bytes.len() == bytes => {
+                if made.flow != flow {
+                    self.address(stream, flow, inner);
+                    self.made = Some(Made { flow, ..made });
+                }
+                made.payload
+            }
+            _ => self.make(stream, flow, inner, bytes),
+        };
+        let (front, packet) = self.bytes.split_at_mut(inner);
+        let head = &mut packet[..STAMPED_BYTES];
+        // Eight bytes each, of which the next field takes the last three.
+        head[HEADERS_BYTES..][..8].copy_from_slice(&number.to_le_bytes());
+        head[HEADERS_BYTES + FIELD_BYTES..][..8].copy_from_slice(&now_ns.to_le_bytes());
+        let sum = hash::frame(first(front), first(head), payload);
+        head[HASH_AT..].copy_from_slice(&sum.to_le_bytes());
+    }
+
+    /// The frame that was written last.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Begins anew; the hash of the payload.
+    fn make(&mut self, stream: &Stream, flow: u32, inner: usize, bytes: usize) -> u64 {
+        self.bytes.clear();
+        self.bytes.resize(bytes, FILLING);
+        let types = stream.tag.bytes().into_iter().flatten().chain(ETHER_TYPE);
+        for (place, byte) in self.bytes[ADDRESS_BYTES..inner].iter_mut().zip(types) {
+            *place = byte;
+        }
+        self.address(stream, flow, inner);
+        let payload = hash::payload(&self.bytes[inner + STAMPED_BYTES..]);
+        self.made = Some(Made { stream: *stream, flow, payload });
+        payload
+    }
+
+    /// Writes all that differs from flow to flow.
+    fn address(&mut self, stream: &Stream, flow: u32, inner: usize) {
+        let packet = self.bytes.len() - inner;
+        self.bytes[..6].copy_from_slice(&stream.destination.of(flow).octets());
+        self.bytes[6..ADDRESS_BYTES].copy_from_slice(&stream.source.of(flow).octets());
+        self.bytes[inner..inner + HEADERS_BYTES].copy_from_slice(&headers(flow, packet));
+    }
+}
+
+/// The first bytes of more.
+fn first<const BYTES: usize>(bytes: &[u8]) -> &[u8; BYTES] {
+    bytes.first_chunk().expect("a frame has room for its stamp")
 }
 
 /// The headers of a packet of so many bytes.
@@ -177,52 +289,26 @@ fn headers(flow: u32, packet: usize) -> [u8; HEADERS_BYTES] {
 
 /// The stamp of a frame whose hash is right.
 fn whole(frame: &[u8]) -> Option<Stamp> {
+    let addresses: &[u8; ADDRESS_BYTES] = frame.first_chunk()?;
     let tagged = matches!(frame.get(12..14)?, [0x81, 0x00] | [0x88, 0xa8]);
     let at = if tagged { ADDRESS_BYTES + TAG_BYTES } else { ADDRESS_BYTES };
     let packet = frame.get(at + 2..)?;
-    if frame.get(at..at + 2)? != ETHER_TYPE || packet.len() < STAMPED_BYTES {
+    if frame.get(at..at + 2)? != ETHER_TYPE {
         return None;
     }
-    let found = u16::from_le_bytes(packet[HASH_AT..STAMPED_BYTES].try_into().ok()?);
-    if found != hash(&frame[..ADDRESS_BYTES], packet) {
+    let (stamped, payload) = packet.split_first_chunk::<STAMPED_BYTES>()?;
+    let head: &[u8; HASH_AT] = stamped.first_chunk()?;
+    let found = u32::from_le_bytes(*stamped.last_chunk()?);
+    if found != hash::frame(addresses, head, hash::payload(payload)) {
         return None;
     }
-    let word = u64::from_le_bytes(packet[HEADERS_BYTES..HEADERS_BYTES + 8].try_into().ok()?);
-    let sent = packet[HEADERS_BYTES + 8..HASH_AT].try_into().ok()?;
-    let sent_ns = u32::from_le_bytes(sent);
-    Some(Stamp { number: word % NUMBERS, flow: (word / NUMBERS) as u32, sent_ns })
-}
-
-/// A hash of the addresses, and of the packet but for the place of the hash.
-fn hash(addresses: &[u8], packet: &[u8]) -> u16 {
-    let sum = mix(0x9e37_79b9_7f4a_7c15, addresses);
-    let sum = mix(sum, &packet[..HASH_AT]);
-    let sum = mix(sum, &packet[STAMPED_BYTES..]);
-    let folded = sum ^ sum >> 32;
-    (folded ^ folded >> 16) as u16
-}
-
-/// Takes more bytes into a hash: four lanes, so that the multiplications overlap.
-fn mix(sum: u64, bytes: &[u8]) -> u64 {
-    const FACTOR: u64 = 0xd6e8_feb8_6659_fd93;
-    let step = |lane: u64, word: u64| (lane ^ word).wrapping_mul(FACTOR).rotate_left(29);
-    let word = |bytes: &[u8]| {
-        let mut word = [0; 8];
-        word[..bytes.len()].copy_from_slice(bytes);
-        u64::from_le_bytes(word)
+    let word = |at: usize| {
+        let bytes: [u8; 8] = std::array::from_fn(|place| stamped[at + place]);
+        u64::from_le_bytes(bytes) % NUMBERS
     };
-    let mut lanes = [sum, sum ^ 1, sum ^ 2, sum ^ 3];
-    let (blocks, rest) = bytes.as_chunks::<32>();
-    for block in blocks {
-        for (lane, bytes) in lanes.iter_mut().zip(block.chunks_exact(8)) {
-            *lane = step(*lane, word(bytes));
-        }
-    }
-    for (lane, bytes) in lanes.iter_mut().zip(rest.chunks(8)) {
-        *lane = step(*lane, word(bytes));
-    }
-    let end = lanes.into_iter().fold(bytes.len() as u64, step);
-    end ^ end >> 31
+    let flow = u32::from_be_bytes([0, head[13], head[14], head[15]]);
+    let (number, sent_ns) = (word(HEADERS_BYTES), word(HEADERS_BYTES + FIELD_BYTES));
+    Some(Stamp { number, flow, sent_ns })
 }
 
 #[cfg(test)]
@@ -231,23 +317,63 @@ mod tests {
 
     fn stream(tag: Tag, size: Size) -> Stream {
         let (source, destination) = (Mac::new([2, 0, 0, 0, 0, 1]), Mac::new([2, 0, 0, 0, 0, 2]));
-        Stream { source, destination, tag, size, flows: 1000 }
+        Stream { source: source.into(), destination: destination.into(), tag, size, flows: 1000 }
     }
 
     #[test]
     fn a_frame_says_what_it_is_at_every_length_and_tag() {
         let mut frame = Vec::new();
         for tag in [Tag::Untagged, Tag::Customer(10), Tag::Service(4094)] {
-            for bytes in [64, 65, 128, 512, 1518, 9000] {
+            for bytes in [64, 65, 71, 72, 73, 128, 512, 1518, 9018] {
                 let stream = stream(tag, Size::Fixed(bytes));
                 let number = NUMBERS - 1;
-                stream.write(number, 0x1_2345_6789, &mut frame);
+                stream.write(number, NUMBERS + 0x1_2345_6789, &mut frame);
                 assert_eq!(frame.len(), bytes - 4, "{tag:?}");
                 let flow = (number % 1000) as u32;
-                let stamp = Stamp { number, flow, sent_ns: 0x2345_6789 };
+                let stamp = Stamp { number, flow, sent_ns: 0x1_2345_6789 };
                 assert_eq!(stream.read(&frame), Seen::Whole(stamp), "{tag:?} {bytes}");
             }
         }
+    }
+
+    #[test]
+    fn a_draft_that_is_used_again_says_the_same_as_a_new_one() {
+        let many = |last| Stations { first: Mac::new([2, 0, 0, 0, 0, last]), count: 300 };
+        let mut streams =
+            vec![stream(Tag::Untagged, Size::Imix), stream(Tag::Customer(3), Size::Imix)];
+        streams.push(Stream { source: many(1), destination: many(7), ..streams[0] });
+        streams.push(Stream { flows: 1, ..streams[0] });
+        let (mut draft, mut fresh) = (Draft::default(), Vec::new());
+        for number in 0..2000 {
+            let stream = streams[(number / 7 % 4) as usize];
+            draft.write(&stream, number, 5 * number);
+            stream.write(number, 5 * number, &mut fresh);
+            assert_eq!(draft.bytes(), fresh, "{number}");
+            assert!(matches!(stream.read(&fresh), Seen::Whole(_)), "{number}");
+        }
+    }
+
+    #[test]
+    fn flows_differ_in_address_and_port_and_share_out_the_stations() {
+        let first = Mac::new([2, 0, 0, 0, 0xff, 0xfe]);
+        let stream = Stream {
+            source: Stations { first, count: 1000 },
+            flows: FLOWS_MAX,
+            ..stream(Tag::Untagged, Size::Fixed(64))
+        };
+        let mut frame = Vec::new();
+        let mut seen = std::collections::BTreeSet::new();
+        let mut stations = std::collections::BTreeSet::new();
+        for number in 0..5000 {
+            stream.write(number, 0, &mut frame);
+            seen.insert([&frame[26..30], &frame[34..36]].concat());
+            stations.insert(frame[6..12].to_vec());
+        }
+        assert_eq!((seen.len(), stations.len()), (5000, 1000));
+        assert!(stations.contains(&vec![2, 0, 0, 1, 0, 0]), "the carry goes on");
+        stream.write(u64::from(FLOWS_MAX) - 1, 0, &mut frame);
+        let Seen::Whole(stamp) = stream.read(&frame) else { panic!("altered") };
+        assert_eq!(stamp.flow, FLOWS_MAX - 1);
     }
 
     #[test]
@@ -264,7 +390,7 @@ mod tests {
 
     #[test]
     fn no_single_bit_is_turned_unseen() {
-        let stream = stream(Tag::Untagged, Size::Fixed(128));
+        let stream = stream(Tag::Untagged, Size::Fixed(333));
         let mut frame = Vec::new();
         stream.write(77, 88, &mut frame);
         for bit in 0..frame.len() * 8 {

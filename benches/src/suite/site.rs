@@ -155,7 +155,7 @@ impl Site {
     #[must_use]
     pub fn stream_between(&self, from: usize, to: usize, bytes: usize) -> Stream {
         let tag = self.ground.seats[from].tag();
-        let (source, destination) = (station(from), station(to));
+        let (source, destination) = (station(from).into(), station(to).into());
         Stream { source, destination, tag, size: Size::Fixed(bytes), flows: 1 }
     }
 

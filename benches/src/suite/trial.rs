@@ -7,14 +7,14 @@
 
 use super::clock::Clock;
 use super::endpoint::{Receiver, Sender};
-use super::frame::Stream;
+use super::frame::{Draft, Stream};
 use super::histogram::Histogram;
 use super::ledger::{Arrivals, Counts, Ledger};
 use super::pace::Pace;
 use crate::error::{Result, RigError};
 use crate::interrupt;
 
-/// Frames sent at a time.
+/// Frames sent at a time, and received between two looks at the clock.
 const BURST: usize = 32;
 /// After so long without a frame those under way in a closed loop count as lost.
 const SILENCE_NS: u64 = 100_000_000;
@@ -103,13 +103,13 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Generator {
     next: u64,
-    frames: Vec<Vec<u8>>,
+    drafts: [Draft; BURST],
 }
 
 impl Default for Generator {
     fn default() -> Generator {
         // Number 0 is for frames of no trial: they are late in each.
-        Generator { next: 1, frames: vec![Vec::new(); BURST] }
+        Generator { next: 1, drafts: std::array::from_fn(|_| Draft::default()) }
     }
 }
 
@@ -209,13 +209,10 @@ impl Generator {
             return Ok(());
         }
         let numbers = self.next + offer.offered..;
-        for (frame, number) in self.frames.iter_mut().take(count).zip(numbers) {
-            plan.stream.write(number, now_ns, frame);
+        for (draft, number) in self.drafts.iter_mut().take(count).zip(numbers) {
+            draft.write(&plan.stream, number, now_ns);
         }
-        let mut burst: [&[u8]; BURST] = [&[]; BURST];
-        for (place, frame) in burst.iter_mut().zip(&self.frames) {
-            *place = frame;
-        }
+        let burst = self.drafts.each_ref().map(Draft::bytes);
         let sent = sender.send(&burst[..count])?;
         match plan.load {
             Load::Open(_) => {
@@ -259,16 +256,20 @@ impl Quiet {
     }
 }
 
-/// Takes what has come into account; how many frames that was.
+/// Takes what has come into account; how many frames that was. The clock is looked at once for a
+/// burst of them: they were there before the first of them was looked at.
 fn receive(
     clock: &mut impl Clock,
     receiver: &mut impl Receiver,
     ledger: &mut Ledger,
 ) -> Result<u64> {
-    let mut came = 0;
+    let (mut came, mut now_ns) = (0, 0);
     receiver.receive(&mut |frame| {
+        if came % BURST as u64 == 0 {
+            now_ns = clock.now_ns();
+        }
         came += 1;
-        ledger.enter(frame, clock.now_ns());
+        ledger.enter(frame, now_ns);
     })?;
     Ok(came)
 }
@@ -296,8 +297,7 @@ fn drain(
         if looks.is_multiple_of(LOOKS) {
             interrupt::check()?;
         }
-        // Summing up a million flows at each look would be all that is done.
-        if looks.is_multiple_of(64) && is_whole(ledger) {
+        if is_whole(ledger) {
             break;
         }
     }
@@ -361,7 +361,10 @@ mod tests {
 
     fn plan(load: Load) -> Plan {
         let (source, destination) = (Mac::new([2, 0, 0, 0, 0, 1]), Mac::new([2, 0, 0, 0, 0, 2]));
-        let stream = Stream { source, destination, tag: Tag::Untagged, size: Size::Imix, flows: 7 };
+        let stream = {
+            let (source, destination) = (source.into(), destination.into());
+            Stream { source, destination, tag: Tag::Untagged, size: Size::Imix, flows: 7 }
+        };
         Plan { stream, load, length_ns: 100_000_000, drain_ns: 1_000_000 }
     }
 
