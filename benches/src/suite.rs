@@ -3,6 +3,7 @@
 //! * [`frame`] — frames that bear number, flow, time and a [`hash`] of themselves;
 //! * [`ledger`] — what became of them, flow by flow; [`histogram`] — how long they took;
 //! * [`clock`], [`pace`], [`trial`] — a load offered for some time, and what came of it;
+//!   [`joint`] — several at once;
 //! * [`endpoint`], [`port`] — where a trial sends and receives;
 //! * [`selftest`] — what generator and receiver can do without a switch;
 //! * [`search`] — the highest load with no more than some loss;
@@ -18,6 +19,7 @@ pub mod endpoint;
 pub mod frame;
 pub mod hash;
 pub mod histogram;
+pub mod joint;
 pub mod ledger;
 pub mod machine;
 pub mod methods;

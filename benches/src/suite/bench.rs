@@ -1,23 +1,36 @@
 //! A generator at the ports of a switch: what the methods measure with.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use super::clock::Monotonic;
 use super::endpoint::{Receiver, Sender, Straight};
 use super::frame::{Size, Stream, Tag};
+use super::joint::{Joint, Lane};
 use super::pace::Pace;
+use super::port::Port;
 use super::search::{Found, Goal, search};
 use super::site::{Site, station};
 use super::trial::{Generator, Load, Outcome, Plan};
 use crate::error::{Result, RigError};
 use crate::front_end::FrontEnd;
+use crate::interrupt;
 
 /// Frames of a closed loop.
-const WINDOW: u64 = 256;
+pub const WINDOW: u64 = 256;
 /// How long frames may take after a trial.
 const DRAIN_NS: u64 = 50_000_000;
 /// How much above the rate of a closed loop a search begins.
 const HEADROOM: f64 = 1.3;
 /// How far below that it may end.
 const LEAST: f64 = 0.01;
+/// Frames that tell a switch where a port's station is, and their length.
+const GREETINGS: u64 = 8;
+const SHORTEST: usize = 64;
+/// In this time they have gone where they go.
+const SETTLING: Duration = Duration::from_millis(10);
+/// What PDR allows to be lost.
+pub const PARTIAL: f64 = 0.001;
 /// Of a straight loop's rate: what is above this share is bound by the generator.
 const CEILING_SHARE: f64 = 0.8;
 
@@ -30,13 +43,17 @@ pub struct Profile {
     pub slices: usize,
     /// Of searches, as a share.
     pub precision: f64,
+    /// Of what is short and varies: bursts, lone frames.
+    pub repeats: usize,
 }
 
 impl Profile {
     /// For figures that are quoted.
-    pub const WHOLE: Profile = Profile { trial_ns: 1_000_000_000, slices: 10, precision: 0.005 };
+    pub const WHOLE: Profile =
+        Profile { trial_ns: 1_000_000_000, slices: 10, precision: 0.005, repeats: 50 };
     /// For a first picture.
-    pub const QUICK: Profile = Profile { trial_ns: 200_000_000, slices: 3, precision: 0.02 };
+    pub const QUICK: Profile =
+        Profile { trial_ns: 200_000_000, slices: 3, precision: 0.02, repeats: 10 };
 }
 
 /// What a search found, and whose limit it is.
@@ -53,6 +70,8 @@ pub struct Limit {
 pub struct Bench {
     generator: Generator,
     clock: Monotonic,
+    /// PDRs that were found, by switch, scenario, ports, and length of frames.
+    found: BTreeMap<(&'static str, &'static str, usize, usize), f64>,
     /// How much time there is.
     pub profile: Profile,
 }
@@ -61,7 +80,12 @@ impl Bench {
     /// For runs of this profile.
     #[must_use]
     pub fn new(profile: Profile) -> Bench {
-        Bench { generator: Generator::default(), clock: Monotonic::new(), profile }
+        Bench {
+            generator: Generator::default(),
+            clock: Monotonic::new(),
+            found: BTreeMap::new(),
+            profile,
+        }
     }
 
     /// Offers this load of the scenario's frames for a trial's time, after the switch was told
@@ -79,13 +103,31 @@ impl Bench {
     /// # Errors
     /// If nothing of it can be sent, or the run is interrupted.
     pub fn trial_of(&mut self, site: &mut Site, stream: Stream, load: Load) -> Result<Outcome> {
-        site.greet()?;
         let plan = self.plan(stream, load);
+        self.trial_by(site, plan)
+    }
+
+    /// The same by any plan.
+    ///
+    /// # Errors
+    /// If nothing of it can be sent, or the run is interrupted.
+    pub fn trial_by(&mut self, site: &mut Site, plan: Plan) -> Result<Outcome> {
+        site.greet()?;
+        self.trial_in_silence(site, plan)
+    }
+
+    /// The same without telling the switch who is where.
+    ///
+    /// # Errors
+    /// If nothing of it can be sent, or the run is interrupted.
+    pub fn trial_in_silence(&mut self, site: &mut Site, plan: Plan) -> Result<Outcome> {
         let ends = site.ends();
         self.generator.run(&plan, &mut self.clock, &mut &ends, &mut &ends)
     }
 
-    fn plan(&self, stream: Stream, load: Load) -> Plan {
+    /// What a trial of these is by the profile.
+    #[must_use]
+    pub fn plan(&self, stream: Stream, load: Load) -> Plan {
         Plan { stream, load, length_ns: self.profile.trial_ns, drain_ns: DRAIN_NS }
     }
 
@@ -136,6 +178,56 @@ impl Bench {
             Ok(outcome.loss())
         })?;
         Ok(Limit { found, missed })
+    }
+
+    /// The highest load of which no more than 0.1 % is lost, for tests that load a switch by a
+    /// share of it: searched for once in a run.
+    ///
+    /// # Errors
+    /// Those of trials; if there is none.
+    pub fn partial(&mut self, site: &mut Site, bytes: usize) -> Result<f64> {
+        let key = (site.name, site.scenario.name, site.ports.len(), bytes);
+        if let Some(&found) = self.found.get(&key) {
+            return Ok(found);
+        }
+        let passed = self.limit(site, bytes, PARTIAL)?.found.passed;
+        let found = passed.ok_or_else(|| {
+            RigError::new("no load passes at 0.1 % loss: there is no PDR to load by")
+        })?;
+        self.found.insert(key, found);
+        Ok(found)
+    }
+
+    /// Offers several loads at once for a trial's time, after every port has spoken.
+    ///
+    /// # Errors
+    /// If nothing of it can be sent, or the run is interrupted.
+    pub fn jointly(&mut self, site: &mut Site, lanes: &[Lane]) -> Result<Vec<Vec<Outcome>>> {
+        self.jointly_for(site, lanes, self.profile.trial_ns)
+    }
+
+    /// The same for so many nanoseconds.
+    ///
+    /// # Errors
+    /// If nothing of it can be sent, or the run is interrupted.
+    pub fn jointly_for(
+        &mut self,
+        site: &mut Site,
+        lanes: &[Lane],
+        length_ns: u64,
+    ) -> Result<Vec<Vec<Outcome>>> {
+        let mut frame = Vec::new();
+        for from in 0..site.ports.len() {
+            let to = usize::from(from == 0);
+            for number in 0..GREETINGS {
+                site.stream_between(from, to, SHORTEST).write(number, 0, &mut frame);
+                site.ports[from].send(&[&frame])?;
+            }
+        }
+        interrupt::sleep(SETTLING)?;
+        site.ports.iter_mut().try_for_each(Port::discard)?;
+        let joint = Joint { lanes, length_ns, drain_ns: DRAIN_NS };
+        self.generator.run_jointly(joint, &mut self.clock, &mut site.ports)
     }
 
     /// What generator and receiver do without a switch or rings between them, in frames a second:

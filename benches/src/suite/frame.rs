@@ -160,6 +160,22 @@ pub enum Seen {
 }
 
 impl Stream {
+    /// One of which there are no frames.
+    pub const NOBODYS: Stream = Stream {
+        source: Stations { first: Mac::new([2, 0, 0, 0, 0, 0]), count: 1 },
+        destination: Stations { first: Mac::new([2, 0, 0, 0, 0, 0]), count: 1 },
+        tag: Tag::Untagged,
+        size: Size::Fixed(64),
+        flows: 1,
+    };
+
+    /// Whether a frame has addresses of its.
+    #[must_use]
+    pub fn claims(&self, frame: &[u8]) -> bool {
+        frame.get(..6).is_some_and(|address| self.destination.has(address))
+            && frame.get(6..12).is_some_and(|address| self.source.has(address))
+    }
+
     /// The flow of the frame of this number.
     #[must_use]
     pub fn flow_of(&self, number: u64) -> u32 {

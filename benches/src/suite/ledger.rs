@@ -74,6 +74,12 @@ impl Ledger {
         }
     }
 
+    /// What its frames are like.
+    #[must_use]
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
     /// Takes a frame that came at this time into account.
     pub fn enter(&mut self, frame: &[u8], now_ns: u64) {
         match self.stream.read(frame) {

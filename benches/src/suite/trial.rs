@@ -3,7 +3,8 @@
 //! One thread sends and receives by turns. An open loop offers each frame when it is due, whatever
 //! became of those before it; a frame for which there was no room is not tried again, and one
 //! that the generator came too late for is not made up for after the end: both count as offered,
-//! and so as lost. A closed loop keeps so many frames under way.
+//! and so as lost. A closed loop keeps so many frames under
+//! way. A burst ends with its last frame.
 
 use super::clock::Clock;
 use super::endpoint::{Receiver, Sender};
@@ -15,19 +16,24 @@ use crate::error::{Result, RigError};
 use crate::interrupt;
 
 /// Frames sent at a time, and received between two looks at the clock.
-const BURST: usize = 32;
+pub(super) const BURST: usize = 32;
 /// After so long without a frame those under way in a closed loop count as lost.
 const SILENCE_NS: u64 = 100_000_000;
 /// Room for the frames of a closed loop, whose number is not known before: so many a second.
 const CLOSED_FRAMES_PER_SECOND: f64 = 40e6;
 /// Looks at the clock between two at whether the run was interrupted.
-const LOOKS: u32 = 4096;
+pub(super) const LOOKS: u32 = 4096;
 
 /// How much is offered.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Load {
     /// So many frames a second, whatever comes back.
     Open(Pace),
+    /// So many frames as fast as the generator can, and no more.
+    Burst {
+        /// Frames.
+        frames: u64,
+    },
     /// So many frames under way at a time.
     Closed {
         /// Frames under way.
@@ -103,21 +109,13 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Generator {
     next: u64,
-    drafts: [Draft; BURST],
 }
 
 impl Default for Generator {
     fn default() -> Generator {
         // Number 0 is for frames of no trial: they are late in each.
-        Generator { next: 1, drafts: std::array::from_fn(|_| Draft::default()) }
+        Generator { next: 1 }
     }
-}
-
-/// What was offered so far.
-#[derive(Clone, Copy, Default, Debug)]
-struct Offer {
-    offered: u64,
-    refused: u64,
 }
 
 impl Generator {
@@ -132,22 +130,10 @@ impl Generator {
         sender: &mut impl Sender,
         receiver: &mut impl Receiver,
     ) -> Result<Outcome> {
-        let total = match plan.load {
-            Load::Open(pace) => pace.total(plan.length_ns),
-            Load::Closed { .. } => {
-                (plan.length_ns as f64 * CLOSED_FRAMES_PER_SECOND / 1e9) as u64 + BURST as u64
-            }
-        };
-        if total >= super::frame::NUMBERS - self.next {
-            return Err(RigError::new(format!("a trial of {total} frames has too many")));
-        }
-        let first = self.next;
-        let mut ledger = Ledger::new(plan.stream, first, total);
-        let mut offer = Offer::default();
+        let mut course = self.course(plan.stream, plan.load, plan.length_ns)?;
+        let mut ledger = course.ledger();
         let start_ns = clock.now_ns();
-        let (mut looks, mut quiet) =
-            (0_u32, Quiet { since_ns: start_ns, received: 0, given_up: 0 });
-        let (mut before_ns, mut idle_ns, mut did) = (start_ns, 0, Did::Something);
+        let (mut looks, mut before_ns, mut idle_ns, mut did) = (0_u32, start_ns, 0, Did::Something);
         let length_ns = loop {
             let now_ns = clock.now_ns();
             if did == Did::Nothing {
@@ -155,16 +141,11 @@ impl Generator {
             }
             before_ns = now_ns;
             let elapsed_ns = now_ns - start_ns;
-            if elapsed_ns >= plan.length_ns {
+            if elapsed_ns >= plan.length_ns || course.is_offered() {
                 break elapsed_ns;
             }
-            let wanted = match plan.load {
-                Load::Open(pace) => pace.due(elapsed_ns).min(total) - offer.offered,
-                Load::Closed { window } => {
-                    quiet.window(window, now_ns, &ledger, offer).min(total - offer.offered)
-                }
-            };
-            self.offer(plan, wanted, now_ns, sender, &mut offer)?;
+            let wanted = course.wanted(elapsed_ns, &ledger);
+            course.offer(wanted, now_ns, sender)?;
             let came = receive(clock, receiver, &mut ledger)?;
             did = if wanted + came == 0 { Did::Nothing } else { Did::Something };
             looks = looks.wrapping_add(1);
@@ -172,16 +153,109 @@ impl Generator {
                 interrupt::check()?;
             }
         };
-        let length_ns = length_ns.min(plan.length_ns);
-        let missed = match plan.load {
-            Load::Open(_) => total - offer.offered,
+        drain(plan, clock, receiver, &mut ledger, &course)?;
+        Ok(Outcome { idle_ns, ..course.outcome(&ledger, length_ns.min(plan.length_ns)) })
+    }
+
+    /// A load to be offered for so long, with numbers of its own.
+    ///
+    /// # Errors
+    /// If it has more frames than there are numbers.
+    pub(super) fn course(&mut self, stream: Stream, load: Load, length_ns: u64) -> Result<Course> {
+        let total = match load {
+            Load::Open(pace) => pace.total(length_ns),
+            Load::Burst { frames } => frames,
+            Load::Closed { .. } => {
+                (length_ns as f64 * CLOSED_FRAMES_PER_SECOND / 1e9) as u64 + BURST as u64
+            }
+        };
+        let first = self.next;
+        if total >= super::frame::NUMBERS - first {
+            return Err(RigError::new(format!("a trial of {total} frames has too many")));
+        }
+        self.next = first + total;
+        let (drafts, quiet) = (std::array::from_fn(|_| Draft::default()), Quiet::default());
+        Ok(Course { stream, load, first, total, offered: 0, refused: 0, drafts, quiet })
+    }
+}
+
+/// A load on its way: what is still to be offered of it.
+#[derive(Debug)]
+pub(super) struct Course {
+    pub(super) stream: Stream,
+    load: Load,
+    first: u64,
+    total: u64,
+    offered: u64,
+    refused: u64,
+    drafts: [Draft; BURST],
+    quiet: Quiet,
+}
+
+impl Course {
+    /// An account of its frames.
+    pub(super) fn ledger(&self) -> Ledger {
+        Ledger::new(self.stream, self.first, self.total)
+    }
+
+    /// Frames that were sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.offered - self.refused
+    }
+
+    /// Whether a burst was offered as a whole.
+    fn is_offered(&self) -> bool {
+        matches!(self.load, Load::Burst { .. }) && self.offered == self.total
+    }
+
+    /// Frames to send now, so long after the beginning; `ledger` knows what has come of them.
+    pub(super) fn wanted(&mut self, elapsed_ns: u64, ledger: &Ledger) -> u64 {
+        let left = self.total - self.offered;
+        match self.load {
+            Load::Open(pace) => pace.due(elapsed_ns).min(self.total) - self.offered,
+            Load::Burst { .. } => left,
+            Load::Closed { window } => {
+                self.quiet.window(window, elapsed_ns, ledger, self.offered).min(left)
+            }
+        }
+    }
+
+    /// Sends so many frames, a burst at most.
+    pub(super) fn offer(
+        &mut self,
+        wanted: u64,
+        now_ns: u64,
+        sender: &mut impl Sender,
+    ) -> Result<()> {
+        let count = wanted.min(BURST as u64) as usize;
+        if count == 0 {
+            return Ok(());
+        }
+        for (draft, number) in self.drafts.iter_mut().take(count).zip(self.first + self.offered..) {
+            draft.write(&self.stream, number, now_ns);
+        }
+        let burst = self.drafts.each_ref().map(Draft::bytes);
+        let sent = sender.send(&burst[..count])?;
+        match self.load {
+            Load::Open(_) | Load::Burst { .. } => {
+                self.offered += count as u64;
+                self.refused += (count - sent) as u64;
+            }
+            // A closed loop has not offered what it could not send.
+            Load::Closed { .. } => self.offered += sent as u64,
+        }
+        Ok(())
+    }
+
+    /// What came of it, offered for so long, by this account.
+    pub(super) fn outcome(&self, ledger: &Ledger, length_ns: u64) -> Outcome {
+        let missed = match self.load {
+            Load::Open(_) | Load::Burst { .. } => self.total - self.offered,
             Load::Closed { .. } => 0,
         };
-        self.next = first + total;
-        drain(plan, clock, receiver, &mut ledger, offer)?;
-        Ok(Outcome {
-            offered: offer.offered + missed,
-            refused: offer.refused,
+        Outcome {
+            offered: self.offered + missed,
+            refused: self.refused,
             missed,
             counts: ledger.total(),
             received_by_flow: ledger.flows().map(|counts| counts.received).collect(),
@@ -191,38 +265,8 @@ impl Generator {
             latency: ledger.latency().clone(),
             arrivals: ledger.arrivals(),
             length_ns,
-            idle_ns,
-        })
-    }
-
-    /// Sends so many frames, a burst at most.
-    fn offer(
-        &mut self,
-        plan: &Plan,
-        wanted: u64,
-        now_ns: u64,
-        sender: &mut impl Sender,
-        offer: &mut Offer,
-    ) -> Result<()> {
-        let count = wanted.min(BURST as u64) as usize;
-        if count == 0 {
-            return Ok(());
+            idle_ns: 0,
         }
-        let numbers = self.next + offer.offered..;
-        for (draft, number) in self.drafts.iter_mut().take(count).zip(numbers) {
-            draft.write(&plan.stream, number, now_ns);
-        }
-        let burst = self.drafts.each_ref().map(Draft::bytes);
-        let sent = sender.send(&burst[..count])?;
-        match plan.load {
-            Load::Open(_) => {
-                offer.offered += count as u64;
-                offer.refused += (count - sent) as u64;
-            }
-            // A closed loop has not offered what it could not send.
-            Load::Closed { .. } => offer.offered += sent as u64,
-        }
-        Ok(())
     }
 }
 
@@ -234,7 +278,7 @@ enum Did {
 }
 
 /// Since when nothing came, and what is no longer waited for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Default, Debug)]
 struct Quiet {
     since_ns: u64,
     received: u64,
@@ -243,15 +287,15 @@ struct Quiet {
 
 impl Quiet {
     /// Frames that a closed loop may send now.
-    fn window(&mut self, window: u64, now_ns: u64, ledger: &Ledger, offer: Offer) -> u64 {
+    fn window(&mut self, window: u64, elapsed_ns: u64, ledger: &Ledger, offered: u64) -> u64 {
         let received = ledger.latency().count() + ledger.corrupted();
         if received != self.received {
-            (self.since_ns, self.received) = (now_ns, received);
-        } else if now_ns - self.since_ns > SILENCE_NS {
-            self.since_ns = now_ns;
-            self.given_up = offer.offered.saturating_sub(received);
+            (self.since_ns, self.received) = (elapsed_ns, received);
+        } else if elapsed_ns - self.since_ns > SILENCE_NS {
+            self.since_ns = elapsed_ns;
+            self.given_up = offered.saturating_sub(received);
         }
-        let under_way = offer.offered.saturating_sub(received + self.given_up);
+        let under_way = offered.saturating_sub(received + self.given_up);
         window.saturating_sub(under_way)
     }
 }
@@ -280,10 +324,10 @@ fn drain(
     clock: &mut impl Clock,
     receiver: &mut impl Receiver,
     ledger: &mut Ledger,
-    offer: Offer,
+    course: &Course,
 ) -> Result<()> {
     let until_ns = clock.now_ns() + plan.drain_ns;
-    let sent = offer.offered - offer.refused;
+    let sent = course.sent();
     // Where frames come twice all of the time is waited for: the last ones may, too. Where none has
     // come twice so far, it ends with the last frame.
     let is_whole = |ledger: &Ledger| {
@@ -408,6 +452,18 @@ mod tests {
         assert_eq!((outcome.offered, outcome.refused), (100_000, 0));
         assert!(outcome.missed > 90_000, "{}", outcome.missed);
         assert_eq!(outcome.lost(), outcome.missed);
+    }
+
+    #[test]
+    fn a_burst_ends_with_its_last_frame() {
+        let wire = Shared::default();
+        let mut clock = Steps { now_ns: 0, step_ns: 100 };
+        let (mut sender, mut receiver) = (wire.clone(), wire);
+        let outcome = Generator::default()
+            .run(&plan(Load::Burst { frames: 1000 }), &mut clock, &mut sender, &mut receiver)
+            .unwrap();
+        assert_eq!((outcome.offered, outcome.lost(), outcome.missed), (1000, 0, 0));
+        assert!(outcome.length_ns < 20_000, "{}", outcome.length_ns);
     }
 
     #[test]

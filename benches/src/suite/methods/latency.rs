@@ -1,9 +1,8 @@
 //! How long frames take at several loads.
 
-use super::throughput::PARTIAL;
 use super::{Drawn, Figure, Method, Needs, Taken, quantity};
 use crate::error::{Result, RigError};
-use crate::suite::bench::Bench;
+use crate::suite::bench::{Bench, PARTIAL};
 use crate::suite::pace::Pace;
 use crate::suite::record::{Better, Bound};
 use crate::suite::site::Site;

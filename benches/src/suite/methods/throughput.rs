@@ -2,12 +2,10 @@
 
 use super::{Figure, Method, Needs, Taken};
 use crate::error::{Result, RigError};
-use crate::suite::bench::Bench;
+use crate::suite::bench::{Bench, PARTIAL};
 use crate::suite::record::{Better, Bound};
 use crate::suite::site::Site;
 
-/// What PDR allows to be lost.
-pub const PARTIAL: f64 = 0.001;
 /// Of what was lost, more than this share by the generator's slowness makes the limit its own.
 const MISSED_SHARE: f64 = 0.5;
 
