@@ -1,14 +1,26 @@
 //! The tests, in one table: what each is called, what it says, how it is done.
 
 use super::bench::Bench;
+use super::joint::Lane;
+use super::pace::Pace;
 use super::record::{Better, Bound, Quantity};
 use super::scenario::Kind;
 use super::site::Site;
+use super::trial::{Load, Outcome};
 use crate::error::Result;
 
+mod addresses;
+mod back_to_back;
+mod broadcast;
+mod cpu;
+mod fairness;
 pub(super) mod forwarding;
+mod head_of_line;
+mod idle_ports;
+mod isolation;
 mod latency;
 mod loss;
+mod mixes;
 mod throughput;
 
 /// A test.
@@ -38,9 +50,25 @@ impl Needs {
     pub const SCENARIO: Needs = Needs { ports: 0, kinds: &Kind::ALL };
 }
 
+/// A generator that comes too late for more than this share of a load has not offered that load.
+const MISSED_SHARE: f64 = 0.05;
+
 /// All of them, in the order of a run.
-pub const METHODS: [Method; 4] =
-    [throughput::METHOD, forwarding::METHOD, latency::METHOD, loss::METHOD];
+pub const METHODS: [Method; 13] = [
+    throughput::METHOD,
+    forwarding::METHOD,
+    latency::METHOD,
+    loss::METHOD,
+    back_to_back::METHOD,
+    mixes::METHOD,
+    cpu::METHOD,
+    addresses::METHOD,
+    broadcast::METHOD,
+    fairness::METHOD,
+    head_of_line::METHOD,
+    isolation::METHOD,
+    idle_ports::METHOD,
+];
 
 /// What came of doing a test once.
 #[derive(Clone, PartialEq, Default, Debug)]
@@ -68,6 +96,51 @@ pub struct Figure {
     pub bound: Bound,
 }
 
+impl Figure {
+    /// One at no load in particular that nothing but the switch bounded.
+    fn new(metric: &str, unit: &'static str, better: Better, value: f64) -> Figure {
+        let metric = metric.to_owned();
+        Figure { metric, unit, better, load: None, value, bound: Bound::None }
+    }
+
+    /// The same, bounded otherwise.
+    fn bounded(self, bound: Bound) -> Figure {
+        Figure { bound, ..self }
+    }
+}
+
+impl From<Vec<Figure>> for Taken {
+    fn from(figures: Vec<Figure>) -> Taken {
+        Taken { figures, ..Taken::default() }
+    }
+}
+
+/// Frames of a stream from one port to another, as a lane of several.
+fn lane(site: &Site, (from, to): (usize, usize), bytes: usize, frames_per_second: f64) -> Lane {
+    let stream = site.stream_between(from, to, bytes);
+    Lane { stream, load: Load::Open(Pace { frames_per_second }), from, to: vec![to] }
+}
+
+/// The share of a load that a switch lost, 0 to 1: without what the generator was too late for.
+fn switch_loss(outcome: &Outcome) -> f64 {
+    let offered = outcome.offered - outcome.missed;
+    outcome.lost().saturating_sub(outcome.missed) as f64 / offered.max(1) as f64
+}
+
+/// Who bounded a test in which this share of the load was missed by the generator.
+fn bound_of(missed: f64) -> Bound {
+    if missed > MISSED_SHARE { Bound::Generator } else { Bound::None }
+}
+
+/// The share of these loads that the generator was too late for.
+fn missed_share<'o>(outcomes: impl IntoIterator<Item = &'o Outcome>) -> f64 {
+    let sum = |(missed, offered): (u64, u64), outcome: &Outcome| {
+        (missed + outcome.missed, offered + outcome.offered)
+    };
+    let (missed, offered) = outcomes.into_iter().fold((0, 0), sum);
+    missed as f64 / offered.max(1) as f64
+}
+
 /// A curve of one slice.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Drawn {
@@ -89,6 +162,34 @@ fn quantity(name: &str, unit: &str) -> Quantity {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::suite::histogram::Histogram;
+    use crate::suite::ledger::Counts;
+
+    /// Of so many frames so many came.
+    pub fn outcome(offered: u64, received: u64) -> Outcome {
+        Outcome {
+            offered,
+            refused: 0,
+            missed: 0,
+            counts: Counts { received, ..Counts::default() },
+            received_by_flow: vec![received],
+            corrupted: 0,
+            late: 0,
+            foreign: 0,
+            latency: Histogram::new(),
+            arrivals: None,
+            length_ns: 1_000_000_000,
+            idle_ns: 0,
+        }
+    }
+
+    #[test]
+    fn what_the_generator_missed_is_no_loss_of_the_switch_s() {
+        let late = Outcome { missed: 100, ..outcome(1000, 891) };
+        assert_eq!(switch_loss(&late), 9.0 / 900.0);
+        assert_eq!(missed_share([&late, &outcome(1000, 1000)]), 0.05);
+        assert_eq!((bound_of(0.05), bound_of(0.06)), (Bound::None, Bound::Generator));
+    }
 
     #[test]
     fn every_method_has_a_name_of_its_own_and_two_lines() {

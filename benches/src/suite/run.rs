@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn tests_that_take_as_many_ports_share_their_sites() {
-        let [two, .., other] = METHODS;
+        let [two, other, ..] = METHODS;
         let more = Method { needs: Needs { ports: 3, kinds: &[Kind::Vm] }, ..other };
         let named = |name, methods: &[Method]| {
             let turns = turns(&Scenario::named(name).unwrap(), methods);

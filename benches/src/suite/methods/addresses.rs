@@ -1,0 +1,182 @@
+//! How many addresses a switch learns, and how fast (RFC 2889, 5.7 and 5.8).
+//!
+//! One port sends from many addresses to a second one, which then sends a frame to each of them; a
+//! third one gets those that the switch has not learned. Attempts at a number of addresses all use
+//! the same ones, so that a table that keeps what it has, and one that forgets the oldest, show
+//! their size alike; attempts at a rate use new ones.
+
+use hairpin_dataplane::wire::Mac;
+
+use super::{Figure, Method, Needs, Taken};
+use crate::error::{Result, RigError};
+use crate::suite::bench::Bench;
+use crate::suite::frame::{FLOWS_MAX, Stations, Stream};
+use crate::suite::joint::Lane;
+use crate::suite::pace::Pace;
+use crate::suite::record::{Better, Bound};
+use crate::suite::scenario::Kind;
+use crate::suite::search::{Goal, search};
+use crate::suite::site::Site;
+use crate::suite::trial::Load;
+
+/// Who asks, who has the addresses, who gets what is flooded.
+const TEST: usize = 0;
+const LEARNED: usize = 1;
+const MONITOR: usize = 2;
+/// Of PDR, the rate at which addresses are learned and asked for.
+const SHARE: f64 = 0.25;
+/// Addresses of the first attempt.
+const FEW: u32 = 16;
+/// New addresses of an attempt at a rate, at most, and as a share of the capacity.
+const NEW_MAX: u32 = 4096;
+const NEW_SHARE: u32 = 32;
+/// The first address of those that count, and of those that are new.
+const COUNTED: Mac = Mac::new([0x52, 0x54, 0x40, 0, 0, 0]);
+
+/// See [`Method`].
+pub const METHOD: Method = Method {
+    name: "addresses",
+    explanation: [
+        "The most addresses behind one port none of which is flooded once learned,",
+        "and the highest rate at which new ones are learned (RFC 2889, 5.7 and 5.8).",
+    ],
+    needs: Needs { ports: 3, kinds: &[Kind::Vm] },
+    take,
+};
+
+fn take(bench: &mut Bench, site: &mut Site, bytes: usize) -> Result<Taken> {
+    let highest = bench.partial(site, bytes)?;
+    let rate = SHARE * highest;
+    let mut asked = Asked { bench, site, bytes };
+    let capacity = most(FEW, FLOWS_MAX, |count| asked.learns(COUNTED, count, rate, rate))?;
+    let Some(capacity) = capacity else {
+        return Err(RigError::new(
+            "frames to addresses that a port has used are flooded, or frames from them dropped: \
+             the switch does not learn here",
+        ));
+    };
+    let bound = if capacity == FLOWS_MAX { Bound::Generator } else { Bound::None };
+    let figure = Figure::new("addresses", "", Better::Higher, f64::from(capacity));
+    let mut figures = vec![figure.bounded(bound)];
+    let count = (capacity / NEW_SHARE).clamp(1, NEW_MAX);
+    let goal = Goal { loss: 0.0, precision: 0.1 };
+    let mut attempt = 1;
+    let found = search(goal, (highest / 1000.0, highest), |learning| {
+        attempt += 1;
+        let learned = asked.learns(new_ones(attempt), count, learning, rate)?;
+        Ok(if learned == Learned::All { 0.0 } else { 1.0 })
+    })?;
+    if let Some(rate) = found.passed {
+        let bound = if found.failed.is_none() { Bound::Generator } else { Bound::None };
+        figures.push(Figure::new("learning", "/s", Better::Higher, rate).bounded(bound));
+    }
+    Ok(figures.into())
+}
+
+/// The first address of an attempt at a rate.
+fn new_ones(attempt: u8) -> Mac {
+    Mac::new([0x52, 0x54, 0x41, attempt, 0, 0])
+}
+
+/// What became of addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Learned {
+    All,
+    NotAll,
+}
+
+/// Who is asked.
+struct Asked<'a> {
+    bench: &'a mut Bench,
+    site: &'a mut Site,
+    bytes: usize,
+}
+
+impl Asked<'_> {
+    /// Whether all of these addresses are learned at a rate: none of the frames that are then sent
+    /// to them is flooded or lost.
+    fn learns(&mut self, first: Mac, count: u32, learning: f64, asking: f64) -> Result<Learned> {
+        let Asked { bench, site, bytes } = self;
+        let stations = Stations { first, count };
+        let asking_stream = Stream {
+            destination: stations,
+            flows: count,
+            ..site.stream_between(TEST, LEARNED, *bytes)
+        };
+        let lane = |stream, (from, to): (usize, Vec<usize>), frames_per_second| Lane {
+            stream,
+            load: Load::Open(Pace { frames_per_second }),
+            from,
+            to,
+        };
+        let said = lane(asking_stream.turned(), (LEARNED, vec![TEST]), learning);
+        bench.jointly_for(site, &[said], length_ns(count, learning))?;
+        let asked = lane(asking_stream, (TEST, vec![LEARNED, MONITOR]), asking);
+        let outcomes = bench.jointly_for(site, &[asked], length_ns(count, asking))?;
+        let [there, flooded] = &outcomes[0][..] else { return Ok(Learned::NotAll) };
+        let all = flooded.counts.received == 0 && there.lost() == there.missed;
+        Ok(if all && there.counts.received > 0 { Learned::All } else { Learned::NotAll })
+    }
+}
+
+/// For how long one frame for each address is sent, in nanoseconds.
+fn length_ns(count: u32, frames_per_second: f64) -> u64 {
+    (f64::from(count) * 1e9 / frames_per_second) as u64
+}
+
+/// The most that are all learned, by doubling and then halving, to within a sixteenth; `None` if
+/// not even the fewest are.
+fn most(
+    fewest: u32,
+    greatest: u32,
+    mut attempt: impl FnMut(u32) -> Result<Learned>,
+) -> Result<Option<u32>> {
+    let mut count = fewest;
+    while attempt(count)? == Learned::All {
+        if count == greatest {
+            return Ok(Some(greatest));
+        }
+        count = count.saturating_mul(2).min(greatest);
+    }
+    if count == fewest {
+        return Ok(None);
+    }
+    let (mut all, mut not_all) = (count / 2, count);
+    while not_all - all > (all / 16).max(1) {
+        let middle = all.midpoint(not_all);
+        match attempt(middle)? {
+            Learned::All => all = middle,
+            Learned::NotAll => not_all = middle,
+        }
+    }
+    Ok(Some(all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_s_size_is_found_to_within_a_sixteenth() {
+        for size in [0, 15, 16, 17, 1000, 8192, 8193, 500_000, FLOWS_MAX, u32::MAX] {
+            let learned = |count| Ok(if count <= size { Learned::All } else { Learned::NotAll });
+            let found = most(FEW, FLOWS_MAX, learned).unwrap();
+            match size {
+                ..FEW => assert_eq!(found, None),
+                FLOWS_MAX.. => assert_eq!(found, Some(FLOWS_MAX)),
+                _ => {
+                    let found = found.unwrap();
+                    assert!(found <= size && size - found <= size / 16 + 1, "{found} {size}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_address_has_its_frame() {
+        let (count, rate) = (4096, 100_000.0);
+        let pace = Pace { frames_per_second: rate };
+        let total = pace.total(length_ns(count, rate));
+        assert!(total.abs_diff(u64::from(count)) <= 1, "{total}");
+    }
+}
