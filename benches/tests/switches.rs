@@ -3,7 +3,7 @@
 use hairpin_bench::hugepages::RunDirectory;
 use hairpin_bench::suite::bench::{Bench, Profile};
 use hairpin_bench::suite::pace::Pace;
-use hairpin_bench::suite::peers::{DpdkWire, Hairpin, OvsDpdk, Peer};
+use hairpin_bench::suite::peers::{DpdkWire, Hairpin, LinuxBridge, Macvtap, OvsDpdk, Peer};
 use hairpin_bench::suite::scenario::{SCENARIOS, Scenario};
 use hairpin_bench::suite::site::Site;
 use hairpin_bench::suite::trial::Load;
@@ -39,7 +39,7 @@ fn every_switch_that_is_installed_carries_what_is_offered_in_every_scenario_it_h
     let Some(root) = bed::root() else { return };
     // One after the other: a process has one run directory.
     let hairpin = Hairpin { program: bed::program().unwrap() };
-    let peers: [&dyn Peer; 3] = [&hairpin, &DpdkWire, &OvsDpdk];
+    let peers: [&dyn Peer; 5] = [&hairpin, &DpdkWire, &OvsDpdk, &LinuxBridge, &Macvtap];
     for peer in peers {
         if let Err(error) = peer.version() {
             eprintln!("skipped {}: {error}", peer.name());

@@ -17,7 +17,8 @@ Usage: hairpin-bench list
        hairpin-bench run [OPTIONS]      figures to quote
                            (as root, on a machine with two CPUs and nothing else to do)
 
-  --only A,B      switches, of: hairpin dpdk-wire ovs-dpdk (default: all that are there)
+  --only A,B      switches, of: hairpin dpdk-wire ovs-dpdk linux-bridge macvtap (default: all that
+                  are there)
   --tests A,B     tests (default: quick: throughput,latency; run: all; see list)
   --scenarios A,B scenarios (default: v2v; see list)
   --sizes A,B     frame lengths with checksum, 64 to 1518 (default: quick: 64; run: 64,512,1518)
@@ -41,11 +42,16 @@ pub enum Kind {
     DpdkWire,
     /// Open vSwitch with DPDK.
     OvsDpdk,
+    /// The kernel's bridge.
+    LinuxBridge,
+    /// macvtap in bridge mode.
+    Macvtap,
 }
 
 impl Kind {
     /// All of them; ratios are of the first.
-    pub const ALL: [Kind; 3] = [Kind::Hairpin, Kind::DpdkWire, Kind::OvsDpdk];
+    pub const ALL: [Kind; 5] =
+        [Kind::Hairpin, Kind::DpdkWire, Kind::OvsDpdk, Kind::LinuxBridge, Kind::Macvtap];
 
     /// Its name.
     #[must_use]
@@ -54,6 +60,8 @@ impl Kind {
             Kind::Hairpin => "hairpin",
             Kind::DpdkWire => "dpdk-wire",
             Kind::OvsDpdk => "ovs-dpdk",
+            Kind::LinuxBridge => "linux-bridge",
+            Kind::Macvtap => "macvtap",
         }
     }
 }

@@ -5,6 +5,8 @@
 //! time it takes is then time that the generator has not, and shows in its rate; it cannot be
 //! stopped, and need not be, since it stands still when nobody sends.
 
+use hairpin_tests::bed::Namespace;
+
 use super::port::Tap;
 use super::scenario::{Kind, Scenario};
 use super::site::Ground;
@@ -14,10 +16,14 @@ use crate::process::Process;
 
 mod dpdk_wire;
 mod hairpin;
+mod linux_bridge;
+mod macvtap;
 mod ovs_dpdk;
 
 pub use self::hairpin::Hairpin;
 pub use dpdk_wire::DpdkWire;
+pub use linux_bridge::LinuxBridge;
+pub use macvtap::Macvtap;
 pub use ovs_dpdk::OvsDpdk;
 
 /// A switch that may be on this machine.
@@ -87,4 +93,15 @@ fn first_line(program: &str, arguments: &[&str]) -> Result<String> {
         Some(line) if output.status.success() => Ok(line.trim().to_owned()),
         _ => Err(RigError::new(format!("{program} does not say its version: {}", output.status))),
     }
+}
+
+/// The release of a kernel that can do this: words for `ip`, tried in a namespace of their own.
+fn kernel_release(lines: &[&str]) -> Result<String> {
+    let namespace = Namespace::new().context("a namespace")?;
+    for line in lines {
+        namespace.ip(line).context("this kernel cannot do it")?;
+    }
+    let path = "/proc/sys/kernel/osrelease";
+    let release = std::fs::read_to_string(path).context(format_args!("reading {path}"))?;
+    Ok(format!("Linux {}", release.trim()))
 }

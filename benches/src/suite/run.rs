@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::bench::Bench;
 use super::methods::{Drawn, Figure, METHODS, Method, Taken};
 use super::options::{Kind, Options};
-use super::peers::{DpdkWire, Hairpin, OvsDpdk, Peer};
+use super::peers::{DpdkWire, Hairpin, LinuxBridge, Macvtap, OvsDpdk, Peer};
 use super::record::{self, Bound, Curve, Note, Parameters, Ratio, Record, Sample};
 use super::scenario::Scenario;
 use super::site::{self, Site};
@@ -137,6 +137,8 @@ fn peers(options: &Options) -> Result<Vec<Box<dyn Peer>>> {
             }
             Kind::DpdkWire => Box::new(DpdkWire),
             Kind::OvsDpdk => Box::new(OvsDpdk),
+            Kind::LinuxBridge => Box::new(LinuxBridge),
+            Kind::Macvtap => Box::new(Macvtap),
         })
     };
     options.kinds.iter().map(peer).collect()

@@ -31,6 +31,8 @@ pub struct Interface {
     rings: Rings,
     /// Places of frames to send that are here.
     here: Vec<u64>,
+    /// Places of frames that came, to be given back.
+    taken: Vec<u64>,
     hint: RegionHint,
     frame: Vec<u8>,
 }
@@ -63,16 +65,27 @@ impl Interface {
         }
     }
 
-    /// Copies a frame from where the kernel has put it, and gives the place back.
+    /// Copies a frame from where the kernel has put it.
     fn take(&mut self, descriptor: Descriptor) -> Result<()> {
         let Descriptor { address, length, .. } = descriptor;
         let place = self.umem.memory().place(&mut self.hint, address, length);
         let place = place.ok_or_else(|| RigError::new("a frame that came has no place"))?;
         self.frame.resize(length as usize, 0);
         place.read(&mut self.frame);
-        let start = address - address % u64::from(FRAME_BYTES);
-        let given = self.rings.fill.push(start);
-        given.map_err(|_| RigError::new("more frames came than there are places"))
+        self.taken.push(address - address % u64::from(FRAME_BYTES));
+        Ok(())
+    }
+
+    /// Gives places back. The kernel shows a frame before it says that its place has left the
+    /// ring: for that moment there may be no room.
+    fn give_back(&mut self) {
+        while let Some(place) = self.taken.pop() {
+            if self.rings.fill.push(place).is_err() {
+                self.taken.push(place);
+                break;
+            }
+        }
+        self.rings.fill.publish();
     }
 }
 
@@ -91,8 +104,8 @@ fn open(name: &str) -> io::Result<Interface> {
     map.set(0, socket.as_fd())?;
     let program = Link::xdp(&Program::to_sockets(&map)?, index, XdpMode::Driver)?;
     let here = (FRAMES..2 * FRAMES).map(place).collect();
-    let (hint, frame) = (RegionHint::default(), Vec::new());
-    Ok(Interface { _program: program, umem, socket, rings, here, hint, frame })
+    let (taken, hint, frame) = (Vec::new(), RegionHint::default(), Vec::new());
+    Ok(Interface { _program: program, umem, socket, rings, here, taken, hint, frame })
 }
 
 impl Sender for Interface {
@@ -126,7 +139,7 @@ impl Receiver for Interface {
             visit(&self.frame);
         }
         self.rings.received.release();
-        self.rings.fill.publish();
+        self.give_back();
         Ok(())
     }
 }

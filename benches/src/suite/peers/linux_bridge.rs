@@ -1,0 +1,70 @@
+//! The kernel's bridge, as it comes but for spanning tree and multicast snooping, and past
+//! netfilter. It learns.
+
+use super::{Peer, Switch, kernel_release, lacks};
+use crate::error::{Context, Result};
+use crate::hugepages::RunDirectory;
+use crate::process::Process;
+use crate::suite::scenario::{Kind, Scenario};
+use crate::suite::site::Ground;
+
+/// The bridge's netdev.
+const BRIDGE: &str = "br";
+
+/// The kernel's bridge.
+#[derive(Clone, Copy, Debug)]
+pub struct LinuxBridge;
+
+impl Peer for LinuxBridge {
+    fn name(&self) -> &'static str {
+        "linux-bridge"
+    }
+
+    fn version(&self) -> Result<String> {
+        kernel_release(&[&format!("link add name {BRIDGE} type bridge")])
+    }
+
+    fn pages(&self) -> u64 {
+        0
+    }
+
+    fn refusal(&self, scenario: &Scenario, _: usize) -> Option<String> {
+        lacks(scenario, &[Kind::Tap, Kind::Interface])
+    }
+
+    fn start(&self, ground: &Ground, _: &RunDirectory) -> Result<Box<dyn Switch>> {
+        let quiet = "stp_state 0 forward_delay 0 mcast_snooping 0";
+        let mut lines = vec![format!("link add name {BRIDGE} type bridge {quiet}")];
+        lines.push(format!("link set dev {BRIDGE} up"));
+        let ports = 0..ground.seats.len();
+        lines.extend(
+            ports.map(|port| format!("link set dev {} master {BRIDGE}", ground.netdev(port))),
+        );
+        for line in lines {
+            ground.namespace.ip(&line).context("a kernel bridge")?;
+        }
+        for table in ["iptables", "ip6tables", "arptables"] {
+            // Kernels without this hook have nothing to turn off.
+            let _ = ground.namespace.set_sysctl(&format!("net/bridge/bridge-nf-call-{table}"), "0");
+        }
+        Ok(Box::new(InKernel))
+    }
+}
+
+/// A switch that is there for as long as its netdevs are.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct InKernel;
+
+impl Switch for InKernel {
+    fn await_start(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn await_up(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn process(&mut self) -> Option<&mut Process> {
+        None
+    }
+}
