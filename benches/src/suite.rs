@@ -8,7 +8,8 @@
 //! * [`selftest`] — what generator and receiver can do without a switch;
 //! * [`search`] — the highest load with no more than some loss;
 //! * [`scenario`] — between which ports frames go; [`peers`] — the switches; [`site`] — one of them
-//!   with the ports of a scenario; [`bench`] — loads, trials and searches there;
+//!   with the ports of a scenario; [`relay`] — what lies between these outside the switch;
+//! * [`bench`] — loads, trials and searches there;
 //! * [`methods`] — the tests, in one table;
 //! * [`options`], [`machine`], [`output`] — command line, header, where records go;
 //! * [`report`] — what is shown of them.
@@ -29,6 +30,7 @@ pub mod pace;
 pub mod peers;
 pub mod port;
 pub mod record;
+pub mod relay;
 pub mod report;
 pub mod run;
 pub mod scenario;

@@ -8,7 +8,7 @@
 use hairpin_tests::bed::Namespace;
 
 use super::port::Tap;
-use super::scenario::{Kind, Scenario};
+use super::scenario::{Kind, Place, Scenario};
 use super::site::Ground;
 use crate::error::{Context, Result, RigError};
 use crate::hugepages::RunDirectory;
@@ -78,10 +78,14 @@ pub trait Switch {
     fn process(&mut self) -> Option<&mut Process>;
 }
 
-/// Why a switch that has ports of some kinds, switched locally, does not have the scenario's.
+/// Why a switch that has ports of some kinds, and switches locally between them, does not have a
+/// scenario.
 fn lacks(scenario: &Scenario, kinds: &[Kind]) -> Option<String> {
-    let lacking = scenario.seats.iter().find(|seat| !kinds.contains(&seat.kind))?;
-    Some(format!("it has no {}", lacking.kind.name()))
+    let kind = scenario.seats.iter().map(|seat| seat.kind).find(|kind| !kinds.contains(kind));
+    let mut places = scenario.seats.iter().map(|seat| seat.place);
+    let place = places.find(|place| !matches!(place, Place::Vlan(_)));
+    let lacking = place.map(Place::name).or(kind.map(Kind::name))?;
+    Some(format!("it has no {lacking}"))
 }
 
 /// The first line that a program prints.

@@ -41,6 +41,25 @@ impl Kind {
 pub enum Place {
     /// In this VLAN, switched locally.
     Vlan(u16),
+    /// In [`VLAN`], by the adjacent bridge at the far end of the cable (VEPA).
+    Vepa,
+    /// The same in the channel of [`SVID`].
+    Channel,
+    /// The cable itself: what the switch has there is its uplink.
+    Cable,
+}
+
+impl Place {
+    /// What a switch without it lacks.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Place::Vlan(_) => "VLANs",
+            Place::Vepa => "VEPA",
+            Place::Channel => "channels",
+            Place::Cable => "uplink here",
+        }
+    }
 }
 
 /// A port as a scenario has it.
@@ -57,11 +76,59 @@ impl Seat {
         Seat { kind, place: Place::Vlan(VLAN) }
     }
 
+    const fn vm(place: Place) -> Seat {
+        Seat { kind: Kind::Vm, place }
+    }
+
     /// The tag of what is sent there.
     #[must_use]
     pub fn tag(self) -> Tag {
         match self.place {
-            Place::Vlan(_) => Tag::Untagged,
+            Place::Vlan(_) | Place::Vepa | Place::Channel => Tag::Untagged,
+            Place::Cable => Tag::Customer(VLAN),
+        }
+    }
+}
+
+/// What is carried from port to port outside the switch: by a VM that forwards, or by the
+/// bridge at the far end of the cable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Relay {
+    /// Where frames come.
+    pub from: usize,
+    /// Where they leave.
+    pub to: usize,
+    /// Which of them.
+    pub frames: Frames,
+}
+
+impl Relay {
+    /// The same the other way.
+    #[must_use]
+    pub fn turned(self) -> Relay {
+        Relay { from: self.to, to: self.from, ..self }
+    }
+}
+
+/// Which frames a relay carries; others are lost there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Frames {
+    /// All.
+    All,
+    /// Those whose outer tag is an S-tag of this number.
+    Service(u16),
+}
+
+impl Frames {
+    /// Whether a frame is one of them.
+    #[must_use]
+    pub fn have(self, frame: &[u8]) -> bool {
+        match (self, frame) {
+            (Frames::All, _) => true,
+            (Frames::Service(svid), [_, _, _, _, _, _, _, _, _, _, _, _, 0x88, 0xa8, a, b, ..]) => {
+                u16::from_be_bytes([*a, *b]) & 0xfff == svid
+            }
+            (Frames::Service(_), _) => false,
         }
     }
 }
@@ -77,19 +144,28 @@ pub struct Scenario {
     pub seats: &'static [Seat],
     /// From which port to which, by their places in `seats`.
     pub path: (usize, usize),
+    /// What lies on the way outside the switch.
+    pub relays: &'static [Relay],
 }
 
 const VM: Seat = Seat::local(Kind::Vm);
 const TAP: Seat = Seat::local(Kind::Tap);
 const INTERFACE: Seat = Seat::local(Kind::Interface);
+const CABLE: Seat = Seat { kind: Kind::Interface, place: Place::Cable };
+const LAST: Seat = Seat::vm(Place::Vlan(30));
+
+const fn carried(from: usize, to: usize, frames: Frames) -> Relay {
+    Relay { from, to, frames }
+}
 
 /// All of them.
-pub const SCENARIOS: [Scenario; 3] = [
+pub const SCENARIOS: [Scenario; 8] = [
     Scenario {
         name: "v2v",
         explanation: ["From VM to VM.", "Both by vhost-user, split rings of 1024."],
         seats: &[VM, VM],
         path: (0, 1),
+        relays: &[],
     },
     Scenario {
         name: "t2t",
@@ -99,6 +175,7 @@ pub const SCENARIOS: [Scenario; 3] = [
         ],
         seats: &[TAP, TAP],
         path: (0, 1),
+        relays: &[],
     },
     Scenario {
         name: "p2p",
@@ -108,6 +185,54 @@ pub const SCENARIOS: [Scenario; 3] = [
         ],
         seats: &[INTERFACE, INTERFACE],
         path: (0, 1),
+        relays: &[],
+    },
+    Scenario {
+        name: "v2p",
+        explanation: [
+            "From VM to the cable, the uplink's, in a VLAN.",
+            "The cable is a veth pair, the generator at its far end (AF_XDP).",
+        ],
+        seats: &[VM, CABLE],
+        path: (0, 1),
+        relays: &[],
+    },
+    Scenario {
+        name: "p2v",
+        explanation: ["From the cable to VM, in a VLAN.", "The cable is as in v2p."],
+        seats: &[VM, CABLE],
+        path: (1, 0),
+        relays: &[],
+    },
+    Scenario {
+        name: "chain",
+        explanation: [
+            "From VM by two VMs with two ports each to VM, in three VLANs: six ports.",
+            "The generator forwards for them: part of its time goes there.",
+        ],
+        seats: &[VM, VM, Seat::vm(Place::Vlan(20)), Seat::vm(Place::Vlan(20)), LAST, LAST],
+        path: (0, 5),
+        relays: &[carried(1, 2, Frames::All), carried(3, 4, Frames::All)],
+    },
+    Scenario {
+        name: "vepa",
+        explanation: [
+            "From VM out by the cable, back from its far end, and to VM (VEPA).",
+            "The generator is the bridge that reflects: part of its time goes there.",
+        ],
+        seats: &[Seat::vm(Place::Vepa), Seat::vm(Place::Vepa), CABLE],
+        path: (0, 1),
+        relays: &[carried(2, 2, Frames::All)],
+    },
+    Scenario {
+        name: "schannel",
+        explanation: [
+            "The same in an S-channel: at the cable frames bear its S-tag, too.",
+            "Only frames with that tag are sent back.",
+        ],
+        seats: &[Seat::vm(Place::Channel), Seat::vm(Place::Channel), CABLE],
+        path: (0, 1),
+        relays: &[carried(2, 2, Frames::Service(SVID))],
     },
 ];
 
@@ -141,7 +266,22 @@ mod tests {
             }
             let (from, to) = scenario.path;
             assert!(from != to && from.max(to) < scenario.seats.len(), "{}", scenario.name);
+            for relay in scenario.relays {
+                assert!(relay.from.max(relay.to) < scenario.seats.len(), "{}", scenario.name);
+                assert!(![from, to].contains(&relay.from), "{}", scenario.name);
+            }
         }
+    }
+
+    #[test]
+    fn an_s_tag_is_looked_for_where_it_stands() {
+        let frames = Frames::Service(SVID);
+        let mut frame = [0; 60];
+        assert!(Frames::All.have(&frame) && !frames.have(&frame) && !frames.have(&frame[..10]));
+        frame[12..16].copy_from_slice(&[0x88, 0xa8, 0xe0, 100]);
+        assert!(frames.have(&frame) && !Frames::Service(101).have(&frame));
+        frame[12..14].copy_from_slice(&[0x81, 0x00]);
+        assert!(!frames.have(&frame));
     }
 
     #[test]

@@ -17,7 +17,8 @@ use super::endpoint::{Receiver, Sender};
 use super::frame::{Seen, Size, Stream};
 use super::peers::{Peer, Switch};
 use super::port::{Interface, Port};
-use super::scenario::{Kind, Scenario, Seat};
+use super::relay::Shuttle;
+use super::scenario::{Kind, Relay, Scenario, Seat};
 use crate::error::{Context, Result, RigError};
 use crate::front_end::{Connection, FrontEnd, Layout};
 use crate::hugepages::RunDirectory;
@@ -43,18 +44,21 @@ pub struct Ground {
     pub namespace: Namespace,
     /// The ports, in order.
     pub seats: Vec<Seat>,
+    /// What lies between some of them, outside the switch.
+    pub relays: &'static [Relay],
     directory: PathBuf,
 }
 
 impl Ground {
     /// One in which nobody speaks by himself.
-    fn new(name: String, seats: Vec<Seat>, run: &RunDirectory) -> Result<Ground> {
+    fn new(name: String, scenario: &Scenario, ports: usize, run: &RunDirectory) -> Result<Ground> {
         let namespace = Namespace::new().context("a namespace")?;
         for scope in ["all", "default"] {
             let path = format!("net/ipv6/conf/{scope}/disable_ipv6");
             namespace.set_sysctl(&path, "1").context("a namespace")?;
         }
-        Ok(Ground { name, namespace, seats, directory: run.path().into() })
+        let (seats, relays) = (scenario.seats(ports), scenario.relays);
+        Ok(Ground { name, namespace, seats, relays, directory: run.path().into() })
     }
 
     /// The socket of a VM port, by its place in `seats`.
@@ -99,6 +103,7 @@ pub struct Site {
     pub scenario: Scenario,
     /// The ports, in the scenario's order; neighbours after them.
     pub ports: Vec<Port>,
+    shuttle: Shuttle,
     // In the order in which they go: a switch before the netdevs that it has taken.
     switch: Box<dyn Switch>,
     ground: Ground,
@@ -117,7 +122,7 @@ impl Site {
         run: &RunDirectory,
     ) -> Result<Site> {
         let name = peer.name();
-        let ground = Ground::new(format!("{name}-{}", scenario.name), scenario.seats(ports), run)?;
+        let ground = Ground::new(format!("{name}-{}", scenario.name), scenario, ports, run)?;
         let places = 0..ground.seats.len();
         let ends = places.map(|port| lay(peer, &ground, port, run)).collect::<Result<Vec<_>>>()?;
         let mut switch = peer.start(&ground, run)?;
@@ -128,7 +133,8 @@ impl Site {
         };
         let ports = ends.into_iter().map(ready).collect::<Result<Vec<_>>>()?;
         switch.await_up()?;
-        let mut site = Site { name, scenario: *scenario, ports, switch, ground };
+        let shuttle = Shuttle::default();
+        let mut site = Site { name, scenario: *scenario, ports, shuttle, switch, ground };
         site.await_path()?;
         Ok(site)
     }
@@ -159,10 +165,12 @@ impl Site {
         Stream { source, destination, tag, size: Size::Fixed(bytes), flows: 1 }
     }
 
-    /// Both ends of the scenario, for a trial.
+    /// Both ends of the scenario, for a trial; what lies between them outside the switch does
+    /// its work whenever the receiver looks.
     pub fn ends(&mut self) -> Ends<'_> {
-        let Site { ports, scenario, .. } = self;
-        Ends { ports: RefCell::new(ports), path: scenario.path }
+        let Site { ports, shuttle, scenario, .. } = self;
+        let Scenario { path, relays, .. } = *scenario;
+        Ends { inner: RefCell::new((ports, shuttle)), path, relays }
     }
 
     /// Has the receiver speak, so that a switch that learns knows where it is, and throws away
@@ -178,6 +186,7 @@ impl Site {
             back.write(number, 0, &mut frame);
             self.ports[to].send(&[&frame])?;
         }
+        self.shuttle.carry_all(&mut self.ports, self.scenario.relays)?;
         self.ports.iter_mut().try_for_each(Port::discard)
     }
 
@@ -194,6 +203,11 @@ impl Site {
                 // Number 0 is late in every trial.
                 self.stream_between(from, to, SHORTEST).write(0, 0, &mut frame);
                 self.ports[from].send(&[&frame])?;
+            }
+            // A frame passes one relay each time.
+            for _ in 0..=self.scenario.relays.len() {
+                interrupt::sleep(Duration::from_millis(10))?;
+                self.shuttle.carry_all(&mut self.ports, self.scenario.relays)?;
             }
             interrupt::sleep(Duration::from_millis(10))?;
             for ((from, to), passed) in ways.into_iter().zip(&mut passed) {
@@ -230,19 +244,22 @@ impl Site {
 /// Both ends of a scenario: a [`Sender`] and a [`Receiver`] of one thread.
 #[derive(Debug)]
 pub struct Ends<'s> {
-    ports: RefCell<&'s mut Vec<Port>>,
+    inner: RefCell<(&'s mut Vec<Port>, &'s mut Shuttle)>,
     path: (usize, usize),
+    relays: &'static [Relay],
 }
 
 impl Sender for &Ends<'_> {
     fn send(&mut self, frames: &[&[u8]]) -> Result<usize> {
-        self.ports.borrow_mut()[self.path.0].send(frames)
+        self.inner.borrow_mut().0[self.path.0].send(frames)
     }
 }
 
 impl Receiver for &Ends<'_> {
     fn receive(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
-        self.ports.borrow_mut()[self.path.1].receive(visit)
+        let (ports, shuttle) = &mut *self.inner.borrow_mut();
+        shuttle.carry_all(ports, self.relays)?;
+        ports[self.path.1].receive(visit)
     }
 }
 

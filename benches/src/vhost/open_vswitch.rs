@@ -98,6 +98,15 @@ impl OpenVSwitch {
         }
     }
 
+    /// Makes a port one of this VLAN, untagged.
+    ///
+    /// # Errors
+    /// If there is no such port.
+    pub fn put_into_vlan(&self, number: usize, vlan: u16) -> Result<()> {
+        let (port, tag) = (port(number), format!("tag={vlan}"));
+        configure(&self.place, &["set", "Port", &port, &tag]).map(drop)
+    }
+
     /// What it says of its ports' links.
     fn states(&self) -> Result<Vec<String>> {
         let state = |number| {

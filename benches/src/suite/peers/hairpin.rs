@@ -7,7 +7,7 @@ use super::{Peer, Switch, first_line};
 use crate::error::Result;
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
-use crate::suite::scenario::{Kind, Place, Scenario};
+use crate::suite::scenario::{Kind, Place, SVID, Scenario, Seat, VLAN};
 use crate::suite::site::{Ground, station};
 use crate::vhost;
 
@@ -36,7 +36,11 @@ impl Peer for Hairpin {
     }
 
     fn start(&self, ground: &Ground, run: &RunDirectory) -> Result<Box<dyn Switch>> {
-        let objects = (0..ground.seats.len()).map(|port| format!("port vm{port}")).collect();
+        let object = |(port, seat): (usize, &Seat)| match seat.place {
+            Place::Cable => "link up0".to_owned(),
+            Place::Vlan(_) | Place::Vepa | Place::Channel => format!("port vm{port}"),
+        };
+        let objects = ground.seats.iter().enumerate().map(object).collect();
         let launch = vhost::hairpin::Launch {
             name: &ground.name,
             namespace: &ground.namespace,
@@ -47,26 +51,47 @@ impl Peer for Hairpin {
     }
 }
 
-/// The links and ports of a ground.
+/// The link, channels and ports of a ground.
 fn configuration(ground: &Ground) -> String {
     let mut text = "[[link]]\nname = \"up0\"\nrole = \"station\"\n".to_owned();
+    let cable = ground.seats.iter().position(|seat| seat.place == Place::Cable);
+    if let Some(port) = cable {
+        // What is longer at the cable are tags.
+        text += &format!("mtu = 1500\ndevice = {{ {} }}\n", device(ground, port));
+    }
+    if ground.seats.iter().any(|seat| seat.place == Place::Channel) {
+        text += &format!("[[channel]]\nname = \"red\"\nlink = \"up0\"\nsvid = {SVID}\n");
+    }
     for (port, seat) in ground.seats.iter().enumerate() {
-        let device = match seat.kind {
-            Kind::Vm => {
-                let socket = ground.socket(port);
-                format!("vhost-user = {{ socket = \"{}\", role = \"client\" }}", socket.display())
-            }
-            Kind::Tap => format!("packet = {{ interface = \"{}\" }}", ground.netdev(port)),
-            Kind::Interface => format!("xdp = {{ interface = \"{}\" }}", ground.netdev(port)),
+        let (channel, mode, vlan) = match seat.place {
+            Place::Cable => continue,
+            Place::Vlan(vlan) => ("up0", "veb", vlan),
+            Place::Vepa => ("up0", "vepa", VLAN),
+            Place::Channel => ("red", "vepa", VLAN),
         };
-        let Place::Vlan(vlan) = seat.place;
         text += &format!(
-            "[[port]]\nname = \"vm{port}\"\nchannel = \"up0\"\nmode = \"veb\"\n\
-             mac = \"{}\"\nvlan = {{ access = {vlan} }}\ndevice = {{ {device} }}\n",
-            station(port)
+            "[[port]]\nname = \"vm{port}\"\nchannel = \"{channel}\"\nmode = \"{mode}\"\n\
+             vlan = {{ access = {vlan} }}\ndevice = {{ {} }}\n",
+            device(ground, port)
         );
+        // Who forwards for others sends from their addresses.
+        if ground.relays.iter().all(|relay| ![relay.from, relay.to].contains(&port)) {
+            text += &format!("mac = \"{}\"\n", station(port));
+        }
     }
     text
+}
+
+/// The device of a port or link.
+fn device(ground: &Ground, port: usize) -> String {
+    match ground.seats[port].kind {
+        Kind::Vm => {
+            let socket = ground.socket(port);
+            format!("vhost-user = {{ socket = \"{}\", role = \"client\" }}", socket.display())
+        }
+        Kind::Tap => format!("packet = {{ interface = \"{}\" }}", ground.netdev(port)),
+        Kind::Interface => format!("xdp = {{ interface = \"{}\" }}", ground.netdev(port)),
+    }
 }
 
 impl Switch for vhost::hairpin::Hairpin {

@@ -4,7 +4,7 @@ use super::{Peer, Switch, first_line, lacks};
 use crate::error::{Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
-use crate::suite::scenario::{Kind, Scenario};
+use crate::suite::scenario::{Kind, Place, Scenario};
 use crate::suite::site::Ground;
 use crate::testpmd;
 use crate::vhost::open_vswitch::{self, OpenVSwitch};
@@ -34,7 +34,16 @@ impl Peer for OvsDpdk {
     }
 
     fn start(&self, ground: &Ground, run: &RunDirectory) -> Result<Box<dyn Switch>> {
-        Ok(Box::new(OpenVSwitch::start(&ground.name, &ground.sockets(), run)?))
+        let switch = OpenVSwitch::start(&ground.name, &ground.sockets(), run)?;
+        // Where there is one VLAN only, there need be none.
+        if ground.seats.iter().any(|seat| seat.place != ground.seats[0].place) {
+            for (port, seat) in ground.seats.iter().enumerate() {
+                if let Place::Vlan(vlan) = seat.place {
+                    switch.put_into_vlan(port, vlan)?;
+                }
+            }
+        }
+        Ok(Box::new(switch))
     }
 }
 
