@@ -13,5 +13,7 @@ fn main() -> ExitCode {
             Ok(())
         }
         Task::Measure(options) => run::measure(&options),
+        Task::Show(show) => show.run(),
+        Task::Compare(compare) => compare.run(),
     })
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::bench::Profile;
 use super::methods::{METHODS, Method};
+use super::report::options::{Compare, Show};
 use super::scenario::{SCENARIOS, Scenario};
 use crate::command_line::{self, Given};
 use crate::error::{Result, RigError};
@@ -12,10 +13,15 @@ use crate::error::{Result, RigError};
 pub const HELP: &str = "\
 hairpin-bench: what host switches do with every frame, side by side
 
-Usage: hairpin-bench list
-       hairpin-bench quick [OPTIONS]    a first picture in three minutes
-       hairpin-bench run [OPTIONS]      figures to quote
+Usage: hairpin-bench list              what tests and scenarios there are
+       hairpin-bench quick [OPTIONS]   a first picture in three minutes
+       hairpin-bench run [OPTIONS]     figures to quote
                            (as root, on a machine with two CPUs and nothing else to do)
+       hairpin-bench show FILE [--html OUT]
+                           print the table of a run; write its page, one file with all plots
+       hairpin-bench compare NEW OLD [--limit P]
+                           how NEW's figures have changed since OLD: fails if one is worse by
+                           more than P percent (5), and its interval says that it is not noise
 
   --only A,B      switches, of: hairpin dpdk-wire ovs-dpdk linux-bridge macvtap (default: all that
                   are there)
@@ -26,6 +32,7 @@ Usage: hairpin-bench list
   --trial-ms N    length of each trial (default: quick: 200; run: 1000)
   --hairpin FILE  Hairpin's program (default: the one built beside this program)
   --json FILE     write all records there, a line of JSON each
+  --html FILE     write a page with all plots there
   --help          this
 
 Generator and receiver are one thread on CPU 0, the switch forwards on CPU 1. A switch of the
@@ -69,10 +76,14 @@ impl Kind {
 /// What is to be done.
 #[derive(Clone, Debug)]
 pub enum Task {
-    /// Say what tests there are.
+    /// Say what tests and scenarios there are.
     List,
     /// Measure.
     Measure(Options),
+    /// Show what was measured.
+    Show(Show),
+    /// Compare two runs.
+    Compare(Compare),
 }
 
 /// The options given.
@@ -92,6 +103,8 @@ pub struct Options {
     pub hairpin: Option<PathBuf>,
     /// Where records go.
     pub json: Option<PathBuf>,
+    /// Where a page of them goes.
+    pub html: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -104,6 +117,7 @@ impl Default for Options {
             profile: Profile::WHOLE,
             hairpin: None,
             json: None,
+            html: None,
         }
     }
 }
@@ -140,6 +154,7 @@ impl command_line::Options for Options {
             "--trial-ms" => self.profile.trial_ns = given.milliseconds()?.as_nanos() as u64,
             "--hairpin" => self.hairpin = Some(given.value()?.into()),
             "--json" => self.json = Some(given.value()?.into()),
+            "--html" => self.html = Some(given.value()?.into()),
             _ => return given.refuse(),
         }
         Ok(())
@@ -168,7 +183,12 @@ pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Option<Task>
             let quick: Option<Quick> = command_line::parse(arguments)?;
             Ok(quick.map(|Quick(options)| Task::Measure(options)))
         }
-        Some(other) => Err(RigError::new(format!("{other:?} is none of list, quick, run"))),
+        Some("show") => Ok(Show::parse(arguments)?.map(Task::Show)),
+        Some("compare") => Ok(Compare::parse(arguments)?.map(Task::Compare)),
+        Some(other) => {
+            let known = "list, quick, run, show, compare";
+            Err(RigError::new(format!("{other:?} is none of {known}")))
+        }
     }
 }
 
@@ -179,7 +199,7 @@ mod tests {
     fn measure(line: &str) -> Options {
         match parse(line.split_whitespace().map(Into::into)).unwrap().unwrap() {
             Task::Measure(options) => options,
-            Task::List => panic!("{line} lists"),
+            other => panic!("{line}: {other:?}"),
         }
     }
 
@@ -194,6 +214,15 @@ mod tests {
         let options = measure("quick --only ovs-dpdk --sizes 64,1518 --tests loss --slices 7");
         assert_eq!((options.kinds, options.sizes), (vec![Kind::OvsDpdk], vec![64, 1518]));
         assert_eq!((options.methods[0].name, options.profile.slices), ("loss", 7));
+    }
+
+    #[test]
+    fn a_run_is_shown_and_compared() {
+        let task = |line: &str| parse(line.split_whitespace().map(Into::into)).unwrap().unwrap();
+        assert!(matches!(task("list"), Task::List));
+        assert!(matches!(task("show a.json --html a.html"), Task::Show(_)));
+        assert!(matches!(task("compare new old --limit 3"), Task::Compare(_)));
+        assert_eq!(measure("quick --html page").html, Some("page".into()));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Where records go: a file of JSON lines, and a line each on the terminal.
+//! Where records go: a file of JSON lines; a line each on standard error, so that
+//! a long run is seen to go on; and all of them at its end.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,6 +12,7 @@ use crate::error::{Context, Result};
 #[derive(Debug)]
 pub struct Output {
     file: Option<File>,
+    records: Vec<Record>,
 }
 
 impl Output {
@@ -21,20 +23,29 @@ impl Output {
     pub fn open(path: Option<&Path>) -> Result<Output> {
         let create =
             |path: &Path| File::create(path).context(format_args!("creating {}", path.display()));
-        Ok(Output { file: path.map(create).transpose()? })
+        Ok(Output { file: path.map(create).transpose()?, records: Vec::new() })
     }
 
     /// Writes a record.
     ///
     /// # Errors
     /// If the file takes no more.
-    pub fn write(&mut self, record: &Record) -> Result<()> {
-        if let Some(line) = line(record) {
-            println!("{line}");
+    pub fn write(&mut self, record: Record) -> Result<()> {
+        if let Some(line) = line(&record) {
+            eprintln!("{line}");
         }
-        let Some(file) = &mut self.file else { return Ok(()) };
-        let text = serde_json::to_string(record).context("a record")?;
-        writeln!(file, "{text}").context("writing a record")
+        if let Some(file) = &mut self.file {
+            let text = serde_json::to_string(&record).context("a record")?;
+            writeln!(file, "{text}").context("writing a record")?;
+        }
+        self.records.push(record);
+        Ok(())
+    }
+
+    /// All that was written.
+    #[must_use]
+    pub fn records(self) -> Vec<Record> {
+        self.records
     }
 }
 
@@ -84,7 +95,8 @@ mod tests {
         };
         let records = [note("first\nline"), note("second")];
         let mut output = Output::open(Some(&path)).unwrap();
-        records.iter().for_each(|record| output.write(record).unwrap());
+        records.iter().for_each(|record| output.write(record.clone()).unwrap());
+        assert_eq!(output.records(), records);
         let text = std::fs::read_to_string(&path).unwrap();
         let read: Vec<Record> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

@@ -13,17 +13,22 @@ use super::methods::{Drawn, Figure, METHODS, Method, Taken};
 use super::options::{Kind, Options};
 use super::peers::{DpdkWire, Hairpin, LinuxBridge, Macvtap, OvsDpdk, Peer};
 use super::record::{self, Bound, Curve, Note, Parameters, Ratio, Record, Sample};
-use super::scenario::Scenario;
+use super::scenario::{SCENARIOS, Scenario};
 use super::site::{self, Site};
-use super::{machine, output::Output, selftest};
+use super::{machine, output::Output, report, selftest};
 use crate::error::{Context, Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::statistics::{self, median, median_interval};
 use crate::testpmd::GENERATOR_CPU;
 use crate::{interrupt, program};
 
-/// Prints what tests there are.
+/// Prints what tests and scenarios there are.
 pub fn list() {
+    println!("Scenarios\n");
+    for Scenario { name, explanation: [first, second], .. } in SCENARIOS {
+        println!("{name}\n    {first}\n    {second}");
+    }
+    println!("\nTests\n");
     for Method { name, explanation: [first, second], .. } in METHODS {
         println!("{name}\n    {first}\n    {second}");
     }
@@ -44,23 +49,27 @@ pub fn measure(options: &Options) -> Result<()> {
         let reason = peer.skipped.as_deref().unwrap_or_default();
         eprintln!("hairpin-bench: skipped {}: {reason}", peer.name);
     }
-    output.write(&Record::Header(machine::header(command, said)))?;
+    output.write(Record::Header(machine::header(command, said)))?;
     if there.is_empty() {
         return Err(RigError::new("none of the switches asked for is on this machine"));
     }
     core_affinity::set_for_current(core_affinity::CoreId { id: GENERATOR_CPU });
     let mut bench = Bench::new(options.profile);
     for record in selftest::records(&mut bench, site::LAYOUT, &options.sizes)? {
-        output.write(&record)?;
+        output.write(record)?;
     }
     let directory = RunDirectory::create(there.iter().map(|peer| peer.pages()).sum())?;
     for scenario in &options.scenarios {
+        for method in options.methods.iter().filter(|method| !fits(method, scenario)) {
+            let reason = "skipped: it is not for these ports";
+            output.write(remark(method.name, scenario.name, reason.to_owned()))?;
+        }
         for turn in turns(scenario, &options.methods) {
             let mut stage = Stage { there: &there, directory: &directory, output: &mut output };
             stage.play(&mut bench, scenario, &turn, &options.sizes)?;
         }
     }
-    Ok(())
+    report::show_run(&report::run::Run::of(output.records())?, options.html.as_deref())
 }
 
 /// Tests at sites of one size.
@@ -70,14 +79,15 @@ struct Turn {
     methods: Vec<Method>,
 }
 
-/// The tests by the ports that they take, in their order otherwise; without those that are not
-/// for the scenario's kinds of ports.
+/// Whether a test is for the scenario's kinds of ports.
+fn fits(method: &Method, scenario: &Scenario) -> bool {
+    scenario.seats.iter().all(|seat| method.needs.kinds.contains(&seat.kind))
+}
+
+/// The tests that fit by the ports that they take, in their order otherwise.
 fn turns(scenario: &Scenario, methods: &[Method]) -> Vec<Turn> {
     let mut turns: Vec<Turn> = Vec::new();
-    let takes = |method: &&Method| {
-        scenario.seats.iter().all(|seat| method.needs.kinds.contains(&seat.kind))
-    };
-    for method in methods.iter().filter(takes) {
+    for method in methods.iter().filter(|method| fits(method, scenario)) {
         let ports = method.needs.ports.max(scenario.seats.len());
         match turns.iter_mut().find(|turn| turn.ports == ports) {
             Some(turn) => turn.methods.push(*method),
@@ -103,28 +113,46 @@ impl Stage<'_> {
         turn: &Turn,
         sizes: &[usize],
     ) -> Result<()> {
-        let mut sites = Vec::new();
-        for peer in self.there {
-            if let Some(reason) = peer.refusal(scenario, turn.ports) {
-                let (test, peer) = (scenario.name.to_owned(), peer.name().to_owned());
-                let text = format!("skipped: {reason}");
-                self.output.write(&Record::Note(Note { test, peer, text }))?;
-                continue;
-            }
-            eprintln!("hairpin-bench: starting {} for {}", peer.name(), scenario.name);
-            let mut site = Site::start(peer.as_ref(), scenario, turn.ports, self.directory)?;
-            site.pause()?;
-            sites.push(site);
+        let mut sites = self.start(scenario, turn.ports)?;
+        if sites.is_empty() {
+            return Ok(());
         }
         for method in &turn.methods {
             for &bytes in sizes {
                 let subject = Subject { method, scenario: scenario.name, bytes };
                 for record in take(bench, &mut sites, subject)? {
-                    self.output.write(&record)?;
+                    self.output.write(record)?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// The switches that have the scenario; of others a note says why not.
+    fn start(&mut self, scenario: &Scenario, ports: usize) -> Result<Vec<Site>> {
+        let mut sites = Vec::new();
+        for peer in self.there {
+            if let Some(reason) = peer.refusal(scenario, ports) {
+                let text = format!("skipped: {reason}");
+                self.output.write(remark(scenario.name, peer.name(), text))?;
+                continue;
+            }
+            eprintln!("hairpin-bench: starting {} for {}", peer.name(), scenario.name);
+            let started = Site::start(peer.as_ref(), scenario, ports, self.directory);
+            // An interrupt is no result of the switch's.
+            interrupt::check()?;
+            match started {
+                Ok(mut site) => {
+                    site.pause()?;
+                    sites.push(site);
+                }
+                Err(error) => {
+                    let text = format!("failed: {error}");
+                    self.output.write(remark(scenario.name, peer.name(), text))?;
+                }
+            }
+        }
+        Ok(sites)
     }
 }
 
@@ -189,8 +217,11 @@ fn take(bench: &mut Bench, sites: &mut [Site], subject: Subject<'_>) -> Result<V
 }
 
 fn note(method: &Method, peer: &str, error: &RigError) -> Record {
-    let (test, peer) = (method.name.to_owned(), peer.to_owned());
-    Record::Note(Note { test, peer, text: format!("failed: {error}") })
+    remark(method.name, peer, format!("failed: {error}"))
+}
+
+fn remark(test: &str, peer: &str, text: String) -> Record {
+    Record::Note(Note { test: test.to_owned(), peer: peer.to_owned(), text })
 }
 
 /// What a record is about.

@@ -33,10 +33,17 @@ pub mod example {
 /// # Errors
 /// If the run cannot be read or the page not written.
 pub fn show(file: &Path, html: Option<&Path>) -> Result<()> {
-    let run = Run::read(file)?;
-    print!("{}", table::text(&run, ink()));
+    show_run(&Run::read(file)?, html)
+}
+
+/// The same of a run that was just measured.
+///
+/// # Errors
+/// If the page cannot be written.
+pub fn show_run(run: &Run, html: Option<&Path>) -> Result<()> {
+    print!("{}", table::text(run, ink()));
     let Some(html) = html else { return Ok(()) };
-    let written = std::fs::write(html, page::html(&run));
+    let written = std::fs::write(html, page::html(run));
     written.context(format_args!("writing {}", html.display()))
 }
 

@@ -1,4 +1,4 @@
-//! The command lines of `hairpin-bench report` and of `--compare`.
+//! The command lines of `hairpin-bench show` and `compare`.
 
 use std::path::PathBuf;
 
@@ -6,14 +6,7 @@ use crate::command_line::{self, Given, Options};
 use crate::error::{Result, RigError};
 use crate::suite::report::compare::LIMIT;
 
-/// What `--help` says of them.
-pub const HELP: &str = "\
-  report FILE [--html OUT]     print the table of a run; write its page, one file with all plots
-  compare NEW OLD [--limit P]  how NEW's figures have changed since OLD: fails if one is worse by
-                               more than P percent (5), and its interval says that it is not noise
-";
-
-/// `report FILE [--html OUT]`.
+/// `show FILE [--html OUT]`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Show {
     /// The run.
@@ -60,7 +53,7 @@ fn percentage(text: &str) -> Result<f64> {
 }
 
 impl Show {
-    /// Reads what follows `report`; `None` asks for help.
+    /// Reads what follows `show`; `None` asks for help.
     ///
     /// # Errors
     /// With what would be right.
@@ -68,7 +61,7 @@ impl Show {
         let Some(words) = command_line::parse::<Words>(arguments)? else { return Ok(None) };
         match <[PathBuf; 1]>::try_from(words.files) {
             Ok([file]) if words.limit.is_none() => Ok(Some(Self { file, html: words.html })),
-            _ => Err(RigError::new("usage: hairpin-bench report FILE [--html OUT]")),
+            _ => Err(RigError::new("usage: hairpin-bench show FILE [--html OUT]")),
         }
     }
 
@@ -127,7 +120,7 @@ mod tests {
     fn what_is_wrong_is_said() {
         for line in ["", "a b", "a --limit 3"] {
             let said = Show::parse(words(line)).unwrap_err().to_string();
-            assert_eq!(said, "usage: hairpin-bench report FILE [--html OUT]");
+            assert_eq!(said, "usage: hairpin-bench show FILE [--html OUT]");
         }
         let said = Compare::parse(words("a b --limit x")).unwrap_err().to_string();
         assert_eq!(said, "--limit takes a percentage from 0, not \"x\"");

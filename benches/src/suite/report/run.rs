@@ -36,9 +36,21 @@ impl Run {
     /// # Errors
     /// As [`Run::read`].
     pub fn parse(text: &str) -> Result<Self> {
-        let (mut run, mut header) = (Self::default(), None);
+        let mut records = Vec::new();
         for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
             let record = serde_json::from_str(line).context(format_args!("line {}", index + 1))?;
+            records.push(record);
+        }
+        Self::of(records)
+    }
+
+    /// Sorts records.
+    ///
+    /// # Errors
+    /// Without a header.
+    pub fn of(records: impl IntoIterator<Item = Record>) -> Result<Self> {
+        let (mut run, mut header) = (Self::default(), None);
+        for record in records {
             match record {
                 Record::Header(record) => header = Some(record),
                 Record::Sample(record) => run.samples.push(record),
