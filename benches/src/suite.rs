@@ -12,8 +12,10 @@
 //! * [`bench`] — loads, trials and searches there;
 //! * [`methods`] — the tests, in one table;
 //! * [`options`], [`machine`], [`output`] — command line, header, where records go;
+//! * [`agreement`] — whether testpmd says the same of a switch;
 //! * [`report`] — what is shown of them.
 
+pub mod agreement;
 pub mod bench;
 pub mod clock;
 pub mod endpoint;

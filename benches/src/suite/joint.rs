@@ -58,17 +58,24 @@ impl Generator {
         let mut courses = joint.lanes.iter().map(course).collect::<Result<Vec<_>>>()?;
         let mut books = Books::of(joint.lanes, &courses);
         let (start_ns, mut looks) = (clock.now_ns(), 0_u32);
+        let (mut before_ns, mut idle_ns, mut did) = (start_ns, 0, 1);
         let length_ns = loop {
             let now_ns = clock.now_ns();
+            if did == 0 {
+                idle_ns += now_ns - before_ns;
+            }
+            before_ns = now_ns;
             let elapsed_ns = now_ns - start_ns;
             if elapsed_ns >= joint.length_ns {
                 break elapsed_ns;
             }
+            did = 0;
             for ((lane, one), course) in joint.lanes.iter().enumerate().zip(&mut courses) {
                 let wanted = course.wanted(elapsed_ns, books.first(lane));
                 course.offer(wanted, now_ns, &mut ports[one.from])?;
+                did += wanted;
             }
-            books.receive(clock, ports)?;
+            did += books.receive(clock, ports)?;
             looks = looks.wrapping_add(1);
             if looks.is_multiple_of(LOOKS) {
                 interrupt::check()?;
@@ -79,11 +86,11 @@ impl Generator {
             books.receive(clock, ports)?;
         }
         let length_ns = length_ns.min(joint.length_ns);
-        Ok(courses
-            .iter()
-            .enumerate()
-            .map(|(lane, one)| books.outcomes(lane, one, length_ns))
-            .collect())
+        let outcomes = |(lane, course): (usize, &Course)| -> Vec<Outcome> {
+            let outcomes = books.outcomes(lane, course, length_ns).into_iter();
+            outcomes.map(|outcome| Outcome { idle_ns, ..outcome }).collect()
+        };
+        Ok(courses.iter().enumerate().map(outcomes).collect())
     }
 }
 
@@ -118,9 +125,10 @@ impl Books {
     }
 
     /// Takes what has come at all ports into account. A frame is that of the lane to this port
-    /// whose addresses it has.
-    fn receive<P: Receiver>(&mut self, clock: &mut impl Clock, ports: &mut [P]) -> Result<()> {
+    /// whose addresses it has. Says how many there were.
+    fn receive<P: Receiver>(&mut self, clock: &mut impl Clock, ports: &mut [P]) -> Result<u64> {
         let Books { accounts, ports: places, .. } = self;
+        let mut all = 0;
         for &place in places.iter() {
             let (mut came, mut now_ns) = (0, 0);
             ports[place].receive(&mut |frame| {
@@ -133,8 +141,9 @@ impl Books {
                     account.ledger.enter(frame, now_ns);
                 }
             })?;
+            all += came as u64;
         }
-        Ok(())
+        Ok(all)
     }
 
     /// Whether all that was sent has come everywhere, nothing of it twice.
