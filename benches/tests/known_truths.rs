@@ -75,13 +75,17 @@ fn cable(faults: Faults, time: &Time) -> (EndpointSender, Cable, Arc<FaultCounts
 
 /// A second of this load over a cable with these faults.
 fn outcome(frames_per_second: f64, faults: Faults) -> (Outcome, Arc<FaultCounts>) {
+    outcome_of(Load::Open(Pace { frames_per_second }), 1, faults)
+}
+
+/// The same of any load, of so many flows.
+fn outcome_of(load: Load, flows: u32, faults: Faults) -> (Outcome, Arc<FaultCounts>) {
     let mut time = Time(Rc::default());
     let (mut sender, mut cable, counts) = cable(faults, &time);
     let (source, destination) = (Mac::new([2, 0, 0, 0, 0, 1]), Mac::new([2, 0, 0, 0, 0, 2]));
     let (source, destination) = (source.into(), destination.into());
     let stream =
-        Stream { source, destination, tag: Tag::Customer(10), size: Size::Fixed(128), flows: 1 };
-    let load = Load::Open(Pace { frames_per_second });
+        Stream { source, destination, tag: Tag::Customer(10), size: Size::Fixed(128), flows };
     let plan = Plan { stream, load, length_ns: 1_000_000_000, drain_ns: 100_000_000 };
     let said = Generator::default().run(&plan, &mut time, &mut sender, &mut cable);
     (said.expect("nothing is gone"), counts)
@@ -136,6 +140,30 @@ fn altered_frames_are_corrupted_and_lost() {
     assert!(unseen <= altered / 10, "{unseen} of {altered} unseen");
     assert_eq!(outcome.lost(), outcome.corrupted);
     assert!((350..650).contains(&outcome.corrupted), "{}", outcome.corrupted);
+}
+
+#[test]
+fn a_lone_frame_takes_what_its_cable_takes() {
+    let burst = Load::Burst { frames: 1 };
+    let (plain, _) = outcome_of(burst, 1, Faults::default());
+    let (delayed, _) = outcome_of(burst, 1, Faults { delay_ms: 10, ..Faults::default() });
+    assert_eq!((plain.lost(), delayed.lost(), delayed.offered), (0, 0, 1));
+    let of = |outcome: &Outcome| outcome.latency.greatest().unwrap();
+    let more = of(&delayed).saturating_sub(of(&plain));
+    assert!(more.abs_diff(100_000) <= UNIT_NS + 2000, "{more} ns more");
+}
+
+#[test]
+fn a_burst_loses_what_its_cable_loses_flow_by_flow() {
+    let drop = Chance::per_million(10_000);
+    let faults = Faults { seed: 5, drop, ..Faults::default() };
+    let (outcome, counts) = outcome_of(Load::Burst { frames: 50_000 }, 1000, faults);
+    assert_otherwise_whole(&outcome);
+    assert_eq!((outcome.offered, outcome.lost()), (50_000, counts.dropped.get()));
+    // Each flow has 50 frames.
+    let lost = |received: &u64| 50 - received;
+    let by_flow: u64 = outcome.received_by_flow.iter().map(lost).sum();
+    assert_eq!((outcome.received_by_flow.len(), by_flow), (1000, counts.dropped.get()));
 }
 
 #[test]
