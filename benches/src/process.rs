@@ -18,6 +18,8 @@ const HEAD: usize = 400;
 const TAIL: usize = 15;
 /// How long a child may take to end after SIGTERM.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Between two looks at whether it has ended.
+const LOOK: Duration = Duration::from_millis(1);
 /// How far the reader of a child's standard error may lag behind that of its output.
 const LAG: Duration = Duration::from_secs(1);
 
@@ -173,6 +175,12 @@ impl Process {
 
     /// Asks the child to end (SIGTERM), waits a little, kills it; returns what it still said.
     pub fn terminate(mut self) -> Vec<String> {
+        self.end();
+        self.lines.iter().map(|line| line.text).collect()
+    }
+
+    /// Asks the child to end (SIGTERM), waits a little, kills it.
+    pub fn end(&mut self) {
         let asked = kill_process(self.pid, Signal::TERM)
             .and_then(|()| kill_process(self.pid, Signal::CONT));
         let end = Instant::now() + PATIENCE;
@@ -180,13 +188,13 @@ impl Process {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 break;
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(LOOK);
         }
         self.kill();
-        self.lines.iter().map(|line| line.text).collect()
     }
 
-    fn kill(&mut self) {
+    /// Ends the child (SIGKILL).
+    pub fn kill(&mut self) {
         // Already gone is as good.
         drop(self.child.kill());
         drop(self.child.wait());

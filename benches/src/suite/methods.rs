@@ -21,6 +21,7 @@ mod isolation;
 mod latency;
 mod loss;
 mod mixes;
+mod reset;
 mod throughput;
 
 /// A test.
@@ -54,7 +55,7 @@ impl Needs {
 const MISSED_SHARE: f64 = 0.05;
 
 /// All of them, in the order of a run.
-pub const METHODS: [Method; 13] = [
+pub const METHODS: [Method; 14] = [
     throughput::METHOD,
     forwarding::METHOD,
     latency::METHOD,
@@ -62,6 +63,7 @@ pub const METHODS: [Method; 13] = [
     back_to_back::METHOD,
     mixes::METHOD,
     cpu::METHOD,
+    reset::METHOD,
     addresses::METHOD,
     broadcast::METHOD,
     fairness::METHOD,

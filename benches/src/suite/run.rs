@@ -81,7 +81,10 @@ struct Turn {
 
 /// Whether a test is for the scenario's kinds of ports.
 fn fits(method: &Method, scenario: &Scenario) -> bool {
-    scenario.seats.iter().all(|seat| method.needs.kinds.contains(&seat.kind))
+    let has_neighbours = method.needs.ports > 0;
+    // Neighbours of ports that lie along a way, with relays between, would be of no use.
+    (scenario.relays.is_empty() || !has_neighbours)
+        && scenario.seats.iter().all(|seat| method.needs.kinds.contains(&seat.kind))
 }
 
 /// The tests that fit by the ports that they take, in their order otherwise.
@@ -104,7 +107,7 @@ struct Stage<'r> {
     output: &'r mut Output,
 }
 
-impl Stage<'_> {
+impl<'r> Stage<'r> {
     /// Starts the switches that have the scenario and does the tests, with frames of all lengths.
     fn play(
         &mut self,
@@ -129,7 +132,7 @@ impl Stage<'_> {
     }
 
     /// The switches that have the scenario; of others a note says why not.
-    fn start(&mut self, scenario: &Scenario, ports: usize) -> Result<Vec<Site>> {
+    fn start(&mut self, scenario: &Scenario, ports: usize) -> Result<Vec<Site<'r>>> {
         let mut sites = Vec::new();
         for peer in self.there {
             if let Some(reason) = peer.refusal(scenario, ports) {

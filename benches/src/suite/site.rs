@@ -23,6 +23,7 @@ use crate::error::{Context, Result, RigError};
 use crate::front_end::{Connection, FrontEnd, Layout};
 use crate::hugepages::RunDirectory;
 use crate::interrupt;
+use crate::process::Process;
 
 /// How long a switch may take to connect to a socket.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +33,8 @@ const SHORTEST: usize = 64;
 pub const LAYOUT: Layout = Layout { entries: 1024, ..Layout::SPLIT };
 /// Of veth pairs, in bytes: two tags on 1500 bytes of payload pass.
 const MTU: usize = 1600;
+/// Between two frames that are sent to see whether a switch is there again.
+const PROBE: Duration = Duration::from_micros(200);
 /// Frames that tell a switch where a receiver is.
 const GREETINGS: u64 = 8;
 
@@ -96,7 +99,7 @@ enum End {
 }
 
 /// A switch with its ports.
-pub struct Site {
+pub struct Site<'p> {
     /// The switch's name.
     pub name: &'static str,
     /// What is done at it.
@@ -107,20 +110,48 @@ pub struct Site {
     // In the order in which they go: a switch before the netdevs that it has taken.
     switch: Box<dyn Switch>,
     ground: Ground,
+    peer: &'p dyn Peer,
+    run: &'p RunDirectory,
 }
 
-impl Site {
+/// How a switch's process ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// It is asked to (SIGTERM), as for a restart.
+    Asked,
+    /// At once (SIGKILL).
+    Killed,
+}
+
+/// In the place of a switch that has ended.
+struct Gone;
+
+impl Switch for Gone {
+    fn await_start(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn await_up(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn process(&mut self) -> Option<&mut Process> {
+        None
+    }
+}
+
+impl<'p> Site<'p> {
     /// Starts a switch with so many ports, or the scenario's if these are more; it runs when
     /// this returns, and the scenario's ports carry frames.
     ///
     /// # Errors
     /// If a part of it does not start.
     pub fn start(
-        peer: &dyn Peer,
+        peer: &'p dyn Peer,
         scenario: &Scenario,
         ports: usize,
-        run: &RunDirectory,
-    ) -> Result<Site> {
+        run: &'p RunDirectory,
+    ) -> Result<Site<'p>> {
         let name = peer.name();
         let ground = Ground::new(format!("{name}-{}", scenario.name), scenario, ports, run)?;
         let places = 0..ground.seats.len();
@@ -134,9 +165,65 @@ impl Site {
         let ports = ends.into_iter().map(ready).collect::<Result<Vec<_>>>()?;
         switch.await_up()?;
         let shuttle = Shuttle::default();
-        let mut site = Site { name, scenario: *scenario, ports, shuttle, switch, ground };
+        let scenario = *scenario;
+        let mut site = Site { name, scenario, ports, shuttle, switch, ground, peer, run };
         site.await_path()?;
         Ok(site)
+    }
+
+    /// Ends the switch's process and starts it again, at once; its VMs connect anew. How long it
+    /// took from the signal to the first frame from the scenario's first port to its last.
+    ///
+    /// # Errors
+    /// For a switch without a process, or ports that are no VMs; if it does not start again.
+    pub fn reset(&mut self, ending: Ending) -> Result<Duration> {
+        if self.ground.seats.iter().any(|seat| seat.kind != Kind::Vm) {
+            return Err(RigError::new("only VMs connect anew to a switch that was restarted"));
+        }
+        let process = self.switch.process();
+        let process = process.ok_or_else(|| RigError::new("it has no process to restart"))?;
+        let sockets = self.ground.sockets();
+        let listeners = sockets.iter().map(|path| listen(path)).collect::<Result<Vec<_>>>()?;
+        let start = Instant::now();
+        match ending {
+            Ending::Asked => process.end(),
+            Ending::Killed => process.kill(),
+        }
+        // What else belongs to it ends before it is started again.
+        self.switch = Box::new(Gone);
+        self.ports.clear();
+        self.switch = self.peer.start(&self.ground, self.run)?;
+        self.switch.await_start()?;
+        for listener in &listeners {
+            let front = accept(listener, self.switch.as_mut())?;
+            self.ports.push(Port::Vm(Box::new(front)));
+        }
+        let (from, to) = self.scenario.path;
+        let outage = self.await_frame(from, to)? - start;
+        self.switch.await_up()?;
+        self.await_path()?;
+        Ok(outage)
+    }
+
+    /// Sends frames from a port until one has come to another; when it did.
+    fn await_frame(&mut self, from: usize, to: usize) -> Result<Instant> {
+        let (stream, mut frame) = (self.stream_between(from, to, SHORTEST), Vec::new());
+        stream.write(0, 0, &mut frame);
+        let (end, mut came) = (Instant::now() + PATIENCE, None);
+        while Instant::now() < end {
+            self.ports[from].send(&[&frame])?;
+            interrupt::sleep(PROBE)?;
+            self.shuttle.carry_all(&mut self.ports, self.scenario.relays)?;
+            self.ports[to].receive(&mut |frame| {
+                if stream.claims(frame) {
+                    came = Some(Instant::now());
+                }
+            })?;
+            if let Some(came) = came {
+                return Ok(came);
+            }
+        }
+        Err(failed(self.switch.as_mut(), &self.ground.name, "carries no frames after its restart"))
     }
 
     /// The switch.

@@ -86,13 +86,13 @@ enum Learned {
 }
 
 /// Who is asked.
-struct Asked<'a> {
+struct Asked<'a, 'p> {
     bench: &'a mut Bench,
-    site: &'a mut Site,
+    site: &'a mut Site<'p>,
     bytes: usize,
 }
 
-impl Asked<'_> {
+impl Asked<'_, '_> {
     /// Whether all of these addresses are learned at a rate: none of the frames that are then sent
     /// to them is flooded or lost.
     fn learns(&mut self, first: Mac, count: u32, learning: f64, asking: f64) -> Result<Learned> {
