@@ -7,8 +7,8 @@
 //! * [`endpoint`], [`port`] — where a trial sends and receives;
 //! * [`selftest`] — what generator and receiver can do without a switch;
 //! * [`search`] — the highest load with no more than some loss;
-//! * [`scenario`] — between which ports frames go; [`peers`] — the switches; [`site`] — one of them
-//!   with the ports of a scenario; [`relay`] — what lies between these outside the switch;
+//! * [`scenario`], [`spread`] — between which ports frames go; [`peers`] — the switches; [`site`] —
+//!   one of them with the ports of a scenario; [`relay`] — what lies between these outside of it;
 //! * [`bench`] — loads, trials and searches there;
 //! * [`methods`] — the tests, in one table;
 //! * [`options`], [`machine`], [`output`] — command line, header, where records go;
@@ -39,4 +39,5 @@ pub mod scenario;
 pub mod search;
 pub mod selftest;
 pub mod site;
+pub mod spread;
 pub mod trial;

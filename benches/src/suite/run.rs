@@ -79,11 +79,10 @@ struct Turn {
     methods: Vec<Method>,
 }
 
-/// Whether a test is for the scenario's kinds of ports.
+/// Whether a test is for the scenario's kinds of ports, and its neighbours have a place there.
 fn fits(method: &Method, scenario: &Scenario) -> bool {
-    let has_neighbours = method.needs.ports > 0;
-    // Neighbours of ports that lie along a way, with relays between, would be of no use.
-    (scenario.relays.is_empty() || !has_neighbours)
+    let alone = method.needs.ports == 0;
+    (alone || scenario.is_plain())
         && scenario.seats.iter().all(|seat| method.needs.kinds.contains(&seat.kind))
 }
 

@@ -4,6 +4,7 @@
 //! forward, and the bridge at the far end of the cable that sends back what comes.
 
 use super::frame::Tag;
+use super::spread::Spread;
 
 /// The VLAN in which ports are: access ports, as an operator has them.
 pub const VLAN: u16 = 10;
@@ -142,8 +143,10 @@ pub struct Scenario {
     pub explanation: [&'static str; 2],
     /// The ports.
     pub seats: &'static [Seat],
-    /// From which port to which, by their places in `seats`.
+    /// From which port to which, by their places in `seats`; of several, one way that there is.
     pub path: (usize, usize),
+    /// Whether others send, too.
+    pub spread: Spread,
     /// What lies on the way outside the switch.
     pub relays: &'static [Relay],
 }
@@ -159,12 +162,13 @@ const fn carried(from: usize, to: usize, frames: Frames) -> Relay {
 }
 
 /// All of them.
-pub const SCENARIOS: [Scenario; 8] = [
+pub const SCENARIOS: [Scenario; 11] = [
     Scenario {
         name: "v2v",
         explanation: ["From VM to VM.", "Both by vhost-user, split rings of 1024."],
         seats: &[VM, VM],
         path: (0, 1),
+        spread: Spread::One,
         relays: &[],
     },
     Scenario {
@@ -175,6 +179,7 @@ pub const SCENARIOS: [Scenario; 8] = [
         ],
         seats: &[TAP, TAP],
         path: (0, 1),
+        spread: Spread::One,
         relays: &[],
     },
     Scenario {
@@ -185,6 +190,7 @@ pub const SCENARIOS: [Scenario; 8] = [
         ],
         seats: &[INTERFACE, INTERFACE],
         path: (0, 1),
+        spread: Spread::One,
         relays: &[],
     },
     Scenario {
@@ -195,6 +201,7 @@ pub const SCENARIOS: [Scenario; 8] = [
         ],
         seats: &[VM, CABLE],
         path: (0, 1),
+        spread: Spread::One,
         relays: &[],
     },
     Scenario {
@@ -202,6 +209,7 @@ pub const SCENARIOS: [Scenario; 8] = [
         explanation: ["From the cable to VM, in a VLAN.", "The cable is as in v2p."],
         seats: &[VM, CABLE],
         path: (1, 0),
+        spread: Spread::One,
         relays: &[],
     },
     Scenario {
@@ -212,6 +220,7 @@ pub const SCENARIOS: [Scenario; 8] = [
         ],
         seats: &[VM, VM, Seat::vm(Place::Vlan(20)), Seat::vm(Place::Vlan(20)), LAST, LAST],
         path: (0, 5),
+        spread: Spread::One,
         relays: &[carried(1, 2, Frames::All), carried(3, 4, Frames::All)],
     },
     Scenario {
@@ -222,6 +231,7 @@ pub const SCENARIOS: [Scenario; 8] = [
         ],
         seats: &[Seat::vm(Place::Vepa), Seat::vm(Place::Vepa), CABLE],
         path: (0, 1),
+        spread: Spread::One,
         relays: &[carried(2, 2, Frames::All)],
     },
     Scenario {
@@ -232,7 +242,35 @@ pub const SCENARIOS: [Scenario; 8] = [
         ],
         seats: &[Seat::vm(Place::Channel), Seat::vm(Place::Channel), CABLE],
         path: (0, 1),
+        spread: Spread::One,
         relays: &[carried(2, 2, Frames::Service(SVID))],
+    },
+    Scenario {
+        name: "n-to-1",
+        explanation: ["From three VMs to a fourth.", "By turns, a frame of each."],
+        seats: &[VM; 4],
+        path: (0, 3),
+        spread: Spread::ToOne,
+        relays: &[],
+    },
+    Scenario {
+        name: "1-to-n",
+        explanation: ["From a VM to three others.", "By turns, a frame to each."],
+        seats: &[VM; 4],
+        path: (0, 1),
+        spread: Spread::FromOne,
+        relays: &[],
+    },
+    Scenario {
+        name: "mesh",
+        explanation: [
+            "Between four VMs, from each to each other one (RFC 2889, 5.3).",
+            "By turns; a port has three addresses besides its own.",
+        ],
+        seats: &[VM; 4],
+        path: (0, 1),
+        spread: Spread::Mesh,
+        relays: &[],
     },
 ];
 
@@ -241,6 +279,12 @@ impl Scenario {
     #[must_use]
     pub fn named(name: &str) -> Option<Scenario> {
         SCENARIOS.into_iter().find(|scenario| scenario.name == name)
+    }
+
+    /// Whether it is between two ports of a VLAN and nothing else: others can be beside them.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.seats.len() == 2 && self.seats.iter().all(|seat| seat.place == Place::Vlan(VLAN))
     }
 
     /// The seats of a site with so many ports: its own, and neighbours of the first.
@@ -289,5 +333,8 @@ mod tests {
         let scenario = Scenario::named("t2t").unwrap();
         assert_eq!(scenario.seats(0), [TAP; 2]);
         assert_eq!(scenario.seats(5), [TAP; 5]);
+        let plain: Vec<&str> =
+            SCENARIOS.iter().filter(|one| one.is_plain()).map(|one| one.name).collect();
+        assert_eq!(plain, ["v2v", "t2t", "p2p"]);
     }
 }

@@ -10,6 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use arrayvec::ArrayVec;
 use hairpin_dataplane::wire::Mac;
 use hairpin_tests::bed::Namespace;
 
@@ -19,6 +20,7 @@ use super::peers::{Peer, Switch};
 use super::port::{Interface, Port};
 use super::relay::Shuttle;
 use super::scenario::{Kind, Relay, Scenario, Seat};
+use super::spread::Spread;
 use crate::error::{Context, Result, RigError};
 use crate::front_end::{Connection, FrontEnd, Layout};
 use crate::hugepages::RunDirectory;
@@ -37,6 +39,8 @@ const MTU: usize = 1600;
 const PROBE: Duration = Duration::from_micros(200);
 /// Frames that tell a switch where a receiver is.
 const GREETINGS: u64 = 8;
+/// Frames sent at a time.
+const BURST: usize = 32;
 
 /// What there is of a site before its switch: its namespace, and what stands for its ports.
 #[derive(Debug)]
@@ -49,6 +53,7 @@ pub struct Ground {
     pub seats: Vec<Seat>,
     /// What lies between some of them, outside the switch.
     pub relays: &'static [Relay],
+    spread: Spread,
     directory: PathBuf,
 }
 
@@ -60,8 +65,17 @@ impl Ground {
             let path = format!("net/ipv6/conf/{scope}/disable_ipv6");
             namespace.set_sysctl(&path, "1").context("a namespace")?;
         }
-        let (seats, relays) = (scenario.seats(ports), scenario.relays);
-        Ok(Ground { name, namespace, seats, relays, directory: run.path().into() })
+        let Scenario { relays, spread, .. } = *scenario;
+        let (seats, directory) = (scenario.seats(ports), run.path().into());
+        Ok(Ground { name, namespace, seats, relays, spread, directory })
+    }
+
+    /// The addresses of the station at a port, of which it sends from the first.
+    #[must_use]
+    pub fn addresses(&self, port: usize) -> Vec<Mac> {
+        let others = self.spread.addresses(self.seats.len(), port);
+        let others = others.filter(|&address| address != station(port));
+        std::iter::once(station(port)).chain(others).collect()
     }
 
     /// The socket of a VM port, by its place in `seats`.
@@ -240,8 +254,8 @@ impl<'p> Site<'p> {
     /// The scenario's frames, of this length.
     #[must_use]
     pub fn stream(&self, bytes: usize) -> Stream {
-        let (from, to) = self.scenario.path;
-        self.stream_between(from, to, bytes)
+        let Scenario { path, spread, seats, .. } = self.scenario;
+        spread.stream(path, seats.len(), self.ground.seats[path.0].tag(), bytes)
     }
 
     /// Frames from one port to another.
@@ -256,55 +270,64 @@ impl<'p> Site<'p> {
     /// its work whenever the receiver looks.
     pub fn ends(&mut self) -> Ends<'_> {
         let Site { ports, shuttle, scenario, .. } = self;
-        let Scenario { path, relays, .. } = *scenario;
-        Ends { inner: RefCell::new((ports, shuttle)), path, relays }
+        Ends { inner: RefCell::new((ports, shuttle)), scenario: *scenario }
     }
 
-    /// Has the receiver speak, so that a switch that learns knows where it is, and throws away
-    /// what any port still has.
+    /// Has the receivers speak, by all addresses to which frames go, so that a switch that learns
+    /// knows where they are, and throws away what any port still has.
     ///
     /// # Errors
     /// If a port is gone.
     pub fn greet(&mut self) -> Result<()> {
-        let (from, to) = self.scenario.path;
-        let back = self.stream_between(to, from, SHORTEST);
+        let Scenario { path, spread, seats, relays, .. } = self.scenario;
+        let count = seats.len();
         let mut frame = Vec::new();
-        for number in 0..GREETINGS {
-            back.write(number, 0, &mut frame);
-            self.ports[to].send(&[&frame])?;
+        for port in (0..count).filter(|&port| spread.receives(path, count, port)) {
+            let listener = if port == path.0 { path.1 } else { path.0 };
+            for address in spread.addresses(count, port) {
+                let back = self.stream_between(port, listener, SHORTEST);
+                let back = Stream { source: address.into(), ..back };
+                for number in 0..GREETINGS {
+                    back.write(number, 0, &mut frame);
+                    self.ports[port].send(&[&frame])?;
+                }
+            }
         }
-        self.shuttle.carry_all(&mut self.ports, self.scenario.relays)?;
+        self.shuttle.carry_all(&mut self.ports, relays)?;
         self.ports.iter_mut().try_for_each(Port::discard)
     }
 
-    /// Waits until a frame from each end has come to the other: a port may say that it is up
-    /// before its rings are polled.
+    /// Waits until a frame has come each way, and back: a port may say that it is up before its
+    /// rings are polled.
     fn await_path(&mut self) -> Result<()> {
-        let (from, to) = self.scenario.path;
-        let ways = [(from, to), (to, from)];
+        let ways = ways(&self.scenario);
+        let streams: Vec<Stream> =
+            ways.iter().map(|&(from, to)| self.stream_between(from, to, SHORTEST)).collect();
         let end = Instant::now() + PATIENCE;
-        let mut passed = [false; 2];
-        while passed != [true; 2] {
-            let mut frame = Vec::new();
-            for (from, to) in ways {
+        let mut passed = vec![false; ways.len()];
+        let (mut frame, step) = (Vec::new(), Duration::from_millis(10));
+        while passed.contains(&false) {
+            for (&(from, _), stream) in ways.iter().zip(&streams) {
                 // Number 0 is late in every trial.
-                self.stream_between(from, to, SHORTEST).write(0, 0, &mut frame);
+                stream.write(0, 0, &mut frame);
                 self.ports[from].send(&[&frame])?;
             }
             // A frame passes one relay each time.
             for _ in 0..=self.scenario.relays.len() {
-                interrupt::sleep(Duration::from_millis(10))?;
+                interrupt::sleep(step)?;
                 self.shuttle.carry_all(&mut self.ports, self.scenario.relays)?;
             }
-            interrupt::sleep(Duration::from_millis(10))?;
-            for ((from, to), passed) in ways.into_iter().zip(&mut passed) {
-                let stream = self.stream_between(from, to, SHORTEST);
-                self.ports[to].receive(&mut |frame| {
-                    *passed |= matches!(stream.read(frame), Seen::Whole(_));
+            interrupt::sleep(step)?;
+            for (number, port) in self.ports.iter_mut().enumerate() {
+                port.receive(&mut |frame| {
+                    for (index, stream) in streams.iter().enumerate() {
+                        let here = ways[index].1 == number;
+                        passed[index] |= here && matches!(stream.read(frame), Seen::Whole(_));
+                    }
                 })?;
             }
             if Instant::now() > end {
-                let what = format!("carries no frames (each way: {passed:?})");
+                let what = format!("carries no frames ({ways:?}: {passed:?})");
                 return Err(failed(self.switch.as_mut(), &self.ground.name, &what));
             }
         }
@@ -328,25 +351,66 @@ impl<'p> Site<'p> {
     }
 }
 
+/// From where to where frames go, and back.
+fn ways(scenario: &Scenario) -> Vec<(usize, usize)> {
+    let Scenario { path, spread, seats, .. } = *scenario;
+    let count = seats.len();
+    let sends = |port| spread.sends(path, count, port);
+    let receives = |port| spread.receives(path, count, port);
+    let pairs = (0..count).flat_map(|from| (0..count).map(move |to| (from, to)));
+    let ways = pairs.filter(|&(from, to)| {
+        let there = sends(from) && receives(to);
+        from != to && (there || sends(to) && receives(from))
+    });
+    ways.collect()
+}
+
 /// Both ends of a scenario: a [`Sender`] and a [`Receiver`] of one thread.
 #[derive(Debug)]
 pub struct Ends<'s> {
     inner: RefCell<(&'s mut Vec<Port>, &'s mut Shuttle)>,
-    path: (usize, usize),
-    relays: &'static [Relay],
+    scenario: Scenario,
 }
 
 impl Sender for &Ends<'_> {
+    /// Where several ports send, what one has no room for does not keep the others from sending:
+    /// the number is that of all that were sent.
     fn send(&mut self, frames: &[&[u8]]) -> Result<usize> {
-        self.inner.borrow_mut().0[self.path.0].send(frames)
+        let ports = &mut self.inner.borrow_mut().0;
+        let Scenario { path, spread, seats, .. } = self.scenario;
+        if spread == Spread::One {
+            return ports[path.0].send(frames);
+        }
+        let mut sent = 0;
+        for port in (0..seats.len()).filter(|&port| spread.sends(path, seats.len(), port)) {
+            for burst in frames.chunks(BURST) {
+                let own = burst.iter().copied().filter(|frame| spread.enters(frame, port));
+                let own: ArrayVec<&[u8], BURST> = own.collect();
+                sent += ports[port].send(&own)?;
+            }
+        }
+        Ok(sent)
     }
 }
 
 impl Receiver for &Ends<'_> {
     fn receive(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
         let (ports, shuttle) = &mut *self.inner.borrow_mut();
-        shuttle.carry_all(ports, self.relays)?;
-        ports[self.path.1].receive(visit)
+        let Scenario { path, spread, seats, relays, .. } = self.scenario;
+        shuttle.carry_all(ports, relays)?;
+        if spread == Spread::One {
+            return ports[path.1].receive(visit);
+        }
+        let count = seats.len();
+        for number in (0..count).filter(|&port| spread.receives(path, count, port)) {
+            // Copies of what a switch floods are nobody's.
+            ports[number].receive(&mut |frame| {
+                if spread.leaves(frame, count, number) {
+                    visit(frame);
+                }
+            })?;
+        }
+        Ok(())
     }
 }
 

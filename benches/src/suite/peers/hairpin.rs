@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
 use crate::suite::scenario::{Kind, Place, SVID, Scenario, Seat, VLAN};
-use crate::suite::site::{Ground, station};
+use crate::suite::site::Ground;
 use crate::vhost;
 
 /// Hairpin's daemon.
@@ -76,7 +76,9 @@ fn configuration(ground: &Ground) -> String {
         );
         // Who forwards for others sends from their addresses.
         if ground.relays.iter().all(|relay| ![relay.from, relay.to].contains(&port)) {
-            text += &format!("mac = \"{}\"\n", station(port));
+            let addresses = ground.addresses(port);
+            let addresses: Vec<String> = addresses.iter().map(|mac| format!("\"{mac}\"")).collect();
+            text += &format!("mac = [{}]\n", addresses.join(", "));
         }
     }
     text
