@@ -11,8 +11,8 @@ use crate::suite::site::{Ending, Site};
 pub const METHOD: Method = Method {
     name: "reset",
     explanation: [
-        "Time from SIGTERM, and from SIGKILL, of a switch that is started again at once,",
-        "to the first frame from VM to VM, who connect anew (RFC 6201, timestamps).",
+        "From SIGTERM, and from SIGKILL, to a switch that is started again at once to",
+        "the first frame from VM to VM, which connect anew (RFC 6201, timestamps).",
     ],
     needs: Needs { ports: 0, kinds: &[Kind::Vm] },
     take,
