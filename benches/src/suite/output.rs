@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
-use super::record::{Bound, Record};
+use super::record::{Bound, Ratio, Record, Sample};
 use crate::error::{Context, Result};
 
 /// Where records go.
@@ -42,6 +42,17 @@ impl Output {
         Ok(())
     }
 
+    /// Writes a record unless the same was written before.
+    ///
+    /// # Errors
+    /// If the file takes no more.
+    pub fn write_once(&mut self, record: Record) -> Result<()> {
+        if self.records.contains(&record) {
+            return Ok(());
+        }
+        self.write(record)
+    }
+
     /// All that was written.
     #[must_use]
     pub fn records(self) -> Vec<Record> {
@@ -63,18 +74,18 @@ fn line(record: &Record) -> Option<String> {
                 Bound::Generator => " (bound by the generator)",
             };
             let what = shown(&sample.parameters);
-            let (test, peer, metric) = (&sample.test, &sample.peer, &sample.metric);
-            let (median, unit) = (sample.median, &sample.unit);
+            let Sample { test, scenario, peer, metric, median, unit, .. } = sample;
             Some(format!(
-                "{test}{what} {peer}: {metric} {median:.1} {unit} [{low:.1}, {high:.1}]{mark}"
+                "{test} {scenario}{what} {peer}: {metric} {median:.1} {unit} [{low:.1}, {high:.1}]{mark}"
             ))
         }
         Record::Ratio(ratio) => {
             let [low, high] = ratio.interval;
             let what = shown(&ratio.parameters);
-            let (test, of, to, metric) = (&ratio.test, &ratio.of, &ratio.to, &ratio.metric);
-            let median = ratio.median;
-            Some(format!("{test}{what} {of} : {to}: {metric} {median:.3} [{low:.3}, {high:.3}]"))
+            let Ratio { test, scenario, of, to, metric, median, .. } = ratio;
+            Some(format!(
+                "{test} {scenario}{what} {of} : {to}: {metric} {median:.3} [{low:.3}, {high:.3}]"
+            ))
         }
         Record::Note(note) => Some(format!("{} {}: {}", note.test, note.peer, note.text)),
     }
@@ -96,6 +107,7 @@ mod tests {
         let records = [note("first\nline"), note("second")];
         let mut output = Output::open(Some(&path)).unwrap();
         records.iter().for_each(|record| output.write(record.clone()).unwrap());
+        output.write_once(records[0].clone()).unwrap();
         assert_eq!(output.records(), records);
         let text = std::fs::read_to_string(&path).unwrap();
         let read: Vec<Record> =

@@ -81,10 +81,12 @@ pub trait Switch {
 /// Why a switch that has ports of some kinds, and switches locally between them, does not have a
 /// scenario.
 fn lacks(scenario: &Scenario, kinds: &[Kind]) -> Option<String> {
-    let kind = scenario.seats.iter().map(|seat| seat.kind).find(|kind| !kinds.contains(kind));
-    let mut places = scenario.seats.iter().map(|seat| seat.place);
-    let place = places.find(|place| !matches!(place, Place::Vlan(_)));
-    let lacking = place.map(Place::name).or(kind.map(Kind::name))?;
+    let lacking = scenario.seats.iter().find_map(|seat| match seat.place {
+        Place::Cable => Some(seat.place.name()),
+        _ if !kinds.contains(&seat.kind) => Some(seat.kind.name()),
+        Place::Vlan(_) => None,
+        Place::Vepa | Place::Channel => Some(seat.place.name()),
+    })?;
     Some(format!("it has no {lacking}"))
 }
 
@@ -108,4 +110,25 @@ fn kernel_release(lines: &[&str]) -> Result<String> {
     let path = "/proc/sys/kernel/osrelease";
     let release = std::fs::read_to_string(path).context(format_args!("reading {path}"))?;
     Ok(format!("Linux {}", release.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_switch_lacks_the_first_thing_that_it_has_not() {
+        let lacks = |name, kinds: &[Kind]| lacks(&Scenario::named(name).unwrap(), kinds);
+        assert_eq!(lacks("v2v", &[Kind::Vm]), None);
+        assert_eq!(lacks("chain", &[Kind::Vm]), None);
+        for (name, kind, reason) in [
+            ("v2v", Kind::Tap, "it has no VM ports (vhost-user)"),
+            ("vepa", Kind::Tap, "it has no VM ports (vhost-user)"),
+            ("vepa", Kind::Vm, "it has no VEPA"),
+            ("v2p", Kind::Vm, "it has no uplink here"),
+            ("p2p", Kind::Vm, "it has no interfaces"),
+        ] {
+            assert_eq!(lacks(name, &[kind]).as_deref(), Some(reason), "{name}");
+        }
+    }
 }

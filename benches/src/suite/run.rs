@@ -136,7 +136,7 @@ impl<'r> Stage<'r> {
         for peer in self.there {
             if let Some(reason) = peer.refusal(scenario, ports) {
                 let text = format!("skipped: {reason}");
-                self.output.write(remark(scenario.name, peer.name(), text))?;
+                self.output.write_once(remark(scenario.name, peer.name(), text))?;
                 continue;
             }
             eprintln!("hairpin-bench: starting {} for {}", peer.name(), scenario.name);
