@@ -12,6 +12,10 @@ use hairpin_tests::bed::{self, Root};
 /// Frames a second that any switch forwards, on a busy machine too.
 const FEW: f64 = 2000.0;
 
+/// A busy machine may take the switch's CPU away from it for longer than frames are waited for:
+/// one of so many trials has to lose nothing.
+const TRIALS: usize = 10;
+
 /// Offers a load that is no challenge, stops the switch in between, and does it again.
 fn carries(_: Root, peer: &dyn Peer, scenario: &Scenario) {
     let run = RunDirectory::create(peer.pages()).expect("huge pages");
@@ -19,14 +23,9 @@ fn carries(_: Root, peer: &dyn Peer, scenario: &Scenario) {
     let what = format!("{} {}", peer.name(), scenario.name);
     let mut bench = Bench::new(Profile { trial_ns: 500_000_000, ..Profile::QUICK });
     for bytes in [64, 1518] {
-        let load = Load::Open(Pace { frames_per_second: FEW });
-        let outcome = bench.trial(&mut site, bytes, load).expect("a trial");
-        assert_eq!(outcome.offered, 1000, "{what} {bytes}");
-        // Whoever else uses the machine may take the generator's CPU away from it, for a while.
-        assert_eq!(outcome.lost(), outcome.missed + outcome.refused, "{what}: {outcome:?}");
-        assert!(outcome.counts.received > 0);
-        assert_eq!((outcome.corrupted, outcome.counts.duplicated), (0, 0));
-        assert_eq!(outcome.counts.reordered, 0);
+        let lost: Vec<u64> =
+            (0..TRIALS).map_while(|_| lost(&mut bench, &mut site, bytes)).collect();
+        assert!(lost.len() < TRIALS, "{what} {bytes}: of 1000 frames {lost:?} were lost");
         site.pause().expect("a switch");
         site.resume().expect("a switch");
     }
@@ -34,21 +33,37 @@ fn carries(_: Root, peer: &dyn Peer, scenario: &Scenario) {
     assert!(rate > FEW, "{what}: {rate}");
 }
 
+/// Frames of a trial that the switch has lost, if any.
+fn lost(bench: &mut Bench, site: &mut Site<'_>, bytes: usize) -> Option<u64> {
+    let load = Load::Open(Pace { frames_per_second: FEW });
+    let outcome = bench.trial(site, bytes, load).expect("a trial");
+    assert_eq!(outcome.offered, 1000);
+    let altered = (outcome.corrupted, outcome.counts.duplicated, outcome.counts.reordered);
+    assert_eq!(altered, (0, 0, 0), "{} {}", site.name, site.scenario.name);
+    // Whoever else uses the machine may take the generator's CPU away from it, for a while.
+    let lost = outcome.lost() - (outcome.missed + outcome.refused);
+    (lost > 0).then_some(lost)
+}
+
 #[test]
 fn every_switch_that_is_installed_carries_what_is_offered_in_every_scenario_it_has() {
     let Some(root) = bed::root() else { return };
     // One after the other: a process has one run directory.
     let hairpin = Hairpin { program: bed::program().unwrap() };
+    for scenario in SCENARIOS {
+        assert_eq!(hairpin.refusal(&scenario, 0), None, "{}", scenario.name);
+    }
     let peers: [&dyn Peer; 5] = [&hairpin, &DpdkWire, &OvsDpdk, &LinuxBridge, &Macvtap];
     for peer in peers {
         if let Err(error) = peer.version() {
             eprintln!("skipped {}: {error}", peer.name());
             continue;
         }
-        for scenario in SCENARIOS {
-            if peer.refusal(&scenario, 0).is_none() {
-                carries(root, peer, &scenario);
-            }
+        let has = |scenario: &&Scenario| peer.refusal(scenario, 0).is_none();
+        let scenarios: Vec<&Scenario> = SCENARIOS.iter().filter(has).collect();
+        assert!(!scenarios.is_empty(), "{}", peer.name());
+        for scenario in scenarios {
+            carries(root, peer, scenario);
         }
     }
 }
