@@ -111,9 +111,9 @@ impl Found {
 pub enum Verdict {
     /// The intervals of their medians overlap.
     Agree,
-    /// They do not, and one of them measured itself.
+    /// One of them had no time to wait, and measured itself: whether they overlap says nothing.
     Bounded,
-    /// They do not.
+    /// They do not overlap.
     Disagree,
 }
 
@@ -122,12 +122,11 @@ pub enum Verdict {
 pub fn verdict(ours: &Found, theirs: &Found) -> Option<Verdict> {
     let [low, high] = median_interval(&ours.rates)?;
     let [their_low, their_high] = median_interval(&theirs.rates)?;
-    Some(if low <= their_high && their_low <= high {
-        Verdict::Agree
-    } else if ours.had_time() && theirs.had_time() {
-        Verdict::Disagree
-    } else {
-        Verdict::Bounded
+    let had_time = ours.had_time() && theirs.had_time();
+    Some(match low <= their_high && their_low <= high {
+        _ if !had_time => Verdict::Bounded,
+        true => Verdict::Agree,
+        false => Verdict::Disagree,
     })
 }
 
@@ -164,7 +163,7 @@ pub fn run(options: Options) -> Result<()> {
     match verdict(&ours, &theirs) {
         Some(Verdict::Agree) => println!("the intervals overlap: they agree"),
         Some(Verdict::Bounded) => {
-            println!("the intervals do not overlap: who hardly waited has measured himself");
+            println!("who hardly waited has measured himself: this says nothing of the other");
         }
         Some(Verdict::Disagree) => {
             return Err(RigError::new("the intervals do not overlap, and both had time to wait"));
@@ -239,8 +238,9 @@ mod tests {
     }
 
     #[test]
-    fn they_agree_where_intervals_overlap_and_who_has_no_time_is_excused() {
-        assert_eq!(verdict(&found(1e6, 0.5), &found(1.004e6, 0.0)), Some(Verdict::Agree));
+    fn they_agree_where_intervals_overlap_and_who_has_no_time_has_no_say() {
+        assert_eq!(verdict(&found(1e6, 0.5), &found(1.004e6, 0.2)), Some(Verdict::Agree));
+        assert_eq!(verdict(&found(1e6, 0.5), &found(1.004e6, 0.0)), Some(Verdict::Bounded));
         assert_eq!(verdict(&found(1e6, 0.5), &found(1.1e6, 0.5)), Some(Verdict::Disagree));
         assert_eq!(verdict(&found(1e6, 0.02), &found(1.1e6, 0.5)), Some(Verdict::Bounded));
         assert_eq!(verdict(&Found::default(), &found(1e6, 0.5)), None);
