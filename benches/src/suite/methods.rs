@@ -20,7 +20,9 @@ mod idle_ports;
 mod isolation;
 mod latency;
 mod loss;
+mod meanwhile;
 mod mixes;
+mod reconfiguration;
 mod reset;
 mod throughput;
 
@@ -55,7 +57,7 @@ impl Needs {
 const MISSED_SHARE: f64 = 0.05;
 
 /// All of them, in the order of a run.
-pub const METHODS: [Method; 14] = [
+pub const METHODS: [Method; 15] = [
     throughput::METHOD,
     forwarding::METHOD,
     latency::METHOD,
@@ -64,6 +66,7 @@ pub const METHODS: [Method; 14] = [
     mixes::METHOD,
     cpu::METHOD,
     reset::METHOD,
+    reconfiguration::METHOD,
     addresses::METHOD,
     broadcast::METHOD,
     fairness::METHOD,

@@ -60,6 +60,10 @@ pub trait Peer {
     fn start(&self, ground: &Ground, run: &RunDirectory) -> Result<Box<dyn Switch>>;
 }
 
+/// Has a port that nobody uses come and go, by what an operator would do it with. Errors are
+/// those of that.
+pub type Change = Box<dyn Fn() -> Result<()> + Send>;
+
 /// A switch that was started. Dropping it ends it.
 pub trait Switch {
     /// Waits until it takes connections.
@@ -73,6 +77,10 @@ pub trait Switch {
     /// # Errors
     /// If they do not.
     fn await_up(&mut self) -> Result<()>;
+
+    /// A change that concerns none of the ports there are; nothing where there is nothing to be
+    /// changed.
+    fn change(&self) -> Option<Change>;
 
     /// Its process; the kernel has none.
     fn process(&mut self) -> Option<&mut Process>;
@@ -88,6 +96,18 @@ fn lacks(scenario: &Scenario, kinds: &[Kind]) -> Option<String> {
         Place::Vepa | Place::Channel => Some(seat.place.name()),
     })?;
     Some(format!("it has no {lacking}"))
+}
+
+/// Runs words of an operator's, with these variables.
+fn run(words: &[&str], environment: &[(String, String)]) -> Result<()> {
+    let variables = environment.iter().map(|(name, value)| (name, value));
+    let output = std::process::Command::new(words[0]).args(&words[1..]).envs(variables).output();
+    let output = output.context(format_args!("running {}", words.join(" ")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    Err(RigError::new(format!("{}: {complaint}", words.join(" "))))
 }
 
 /// The first line that a program prints.

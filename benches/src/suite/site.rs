@@ -16,7 +16,7 @@ use hairpin_tests::bed::Namespace;
 
 use super::endpoint::{Receiver, Sender};
 use super::frame::{Seen, Size, Stream};
-use super::peers::{Peer, Switch};
+use super::peers::{Change, Peer, Switch};
 use super::port::{Interface, Port};
 use super::relay::Shuttle;
 use super::scenario::{Kind, Relay, Scenario, Seat};
@@ -147,6 +147,10 @@ impl Switch for Gone {
 
     fn await_up(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn change(&self) -> Option<Change> {
+        None
     }
 
     fn process(&mut self) -> Option<&mut Process> {

@@ -98,6 +98,12 @@ impl Hairpin {
         &mut self.process
     }
 
+    /// Its client's program, and the address of its API.
+    #[must_use]
+    pub fn client(&self) -> (String, String) {
+        (self.program.display().to_string(), self.api.clone())
+    }
+
     /// Waits until it takes commands, and attaches the idle guests.
     ///
     /// # Errors

@@ -98,6 +98,12 @@ impl OpenVSwitch {
         }
     }
 
+    /// What tells `ovs-vsctl` which database is its.
+    #[must_use]
+    pub fn database(&self) -> String {
+        database(&self.place)
+    }
+
     /// Makes a port one of this VLAN, untagged.
     ///
     /// # Errors
@@ -165,8 +171,12 @@ fn service(name: &str, namespace: &Namespace, place: &Path, words: &[&str]) -> R
     Process::spawn(name, "ip", &words, &environment(place))
 }
 
+fn database(place: &Path) -> String {
+    format!("--db=unix:{}", place.join("db.sock").display())
+}
+
 fn configure<S: AsRef<str>>(place: &Path, words: &[S]) -> Result<String> {
-    let database = format!("--db=unix:{}", place.join("db.sock").display());
+    let database = database(place);
     let timeout = format!("--timeout={}", PATIENCE.as_secs());
     let line = ["ovs-vsctl", &database, &timeout];
     let line: Vec<&str> = line.into_iter().chain(words.iter().map(AsRef::as_ref)).collect();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Peer, Switch, first_line, lacks};
+use super::{Change, Peer, Switch, first_line, lacks};
 use crate::error::{Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
@@ -49,6 +49,10 @@ impl Switch for Testpmd {
     /// It forwards from its start, whatever its ports are.
     fn await_up(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn change(&self) -> Option<Change> {
+        None
     }
 
     fn process(&mut self) -> Option<&mut Process> {

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use super::{Peer, Switch, first_line};
+use super::{Change, Peer, Switch, first_line, run};
 use crate::error::Result;
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
@@ -103,6 +103,17 @@ impl Switch for vhost::hairpin::Hairpin {
 
     fn await_up(&mut self) -> Result<()> {
         vhost::hairpin::Hairpin::await_up(self)
+    }
+
+    fn change(&self) -> Option<Change> {
+        let (program, api) = self.client();
+        let environment = [("HAIRPIN_API".to_owned(), api)];
+        let add = ["port", "add", "spare", "channel=up0", "mode=veb", "device=tap:spare"];
+        Some(Box::new(move || {
+            let client = |words: &[&str]| run(&[&[&*program], words].concat(), &environment);
+            client(&add)?;
+            client(&["port", "del", "spare"])
+        }))
     }
 
     fn process(&mut self) -> Option<&mut Process> {

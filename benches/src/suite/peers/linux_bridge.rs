@@ -1,7 +1,9 @@
 //! The kernel's bridge, as it comes but for spanning tree and multicast snooping, and past
 //! netfilter. It learns.
 
-use super::{Peer, Switch, kernel_release, lacks};
+use hairpin_tests::bed::Namespace;
+
+use super::{Change, Peer, Switch, kernel_release, lacks, run};
 use crate::error::{Context, Result};
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
@@ -47,13 +49,25 @@ impl Peer for LinuxBridge {
             // Kernels without this hook have nothing to turn off.
             let _ = ground.namespace.set_sysctl(&format!("net/bridge/bridge-nf-call-{table}"), "0");
         }
-        Ok(Box::new(InKernel))
+        let joins = "link set spare master br up";
+        let change = ["tuntap add name spare mode tap", joins, "link del spare"];
+        Ok(Box::new(InKernel::new(&ground.namespace, change)))
     }
 }
 
 /// A switch that is there for as long as its netdevs are.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct InKernel;
+#[derive(Clone, Debug)]
+pub(super) struct InKernel {
+    namespace: String,
+    change: [&'static str; 3],
+}
+
+impl InKernel {
+    /// In a namespace; these words for `ip` have a port come and go there.
+    pub(super) fn new(namespace: &Namespace, change: [&'static str; 3]) -> InKernel {
+        InKernel { namespace: namespace.name().to_owned(), change }
+    }
+}
 
 impl Switch for InKernel {
     fn await_start(&mut self) -> Result<()> {
@@ -62,6 +76,15 @@ impl Switch for InKernel {
 
     fn await_up(&mut self) -> Result<()> {
         Ok(())
+    }
+
+    fn change(&self) -> Option<Change> {
+        let InKernel { namespace, change } = self.clone();
+        let line = move |line: &str| {
+            let words = ["ip", "-n", &namespace].into_iter().chain(line.split(' '));
+            run(&words.collect::<Vec<_>>(), &[])
+        };
+        Some(Box::new(move || change.iter().try_for_each(|words| line(words))))
     }
 
     fn process(&mut self) -> Option<&mut Process> {

@@ -58,8 +58,10 @@ impl Peer for Macvtap {
         open(ground, &name, &path).map(Tap::over)
     }
 
-    fn start(&self, _: &Ground, _: &RunDirectory) -> Result<Box<dyn Switch>> {
-        Ok(Box::new(InKernel))
+    fn start(&self, ground: &Ground, _: &RunDirectory) -> Result<Box<dyn Switch>> {
+        let add = "link add link lower name spare type macvtap mode bridge";
+        let change = [add, "link set spare up", "link del spare"];
+        Ok(Box::new(InKernel::new(&ground.namespace, change)))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Open vSwitch with DPDK, its bridge as it comes (`NORMAL`).
 
-use super::{Peer, Switch, first_line, lacks};
+use super::{Change, Peer, Switch, first_line, lacks, run};
 use crate::error::{Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
@@ -55,6 +55,16 @@ impl Switch for OpenVSwitch {
 
     fn await_up(&mut self) -> Result<()> {
         OpenVSwitch::await_up(self)
+    }
+
+    fn change(&self) -> Option<Change> {
+        let database = self.database();
+        let add = ["add-port", "br0", "spare", "--", "set", "Interface", "spare", "type=internal"];
+        Some(Box::new(move || {
+            let client = |words: &[&str]| run(&[&["ovs-vsctl", &*database], words].concat(), &[]);
+            client(&add)?;
+            client(&["del-port", "br0", "spare"])
+        }))
     }
 
     fn process(&mut self) -> Option<&mut Process> {
