@@ -2,6 +2,7 @@
 //! TAPs are taken by packet sockets, since their files are the VMM's; interfaces by AF_XDP.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Change, Peer, Switch, first_line, run};
 use crate::error::Result;
@@ -108,11 +109,14 @@ impl Switch for vhost::hairpin::Hairpin {
     fn change(&self) -> Option<Change> {
         let (program, api) = self.client();
         let environment = [("HAIRPIN_API".to_owned(), api)];
-        let add = ["port", "add", "spare", "channel=up0", "mode=veb", "device=tap:spare"];
+        let changes = AtomicU32::new(0);
         Some(Box::new(move || {
             let client = |words: &[&str]| run(&[&[&*program], words].concat(), &environment);
-            client(&add)?;
-            client(&["port", "del", "spare"])
+            // A TAP goes when its worker has given it back: the next one has another name.
+            let spare = format!("spare{}", changes.fetch_add(1, Ordering::Relaxed));
+            let device = format!("device=tap:{spare}");
+            client(&["port", "add", &spare, "channel=up0", "mode=veb", &device])?;
+            client(&["port", "del", &spare])
         }))
     }
 
