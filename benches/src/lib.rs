@@ -23,13 +23,11 @@
 //! `src/bin/vhost.rs`) compares switches by the frames that they move between two VMs: it measures
 //! with step 0's rig, and its contestants are in [`vhost`].
 //!
-//! [`suite`] is the packet benchmark suite, `hairpin-bench`.
-//!
 //! [`front_end`] is a VMM and its guest in one, honest or not: for measuring programs, and for the
 //! tests across crates.
 //!
-//! [`suite`] is the packet benchmark suite: traffic that is accounted for frame by frame, and loads
-//! that are searched for.
+//! [`suite`] is the packet benchmark suite, `hairpin-bench`: traffic that is accounted for frame by
+//! frame, and loads that are searched for.
 //!
 //! All four read their options by [`command_line`], begin and end by [`program`], and show what
 //! they found by [`figures`].

@@ -10,7 +10,7 @@ use super::joint::{Joint, Lane};
 use super::pace::Pace;
 use super::port::Port;
 use super::search::{Found, Goal, search};
-use super::site::{Site, station};
+use super::site::{GREETINGS, SHORTEST, Site, station};
 use super::trial::{Generator, Load, Outcome, Plan};
 use crate::error::{Result, RigError};
 use crate::front_end::FrontEnd;
@@ -24,9 +24,6 @@ const DRAIN_NS: u64 = 50_000_000;
 const HEADROOM: f64 = 1.3;
 /// How far below that it may end.
 const LEAST: f64 = 0.01;
-/// Frames that tell a switch where a port's station is, and their length.
-const GREETINGS: u64 = 8;
-const SHORTEST: usize = 64;
 /// In this time they have gone where they go.
 const SETTLING: Duration = Duration::from_millis(10);
 /// What PDR allows to be lost.

@@ -30,7 +30,7 @@ use crate::process::Process;
 /// How long a switch may take to connect to a socket.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of the shortest frame.
-const SHORTEST: usize = 64;
+pub(super) const SHORTEST: usize = 64;
 /// The VMs' rings.
 pub const LAYOUT: Layout = Layout { entries: 1024, ..Layout::SPLIT };
 /// Of veth pairs, in bytes: two tags on 1500 bytes of payload pass.
@@ -38,7 +38,7 @@ const MTU: usize = 1600;
 /// Between two frames that are sent to see whether a switch is there again.
 const PROBE: Duration = Duration::from_micros(200);
 /// Frames that tell a switch where a receiver is.
-const GREETINGS: u64 = 8;
+pub(super) const GREETINGS: u64 = 8;
 /// Frames sent at a time.
 const BURST: usize = 32;
 
