@@ -314,6 +314,18 @@ impl<'m> Place<'m> {
         prefetch::to_read(self.at.as_ptr());
     }
 
+    /// Brings all of it near, to be read soon: a hint.
+    #[inline]
+    pub fn prefetch_all(&self) {
+        prefetch::lines(self.at.as_ptr(), 0, self.length).for_each(prefetch::to_read);
+    }
+
+    /// Brings all of it near and takes it from other CPUs, to be written soon: a hint.
+    #[inline]
+    pub fn prefetch_to_write(&self) {
+        prefetch::lines(self.at.as_ptr(), 0, self.length).for_each(prefetch::to_write);
+    }
+
     /// The address, for the kernel's iovecs within `sys`.
     #[inline]
     pub(super) fn as_ptr(&self) -> *mut u8 {
@@ -435,7 +447,7 @@ impl Spans {
         *slot = Span { at: rest.at, length: rest.length as u32, before: first.length as u32 };
         self.count += 1;
         rest.prefetch();
-        if rest.length > prefetch::LINE {
+        if rest.at.addr().get() % prefetch::LINE + rest.length > prefetch::LINE {
             prefetch::to_read(rest.at.as_ptr().wrapping_add(prefetch::LINE));
         }
         if before > 0 {
@@ -519,9 +531,8 @@ impl<'b> Body<'b> {
     /// Brings the body near, to be copied soon: a hint.
     #[inline]
     pub fn prefetch(&self) {
-        let Some(place) = self.only() else { return };
-        for offset in (0..place.length).step_by(prefetch::LINE) {
-            prefetch::to_read(place.at.as_ptr().wrapping_add(offset));
+        if let Some(place) = self.only() {
+            place.prefetch_all();
         }
     }
 

@@ -45,6 +45,17 @@ pub(super) fn hand_on(at: *const u8) {
     let _ = at;
 }
 
+/// Addresses in each line of the bytes `from..to` behind an address.
+#[inline(always)]
+pub(super) fn lines(at: *const u8, from: usize, to: usize) -> impl Iterator<Item = *const u8> {
+    // Frames begin anywhere in a line: a short one may well end in the next.
+    let before = at.addr() % LINE;
+    let first = (before + from) / LINE * LINE;
+    (first..before + to)
+        .step_by(LINE)
+        .map(move |offset| at.wrapping_sub(before).wrapping_add(offset))
+}
+
 /// Asks for the line that holds the value's first byte, to be read soon.
 #[inline(always)]
 pub fn prefetch_read<T>(value: &T) {

@@ -110,8 +110,9 @@ impl Window {
             return Err(RingFault::Endless);
         }
         let at = NonNull::new(place.as_ptr()).ok_or(RingFault::Buffer)?;
-        prefetch::to_read(at.as_ptr());
-        prefetch::to_write(at.as_ptr().wrapping_add(PREFIX_BYTES));
+        // Header and a short frame reach into two lines, wherever in a line they begin.
+        prefetch::to_write(at.as_ptr());
+        prefetch::to_write(at.as_ptr().wrapping_add(prefetch::LINE));
         self.slots[(self.first + self.count) % SLOTS] = Slot { at, length, id, link };
         self.count += 1;
         Ok(())
@@ -206,9 +207,7 @@ impl Window {
         if ahead < self.count {
             let slot = self.slots[(self.first + ahead) % SLOTS];
             let end = (PREFIX_BYTES + length).min(slot.length as usize);
-            for offset in (PREFIX_BYTES + prefetch::LINE..end).step_by(prefetch::LINE) {
-                prefetch::to_write(slot.at.as_ptr().wrapping_add(offset));
-            }
+            prefetch::lines(slot.at.as_ptr(), 2 * prefetch::LINE, end).for_each(prefetch::to_write);
         }
     }
 
