@@ -80,7 +80,7 @@ pub(super) struct Descriptors(Area);
 
 /// A descriptor's second word, read as one: length, and the two 16-bit fields behind it
 /// (split: flags, next; packed: id, flags).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Tail(pub(super) u64);
 
 impl Tail {

@@ -95,6 +95,8 @@ fn write_table(
 #[derive(Debug)]
 pub struct SplitDriver {
     descriptors: Descriptors,
+    /// What they say.
+    written: Vec<(u64, Tail)>,
     available: Area,
     used: Area,
     size: u16,
@@ -127,6 +129,7 @@ impl SplitDriver {
         let entries = usize::from(layout.size);
         Ok(SplitDriver {
             descriptors: Descriptors::new(memory, layout.descriptors, layout.size)?,
+            written: vec![(0, Tail::new(0, 0, 0)); entries],
             available: Area::new(memory, layout.driver, 6 + 2 * entries, 2)?,
             used: Area::new(memory, layout.device, 6 + 8 * entries, 4)?,
             size: layout.size,
@@ -148,6 +151,17 @@ impl SplitDriver {
     pub fn from_position(self, position: Position, wishes: Wishes) -> SplitDriver {
         let (index, collected) = (position.available, position.used);
         SplitDriver { index, kicked: index, collected, wishes, ..self }
+    }
+
+    /// Writes a descriptor that does not say this already: the device has its cache line then,
+    /// and keeps it.
+    fn describe(&mut self, index: u16, address: u64, tail: Tail) {
+        let written = &mut self.written[usize::from(index)];
+        if *written != (address, tail) {
+            *written = (address, tail);
+            self.descriptors.set_address(index, address);
+            self.descriptors.set_tail(index, tail, Ordering::Relaxed);
+        }
     }
 
     /// Notes a chain of so many descriptors as available.
@@ -178,9 +192,8 @@ impl SplitDriver {
     fn release(&mut self, head: u16) {
         let mut index = head;
         for _ in 0..self.lengths[usize::from(head)] {
-            let tail = self.descriptors.tail(index, Ordering::Relaxed);
             self.free.push(index);
-            index = tail.high();
+            index = self.written[usize::from(index)].1.high();
         }
     }
 }
@@ -196,8 +209,7 @@ impl Driver for SplitDriver {
             let next = (place + 1 < chain.len()).then(|| self.allocate());
             let flags = buffer.access.flag() | next.map_or(0, |_| NEXT);
             let tail = Tail::new(buffer.length, flags, next.unwrap_or(0));
-            self.descriptors.set_address(index, buffer.address);
-            self.descriptors.set_tail(index, tail, Ordering::Relaxed);
+            self.describe(index, buffer.address, tail);
             index = next.unwrap_or(index);
         }
         Some(self.send(head, chain.len()))
@@ -239,9 +251,7 @@ impl Negotiated for SplitDriver {
             Tail::new(buffer.length, buffer.access.flag() | next, place as u16 + 1)
         });
         let head = self.allocate();
-        self.descriptors.set_address(head, table);
-        let tail = Tail::new(chain.len() as u32 * 16, INDIRECT, 0);
-        self.descriptors.set_tail(head, tail, Ordering::Relaxed);
+        self.describe(head, table, Tail::new(chain.len() as u32 * 16, INDIRECT, 0));
         Some(self.send(head, 1))
     }
 
