@@ -33,6 +33,16 @@ pub enum Placement {
 }
 
 impl Placement {
+    /// What it is called.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Near => "near",
+            Self::Far => "far",
+            Self::Mixed => "mixed",
+        }
+    }
+
     /// The label of a window from the readings before and after it, in nanoseconds.
     pub fn of(before: f64, after: f64) -> Self {
         if before.max(after) <= NEAR_AT_MOST {
@@ -47,11 +57,40 @@ impl Placement {
 
 impl fmt::Display for Placement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Near => "near",
-            Self::Far => "far",
-            Self::Mixed => "mixed",
-        })
+        f.pad(self.name())
+    }
+}
+
+/// The gauge, read before and after each of several windows.
+#[derive(Clone, Copy, Debug)]
+pub struct Gauge {
+    cpus: (usize, usize),
+    /// The last reading, in nanoseconds.
+    last: f64,
+}
+
+impl Gauge {
+    /// Reads it between two CPUs.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn new(first: usize, second: usize) -> Result<Gauge> {
+        Ok(Gauge { cpus: (first, second), last: read(first, second)? })
+    }
+
+    /// Where the CPUs were when it was read last.
+    #[must_use]
+    pub fn now(&self) -> Placement {
+        Placement::of(self.last, self.last)
+    }
+
+    /// Reads it again: where the CPUs were between the last reading and this one.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn since(&mut self) -> Result<Placement> {
+        let before = std::mem::replace(&mut self.last, read(self.cpus.0, self.cpus.1)?);
+        Ok(Placement::of(before, self.last))
     }
 }
 

@@ -5,7 +5,7 @@ use hairpin_bench::suite::bench::{Bench, Profile};
 use hairpin_bench::suite::pace::Pace;
 use hairpin_bench::suite::peers::{DpdkWire, Hairpin, LinuxBridge, Macvtap, OvsDpdk, Peer};
 use hairpin_bench::suite::scenario::{SCENARIOS, Scenario};
-use hairpin_bench::suite::site::Site;
+use hairpin_bench::suite::site::{self, Site};
 use hairpin_bench::suite::trial::Load;
 use hairpin_tests::bed::{self, Root};
 
@@ -18,7 +18,8 @@ const TRIALS: usize = 10;
 
 /// Offers a load that is no challenge, stops the switch in between, and does it again.
 fn carries(_: Root, peer: &dyn Peer, scenario: &Scenario) {
-    let run = RunDirectory::create(peer.pages()).expect("huge pages");
+    let run =
+        RunDirectory::create(peer.pages() + site::pages(scenario.seats.len())).expect("huge pages");
     let mut site = Site::start(peer, scenario, 0, &run).expect("a switch with its ports");
     let what = format!("{} {}", peer.name(), scenario.name);
     let mut bench = Bench::new(Profile { trial_ns: 500_000_000, ..Profile::QUICK });

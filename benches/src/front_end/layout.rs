@@ -2,6 +2,8 @@
 
 use hairpin_dataplane::port::vhost_user::features::Features;
 
+use super::memory::Pages;
+
 /// How the descriptors of a frame, or of an empty buffer, lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Chains {
@@ -31,6 +33,8 @@ pub struct Layout {
     pub buffer_bytes: u32,
     /// Bytes of memory behind rings and buffers, for whatever somebody wants to lay there.
     pub spare_bytes: u64,
+    /// What all of it lies in.
+    pub pages: Pages,
 }
 
 /// Every driver's, whatever the layout.
@@ -63,6 +67,7 @@ impl Layout {
         entries: 256,
         buffer_bytes: 2048,
         spare_bytes: 0x4000,
+        pages: Pages::Ordinary,
     };
 
     /// Packed rings, buffers merged.

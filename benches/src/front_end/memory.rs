@@ -16,8 +16,34 @@ pub const GUEST: u64 = 0x1_0000_0000;
 pub const USER: u64 = 0x7f00_0000_0000;
 /// Bytes of a page, of which regions have whole numbers here.
 pub const PAGE_BYTES: u64 = 4096;
-/// Bytes of a cache line.
-const LINE: u32 = 64;
+
+/// The pages that a guest's memory is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pages {
+    /// Of 4 KiB. Those that nobody touches cost nothing.
+    Ordinary,
+    /// Of 2 MiB, out of what the machine has set aside for them: what VMs get whose operator cares
+    /// for speed.
+    Huge,
+}
+
+impl Pages {
+    /// Bytes of each.
+    #[must_use]
+    pub fn bytes(self) -> u64 {
+        match self {
+            Pages::Ordinary => PAGE_BYTES,
+            Pages::Huge => 2 << 20,
+        }
+    }
+
+    fn flags(self) -> MemfdFlags {
+        match self {
+            Pages::Ordinary => MemfdFlags::empty(),
+            Pages::Huge => MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB,
+        }
+    }
+}
 
 /// A guest's memory. Clones are the same memory; any thread may write it at any time.
 #[derive(Clone, Debug)]
@@ -28,18 +54,29 @@ pub struct GuestMemory {
 }
 
 impl GuestMemory {
-    /// Zeroed memory of so many bytes, rounded up to pages. Pages that nobody touches cost
-    /// nothing.
+    /// Zeroed memory of so many bytes, rounded up to pages of 4 KiB.
     ///
     /// # Errors
     /// Those of memfd_create(2), ftruncate(2) and mmap(2).
     pub fn new(bytes: u64) -> Result<GuestMemory, FrontEndError> {
-        let bytes = bytes.next_multiple_of(PAGE_BYTES);
-        GuestMemory::map(bytes).map_err(FrontEndError::io("a guest's memory"))
+        GuestMemory::of(bytes, Pages::Ordinary)
     }
 
-    fn map(bytes: u64) -> io::Result<GuestMemory> {
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    /// The same, of such pages.
+    ///
+    /// # Errors
+    /// As [`GuestMemory::new`]; mmap(2) fails with `ENOMEM` without as many free huge pages.
+    pub fn of(bytes: u64, pages: Pages) -> Result<GuestMemory, FrontEndError> {
+        let bytes = bytes.next_multiple_of(pages.bytes());
+        let what = match pages {
+            Pages::Ordinary => "a guest's memory",
+            Pages::Huge => "a guest's memory of huge pages",
+        };
+        GuestMemory::map(bytes, pages).map_err(FrontEndError::io(what))
+    }
+
+    fn map(bytes: u64, pages: Pages) -> io::Result<GuestMemory> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | pages.flags();
         let file = memfd_create("front-end", flags)?;
         ftruncate(&file, bytes)?;
         // Watched: whoever cuts the file short lives on, too.
@@ -100,11 +137,17 @@ impl GuestMemory {
         }
     }
 
-    /// Brings the two first cache lines near, to be read soon: a hint.
-    pub fn prefetch(&self, address: u64) {
-        if let Some(place) = self.memory.place(&mut RegionHint::default(), address, 2 * LINE) {
-            place.prefetch();
-            place.split(LINE as usize).1.prefetch();
+    /// Brings so many bytes near, to be read soon: a hint.
+    pub fn prefetch(&self, address: u64, bytes: u32) {
+        if let Some(place) = self.memory.place(&mut RegionHint::default(), address, bytes) {
+            place.prefetch_all();
+        }
+    }
+
+    /// Brings so many bytes near and takes them from the switch's CPU, to be written soon: a hint.
+    pub fn prefetch_to_write(&self, address: u64, bytes: u32) {
+        if let Some(place) = self.memory.place(&mut RegionHint::default(), address, bytes) {
+            place.prefetch_to_write();
         }
     }
 

@@ -42,7 +42,7 @@ pub use connection::Connection;
 pub use error::FrontEndError;
 pub use hostile::Hostile;
 pub use layout::{Chains, Layout};
-pub use memory::GuestMemory;
+pub use memory::{GuestMemory, Pages};
 use message::{GET_VRING_BASE, RESET_DEVICE, SET_FEATURES, SET_MEM_TABLE};
 use rings::{Ground, Queue};
 
@@ -156,6 +156,14 @@ impl FrontEnd {
     #[must_use]
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// Takes back what the switch has sent on, and fetches the buffers that so many frames of so
+    /// many bytes will be laid into, by the first pair: they are near by the time these are made.
+    pub fn make_ready(&mut self, frames: usize, bytes: usize) {
+        let FrontEnd { transmit, memory, .. } = self;
+        transmit[0].collect(|_, _| {});
+        transmit[0].fetch_free(memory, frames, (PREFIX_BYTES + bytes) as u32);
     }
 
     /// Sends frames by the first pair, in order; says how many there was room for.
@@ -285,9 +293,23 @@ impl FrontEnd {
     }
 }
 
+/// Huge pages that a guest of this layout takes.
+#[must_use]
+pub fn huge_pages(layout: &Layout) -> u64 {
+    match layout.pages {
+        Pages::Ordinary => 0,
+        Pages::Huge => bytes(layout).div_ceil(layout.pages.bytes()),
+    }
+}
+
+/// Bytes of a guest's memory.
+fn bytes(layout: &Layout) -> u64 {
+    Ground::bytes(layout) + layout.spare_bytes
+}
+
 /// Memory for a layout, and the queues in it: those to receive by, those to transmit by.
 fn devices(layout: &Layout) -> Result<(GuestMemory, Vec<Queue>, Vec<Queue>), FrontEndError> {
-    let memory = GuestMemory::new(Ground::bytes(layout) + layout.spare_bytes)?;
+    let memory = GuestMemory::of(bytes(layout), layout.pages)?;
     let queues = |odd| {
         let numbers = (0..layout.pairs).map(move |pair| 2 * pair + odd);
         numbers.map(|number| Queue::new(&memory, layout, number)).collect::<Result<Vec<_>, _>>()

@@ -24,8 +24,14 @@ use super::message::{
 const TABLE_BYTES: u64 = 64;
 /// To what each area of a ring is aligned: a cache line.
 const ALIGNMENT: u64 = 64;
-/// Buffers that are fetched ahead: what a core waits for at a time.
-const NEAR: usize = 12;
+/// Bytes of a cache line.
+const LINE_BYTES: u32 = 64;
+/// Cache lines that are fetched ahead: what a core waits for at a time.
+const LINES_NEAR: u32 = 24;
+/// Buffers that are fetched ahead, at least: long ones fill what there is.
+const BUFFERS_NEAR_MIN: u32 = 2;
+/// Cache lines that are fetched at once where time is left until they are written.
+const LINES_FETCHED: u32 = 128;
 /// The position of a packed ring that was never used.
 const PACKED_START: u16 = 1 << 15;
 
@@ -94,6 +100,8 @@ pub struct Ground {
     pub buffers: u64,
     /// Bytes of each.
     pub buffer_bytes: u32,
+    /// Bytes from one to the next.
+    apart_bytes: u64,
 }
 
 impl Ground {
@@ -107,14 +115,15 @@ impl Ground {
         let tables = device + (6 + 8 * entries).next_multiple_of(ALIGNMENT);
         let buffers = tables + TABLE_BYTES * entries;
         let ring = virtqueue::Layout { size: layout.entries, descriptors, driver, device };
-        Ground { ring, tables, buffers, buffer_bytes: layout.buffer_bytes }
+        let (buffer_bytes, apart_bytes) = (layout.buffer_bytes, apart_bytes(layout));
+        Ground { ring, tables, buffers, buffer_bytes, apart_bytes }
     }
 
     /// Bytes from one ring to the next.
     fn stride(layout: &Layout) -> u64 {
         let entries = u64::from(layout.entries);
         let areas = 16 * entries + (6 + 2 * entries) + (6 + 8 * entries) + 3 * ALIGNMENT;
-        let buffers = (TABLE_BYTES + u64::from(layout.buffer_bytes)) * entries;
+        let buffers = (TABLE_BYTES + apart_bytes(layout)) * entries;
         (areas + buffers).next_multiple_of(PAGE_BYTES)
     }
 
@@ -127,7 +136,7 @@ impl Ground {
     /// The buffer of this number.
     #[must_use]
     pub fn buffer(&self, number: u16) -> u64 {
-        self.buffers + u64::from(number) * u64::from(self.buffer_bytes)
+        self.buffers + u64::from(number) * self.apart_bytes
     }
 
     /// The table that goes with it.
@@ -143,6 +152,12 @@ impl Ground {
         let [descriptors, driver, device] = [descriptors, driver, device].map(GuestMemory::user);
         Addresses { descriptors, device, driver }
     }
+}
+
+/// Bytes from one buffer to the next: an odd number of cache lines, so that the beginnings of all
+/// buffers, which are what is touched most, do not share a few sets of the caches.
+fn apart_bytes(layout: &Layout) -> u64 {
+    (u64::from(layout.buffer_bytes).div_ceil(ALIGNMENT) | 1) * ALIGNMENT
 }
 
 /// A ring and its buffers.
@@ -240,16 +255,12 @@ impl Queue {
     /// in the ring.
     pub(super) fn give(&mut self, buffer: u16, length: u32, access: Access) -> Option<()> {
         let at = self.ground.buffer(buffer);
-        let prefix = PREFIX_BYTES as u32;
-        let whole = [Buffer { address: at, length, access }];
-        let apart = [
-            Buffer { address: at, length: prefix, access },
-            Buffer { address: at + u64::from(prefix), length: length - prefix, access },
-        ];
         let id = match self.chains {
-            Chains::Whole => self.driver.add(&whole),
-            Chains::Apart => self.driver.add(&apart),
-            Chains::Tables => self.driver.add_indirect(&apart, self.ground.table(buffer)),
+            Chains::Whole => self.driver.add(&[Buffer { address: at, length, access }]),
+            Chains::Apart => self.driver.add(&apart(at, length, access)),
+            Chains::Tables => {
+                self.driver.add_indirect(&apart(at, length, access), self.ground.table(buffer))
+            }
         };
         let Some(id) = id else {
             self.free.push(buffer);
@@ -270,15 +281,27 @@ impl Queue {
         });
     }
 
+    /// Fetches the buffers that are taken next, to be written with so many bytes each.
+    pub(super) fn fetch_free(&self, memory: &GuestMemory, count: usize, bytes: u32) {
+        let fetched = count.min(buffers_of(LINES_FETCHED, bytes) as usize);
+        for &buffer in self.free.iter().rev().take(fetched) {
+            memory.prefetch_to_write(self.ground.buffer(buffer), bytes);
+        }
+    }
+
     /// As [`Queue::collect`], for buffers that are read: each is fetched while those before it
     /// are visited.
     pub(super) fn collect_near(&mut self, memory: &GuestMemory, mut visit: impl FnMut(u16, u32)) {
         let mut returned = std::mem::take(&mut self.returned);
         self.collect(|buffer, length| returned.push((buffer, length)));
-        let fetch = |&(buffer, _): &(u16, u32)| memory.prefetch(self.ground.buffer(buffer));
-        returned.iter().take(NEAR).for_each(fetch);
+        let fetch = |&(buffer, length): &(u16, u32)| {
+            memory.prefetch(self.ground.buffer(buffer), length);
+        };
+        let near =
+            returned.first().map_or(0, |&(_, length)| buffers_of(LINES_NEAR, length)) as usize;
+        returned.iter().take(near).for_each(fetch);
         for (place, &(buffer, length)) in returned.iter().enumerate() {
-            returned.get(place + NEAR).into_iter().for_each(fetch);
+            returned.get(place + near).into_iter().for_each(fetch);
             visit(buffer, length);
         }
         returned.clear();
@@ -292,6 +315,20 @@ impl Queue {
             self.kick.signal();
         }
     }
+}
+
+/// A buffer as two descriptors: header, and the rest.
+fn apart(address: u64, length: u32, access: Access) -> [Buffer; 2] {
+    let header = PREFIX_BYTES as u32;
+    [
+        Buffer { address, length: header, access },
+        Buffer { address: address + u64::from(header), length: length - header, access },
+    ]
+}
+
+/// Buffers of so many bytes that so many cache lines are.
+fn buffers_of(lines: u32, bytes: u32) -> u32 {
+    (lines / bytes.div_ceil(LINE_BYTES).max(1)).max(BUFFERS_NEAR_MIN)
 }
 
 fn eventfds() -> std::io::Result<(Eventfd, Eventfd)> {

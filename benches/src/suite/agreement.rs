@@ -15,7 +15,7 @@ use super::methods::forwarding::WAITING_SHARE;
 use super::options::Kind;
 use super::peers::{DpdkWire, Hairpin, OvsDpdk, Peer};
 use super::scenario::Scenario;
-use super::site::Site;
+use super::site::{self, Site};
 use super::trial::Load;
 use crate::command_line::{self, Given};
 use crate::error::{Context, Result, RigError};
@@ -140,7 +140,7 @@ pub fn run(options: Options) -> Result<()> {
     let (peer, wire) = contestants(&options)?;
     println!("{}: {}", peer.name(), peer.version()?);
     core_affinity::set_for_current(core_affinity::CoreId { id: GENERATOR_CPU });
-    let directory = RunDirectory::create(2 * peer.pages() + testpmd::PAGES)?;
+    let directory = RunDirectory::create(2 * peer.pages() + testpmd::PAGES + site::pages(2))?;
     let scenario = Scenario::named("v2v").ok_or_else(|| RigError::new("there is no v2v"))?;
     let mut site = Site::start(peer.as_ref(), &scenario, 2, &directory)?;
     site.pause()?;

@@ -14,6 +14,7 @@ use super::site::{GREETINGS, SHORTEST, Site, station};
 use super::trial::{Generator, Load, Outcome, Plan};
 use crate::error::{Result, RigError};
 use crate::front_end::FrontEnd;
+use crate::gauge::Placement;
 use crate::interrupt;
 
 /// Frames of a closed loop.
@@ -53,6 +54,16 @@ impl Profile {
         Profile { trial_ns: 200_000_000, slices: 3, precision: 0.02, repeats: 10 };
 }
 
+/// Of what a PDR is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Searched {
+    name: &'static str,
+    scenario: &'static str,
+    ports: usize,
+    bytes: usize,
+    cores: Placement,
+}
+
 /// What a search found, and whose limit it is.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Limit {
@@ -67,8 +78,10 @@ pub struct Limit {
 pub struct Bench {
     generator: Generator,
     clock: Monotonic,
-    /// PDRs that were found, by switch, scenario, ports, and length of frames.
-    found: BTreeMap<(&'static str, &'static str, usize, usize), f64>,
+    /// PDRs that were found.
+    found: BTreeMap<Searched, f64>,
+    /// Where the generator's CPU and the switch's are: each place has rates of its own.
+    pub cores: Placement,
     /// How much time there is.
     pub profile: Profile,
 }
@@ -81,6 +94,7 @@ impl Bench {
             generator: Generator::default(),
             clock: Monotonic::new(),
             found: BTreeMap::new(),
+            cores: Placement::Mixed,
             profile,
         }
     }
@@ -183,7 +197,8 @@ impl Bench {
     /// # Errors
     /// Those of trials; if there is none.
     pub fn partial(&mut self, site: &mut Site, bytes: usize) -> Result<f64> {
-        let key = (site.name, site.scenario.name, site.ports.len(), bytes);
+        let (name, scenario) = (site.name, site.scenario.name);
+        let key = Searched { name, scenario, ports: site.ports.len(), bytes, cores: self.cores };
         if let Some(&found) = self.found.get(&key) {
             return Ok(found);
         }

@@ -15,6 +15,9 @@ pub trait Sender {
     /// # Errors
     /// If what is measured is gone.
     fn send(&mut self, frames: &[&[u8]]) -> Result<usize>;
+
+    /// Hears that so many frames of about so many bytes are sent next.
+    fn make_ready(&mut self, _frames: usize, _bytes: usize) {}
 }
 
 /// Where frames leave what is measured.
@@ -29,6 +32,10 @@ pub trait Receiver {
 impl Sender for FrontEnd {
     fn send(&mut self, frames: &[&[u8]]) -> Result<usize> {
         Ok(FrontEnd::send(self, frames))
+    }
+
+    fn make_ready(&mut self, frames: usize, bytes: usize) {
+        FrontEnd::make_ready(self, frames, bytes);
     }
 }
 

@@ -13,7 +13,7 @@
 use hairpin_dataplane::wire::Mac;
 use hairpin_dataplane::wire::checksum::Sum;
 
-use super::hash::{self, HEAD_BYTES};
+use super::hash::{self, HEADERS_BYTES, Unstamped};
 
 /// Bytes of the frame checksum, which no frame in memory has.
 const FCS_BYTES: usize = 4;
@@ -22,13 +22,10 @@ const TAG_BYTES: usize = 4;
 /// Of the addresses.
 const ADDRESS_BYTES: usize = 12;
 const ETHER_TYPE: [u8; 2] = [0x08, 0x00];
-/// From the IPv4 header to the stamp.
-const HEADERS_BYTES: usize = 20 + 8;
 /// Of a number, and of a time.
 const FIELD_BYTES: usize = 5;
 /// The hash is behind IPv4 header, UDP header, number and time.
 const HASH_AT: usize = HEADERS_BYTES + 2 * FIELD_BYTES;
-const _: () = assert!(HASH_AT == HEAD_BYTES);
 /// Of IPv4 header, UDP header and stamp.
 const STAMPED_BYTES: usize = HASH_AT + 4;
 /// What payload is made of.
@@ -225,6 +222,7 @@ struct Made {
     stream: Stream,
     flow: u32,
     payload: u64,
+    unstamped: Unstamped,
 }
 
 impl Draft {
@@ -233,23 +231,21 @@ impl Draft {
         let flow = stream.flow_of(number);
         let inner = ADDRESS_BYTES + stream.tag.bytes().map_or(0, |tag| tag.len()) + 2;
         let bytes = (stream.size.of(number) - FCS_BYTES).max(inner + STAMPED_BYTES);
-        let payload = match self.made {
+        let unstamped = match self.made {
             Some(made) if made.stream == *stream && self.bytes.len() == bytes => {
-                if made.flow != flow {
-                    self.address(stream, flow, inner);
-                    self.made = Some(Made { flow, ..made });
+                if made.flow == flow {
+                    made.unstamped
+                } else {
+                    self.address(stream, flow, inner, made.payload)
                 }
-                made.payload
             }
             _ => self.make(stream, flow, inner, bytes),
         };
-        let (front, packet) = self.bytes.split_at_mut(inner);
-        let head = &mut packet[..STAMPED_BYTES];
+        let head = &mut self.bytes[inner..][..STAMPED_BYTES];
         // Eight bytes each, of which the next field takes the last three.
         head[HEADERS_BYTES..][..8].copy_from_slice(&number.to_le_bytes());
         head[HEADERS_BYTES + FIELD_BYTES..][..8].copy_from_slice(&now_ns.to_le_bytes());
-        let sum = hash::frame(first(front), first(head), payload);
-        head[HASH_AT..].copy_from_slice(&sum.to_le_bytes());
+        head[HASH_AT..].copy_from_slice(&unstamped.stamped(number, now_ns).to_le_bytes());
     }
 
     /// The frame that was written last.
@@ -258,26 +254,28 @@ impl Draft {
         &self.bytes
     }
 
-    /// Begins anew; the hash of the payload.
-    fn make(&mut self, stream: &Stream, flow: u32, inner: usize, bytes: usize) -> u64 {
+    /// Begins anew; its hash but for number and time.
+    fn make(&mut self, stream: &Stream, flow: u32, inner: usize, bytes: usize) -> Unstamped {
         self.bytes.clear();
         self.bytes.resize(bytes, FILLING);
         let types = stream.tag.bytes().into_iter().flatten().chain(ETHER_TYPE);
         for (place, byte) in self.bytes[ADDRESS_BYTES..inner].iter_mut().zip(types) {
             *place = byte;
         }
-        self.address(stream, flow, inner);
         let payload = hash::payload(&self.bytes[inner + STAMPED_BYTES..]);
-        self.made = Some(Made { stream: *stream, flow, payload });
-        payload
+        self.address(stream, flow, inner, payload)
     }
 
-    /// Writes all that differs from flow to flow.
-    fn address(&mut self, stream: &Stream, flow: u32, inner: usize) {
+    /// Writes all that differs from flow to flow; its hash but for number and time.
+    fn address(&mut self, stream: &Stream, flow: u32, inner: usize, payload: u64) -> Unstamped {
         let packet = self.bytes.len() - inner;
         self.bytes[..6].copy_from_slice(&stream.destination.of(flow).octets());
         self.bytes[6..ADDRESS_BYTES].copy_from_slice(&stream.source.of(flow).octets());
-        self.bytes[inner..inner + HEADERS_BYTES].copy_from_slice(&headers(flow, packet));
+        let headers = headers(flow, packet);
+        self.bytes[inner..inner + HEADERS_BYTES].copy_from_slice(&headers);
+        let unstamped = Unstamped::of(first(&self.bytes), &headers, payload);
+        self.made = Some(Made { stream: *stream, flow, payload, unstamped });
+        unstamped
     }
 }
 
@@ -313,17 +311,18 @@ fn whole(frame: &[u8]) -> Option<Stamp> {
         return None;
     }
     let (stamped, payload) = packet.split_first_chunk::<STAMPED_BYTES>()?;
-    let head: &[u8; HASH_AT] = stamped.first_chunk()?;
+    let headers: &[u8; HEADERS_BYTES] = stamped.first_chunk()?;
     let found = u32::from_le_bytes(*stamped.last_chunk()?);
-    if found != hash::frame(addresses, head, hash::payload(payload)) {
-        return None;
-    }
     let word = |at: usize| {
         let bytes: [u8; 8] = std::array::from_fn(|place| stamped[at + place]);
         u64::from_le_bytes(bytes) % NUMBERS
     };
-    let flow = u32::from_be_bytes([0, head[13], head[14], head[15]]);
     let (number, sent_ns) = (word(HEADERS_BYTES), word(HEADERS_BYTES + FIELD_BYTES));
+    let unstamped = Unstamped::of(addresses, headers, hash::payload(payload));
+    if found != unstamped.stamped(number, sent_ns) {
+        return None;
+    }
+    let flow = u32::from_be_bytes([0, headers[13], headers[14], headers[15]]);
     Some(Stamp { number, flow, sent_ns })
 }
 

@@ -4,8 +4,10 @@
 //! so that the multiplications overlap. It finds accidents: one altered frame in four thousand
 //! million passes for whole. Whoever wants to deceive it can.
 
-/// Bytes in front of the hash: IPv4 and UDP headers, number, time.
-pub const HEAD_BYTES: usize = 38;
+/// Bytes in front of number, time and hash: IPv4 and UDP headers.
+pub const HEADERS_BYTES: usize = 28;
+/// Bits of a number, and of a time.
+const FIELD_BITS: u32 = 40;
 
 /// Odd constants without a pattern: the fractions of square roots of primes.
 const KEYS: [u64; 9] = [
@@ -20,17 +22,42 @@ const KEYS: [u64; 9] = [
     0xcbbb_9d5d_c105_9ed9,
 ];
 
-/// The hash of addresses, head, and what [`payload`] says of the rest.
-#[must_use]
-pub fn frame(addresses: &[u8; 12], head: &[u8; HEAD_BYTES], payload: u64) -> u32 {
-    let [a, b] = [0, 4].map(|at| word(addresses, at));
-    let [c, d, e, f, g] = [0, 8, 16, 24, 30].map(|at| word(head, at));
-    let sum = fold(a ^ KEYS[0], b ^ KEYS[1])
-        ^ fold(c ^ KEYS[2], d ^ KEYS[3])
-        ^ fold(e ^ KEYS[4], f ^ KEYS[5])
-        ^ fold(g ^ KEYS[6], payload ^ KEYS[7]);
-    let end = fold(sum, KEYS[8]);
-    (end ^ end >> 32) as u32
+/// What of a frame's hash is the same for all that differ in nothing but number and time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unstamped {
+    /// Addresses, and the first words of the headers.
+    sum: u64,
+    /// The last whole word of the headers, and what follows it.
+    word: u64,
+    rest: u32,
+    payload: u64,
+}
+
+impl Unstamped {
+    /// That of addresses, headers, and what [`payload`] says of what is behind the hash.
+    #[must_use]
+    #[inline]
+    pub fn of(addresses: &[u8; 12], headers: &[u8; HEADERS_BYTES], payload: u64) -> Unstamped {
+        let [a, b] = [0, 4].map(|at| word(addresses, at));
+        let [c, d, word] = [0, 8, 16].map(|at| word(headers, at));
+        let [.., w, x, y, z] = *headers;
+        let sum = fold(a ^ KEYS[0], b ^ KEYS[1]) ^ fold(c ^ KEYS[2], d ^ KEYS[3]);
+        Unstamped { sum, word, rest: u32::from_le_bytes([w, x, y, z]), payload }
+    }
+
+    /// The hash with this number and time, of which the lower 40 bits count.
+    #[must_use]
+    #[inline]
+    pub fn stamped(&self, number: u64, time: u64) -> u32 {
+        let number = number & ((1 << FIELD_BITS) - 1);
+        let front = u64::from(self.rest) | number << 32;
+        let back = number >> 16 | time << (u64::BITS - FIELD_BITS);
+        let sum = self.sum
+            ^ fold(self.word ^ KEYS[4], front ^ KEYS[5])
+            ^ fold(back ^ KEYS[6], self.payload ^ KEYS[7]);
+        let end = fold(sum, KEYS[8]);
+        (end ^ end >> 32) as u32
+    }
 }
 
 /// What the rest of a frame comes to; the same for the same bytes.
@@ -96,10 +123,9 @@ mod tests {
     #[test]
     fn no_two_of_a_hundred_thousand_payloads_and_heads_have_one_hash_by_pattern() {
         let (mut payloads, mut frames) = (std::collections::BTreeSet::new(), Vec::new());
-        let mut head = [0; HEAD_BYTES];
+        let unstamped = Unstamped::of(&[2; 12], &[0; HEADERS_BYTES], 7);
         for number in 0..100_000_u32 {
-            head[28..32].copy_from_slice(&number.to_le_bytes());
-            frames.push(frame(&[2; 12], &head, 7));
+            frames.push(unstamped.stamped(number.into(), 0));
             payloads.insert(payload(&number.to_le_bytes()));
         }
         assert_eq!(payloads.len(), 100_000);

@@ -54,6 +54,12 @@ impl Sender for Port {
             Port::Interface(interface) => interface.send(frames),
         }
     }
+
+    fn make_ready(&mut self, frames: usize, bytes: usize) {
+        if let Port::Vm(front) = self {
+            front.make_ready(frames, bytes);
+        }
+    }
 }
 
 impl Receiver for Port {

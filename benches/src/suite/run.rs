@@ -17,9 +17,10 @@ use super::scenario::{SCENARIOS, Scenario};
 use super::site::{self, Site};
 use super::{machine, output::Output, report, selftest};
 use crate::error::{Context, Result, RigError};
+use crate::gauge::{Gauge, Placement};
 use crate::hugepages::RunDirectory;
 use crate::statistics::{self, median, median_interval};
-use crate::testpmd::GENERATOR_CPU;
+use crate::testpmd::{GENERATOR_CPU, WIRE_CPU};
 use crate::{interrupt, program};
 
 /// Prints what tests and scenarios there are.
@@ -55,10 +56,10 @@ pub fn measure(options: &Options) -> Result<()> {
     }
     core_affinity::set_for_current(core_affinity::CoreId { id: GENERATOR_CPU });
     let mut bench = Bench::new(options.profile);
+    let directory = RunDirectory::create(pages(&there, options))?;
     for record in selftest::records(&mut bench, site::LAYOUT, &options.sizes)? {
         output.write(record)?;
     }
-    let directory = RunDirectory::create(there.iter().map(|peer| peer.pages()).sum())?;
     for scenario in &options.scenarios {
         for method in options.methods.iter().filter(|method| !fits(method, scenario)) {
             let reason = "skipped: it is not for these ports";
@@ -70,6 +71,14 @@ pub fn measure(options: &Options) -> Result<()> {
         }
     }
     report::show_run(&report::run::Run::of(output.records())?, options.html.as_deref())
+}
+
+/// Huge pages of the switches, and of the VMs of as many of them as run beside each other.
+fn pages(there: &[Box<dyn Peer>], options: &Options) -> u64 {
+    let turns = options.scenarios.iter().flat_map(|scenario| turns(scenario, &options.methods));
+    let ports = turns.map(|turn| turn.ports).max().unwrap_or_default();
+    let switches: u64 = there.iter().map(|peer| peer.pages()).sum();
+    switches + site::pages(selftest::VMS + ports * there.len())
 }
 
 /// Tests at sites of one size.
@@ -190,20 +199,23 @@ fn ask(peer: Box<dyn Peer>) -> (Option<Box<dyn Peer>>, record::Peer) {
 fn take(bench: &mut Bench, sites: &mut [Site], subject: Subject<'_>) -> Result<Vec<Record>> {
     let Subject { method, scenario, bytes } = subject;
     let slices = bench.profile.slices;
-    let mut turns: BTreeMap<&'static str, Vec<Taken>> = BTreeMap::new();
+    let mut turns: BTreeMap<&'static str, Vec<Slice>> = BTreeMap::new();
     let mut records = Vec::new();
+    let mut gauge = Gauge::new(GENERATOR_CPU, WIRE_CPU)?;
     for slice in 0..slices {
         let (count, test) = (sites.len(), method.name);
         eprintln!("hairpin-bench: {scenario} {test} {bytes} B, slice {} of {slices}", slice + 1);
         for place in 0..count {
             let site = &mut sites[(slice + place) % count];
+            bench.cores = gauge.now();
             site.resume()?;
             let taken = (method.take)(bench, site, bytes);
             site.pause()?;
             // An interrupt is no result of the switch's.
             interrupt::check()?;
+            let cores = gauge.since()?;
             match taken {
-                Ok(taken) => turns.entry(site.name).or_default().push(taken),
+                Ok(taken) => turns.entry(site.name).or_default().push(Slice { cores, taken }),
                 Err(error) => records.push(note(method, site.name, &error)),
             }
         }
@@ -234,18 +246,26 @@ struct Subject<'m> {
     bytes: usize,
 }
 
-/// What makes figures of several slices one sample: metric and load.
-type Key = (String, Option<u32>);
+/// What a switch's turn gave, and where the generator's CPU and the switch's were.
+#[derive(Clone, Debug)]
+struct Slice {
+    cores: Placement,
+    taken: Taken,
+}
+
+/// What makes figures of several slices one sample: metric, load, and where the CPUs were.
+type Key = (String, Option<u32>, Placement);
 
 impl Subject<'_> {
-    fn parameters(self, load: Option<u32>) -> Parameters {
+    fn parameters(self, load: Option<u32>, cores: Placement) -> Parameters {
         let size = ("size".to_owned(), self.bytes.to_string());
+        let cores = ("cores".to_owned(), cores.to_string());
         let load = load.map(|percent| ("load".to_owned(), percent.to_string()));
-        [size].into_iter().chain(load).collect()
+        [size, cores].into_iter().chain(load).collect()
     }
 
-    fn samples(self, peer: &str, turns: &[Taken]) -> Vec<Record> {
-        let sample = |(metric, load): Key, figures: Vec<&Figure>| {
+    fn samples(self, peer: &str, turns: &[Slice]) -> Vec<Record> {
+        let sample = |(metric, load, cores): Key, figures: Vec<&Figure>| {
             let first = figures.first()?;
             let values: Vec<f64> = figures.iter().map(|figure| figure.value).collect();
             let own = figures.iter().any(|figure| figure.bound == Bound::Generator);
@@ -253,7 +273,7 @@ impl Subject<'_> {
                 test: self.method.name.to_owned(),
                 scenario: self.scenario.to_owned(),
                 peer: peer.to_owned(),
-                parameters: self.parameters(load),
+                parameters: self.parameters(load, cores),
                 metric,
                 unit: first.unit.to_owned(),
                 better: first.better,
@@ -267,32 +287,33 @@ impl Subject<'_> {
     }
 
     /// The curves of the last turn.
-    fn curves(self, peer: &str, turns: &[Taken]) -> Vec<Record> {
-        let drawn = turns.last().map_or(&[][..], |taken| &taken.curves);
+    fn curves(self, peer: &str, turns: &[Slice]) -> Vec<Record> {
+        let Some(Slice { cores, taken }) = turns.last() else { return Vec::new() };
         let curve = |Drawn { load, x, y, points }: &Drawn| {
             Record::Curve(Curve {
                 test: self.method.name.to_owned(),
                 scenario: self.scenario.to_owned(),
                 peer: peer.to_owned(),
-                parameters: self.parameters(*load),
+                parameters: self.parameters(*load, *cores),
                 x: x.clone(),
                 y: y.clone(),
                 points: points.clone(),
             })
         };
-        drawn.iter().map(curve).collect()
+        taken.curves.iter().map(curve).collect()
     }
 
     /// The first switch beside each other one.
-    fn ratios(self, names: &[&str], turns: &BTreeMap<&'static str, Vec<Taken>>) -> Vec<Record> {
+    fn ratios(self, names: &[&str], turns: &BTreeMap<&'static str, Vec<Slice>>) -> Vec<Record> {
         let Some((of, others)) = names.split_first() else { return Vec::new() };
         let figures = |name: &str| turns.get(name).map(|turns| by_key(turns)).unwrap_or_default();
         let ours = figures(of);
         let mut records = Vec::new();
         for to in others {
             let theirs = figures(to);
-            for ((metric, load), figures) in &ours {
-                let Some(other) = theirs.get(&(metric.clone(), *load)) else { continue };
+            for (key, figures) in &ours {
+                let Some(other) = theirs.get(key) else { continue };
+                let (metric, load, cores) = key;
                 let values = |figures: &[&Figure]| -> Vec<f64> {
                     figures.iter().map(|figure| figure.value).collect()
                 };
@@ -301,7 +322,7 @@ impl Subject<'_> {
                 records.push(Record::Ratio(Ratio {
                     test: self.method.name.to_owned(),
                     scenario: self.scenario.to_owned(),
-                    parameters: self.parameters(*load),
+                    parameters: self.parameters(*load, *cores),
                     of: (*of).to_owned(),
                     to: (*to).to_owned(),
                     metric: metric.clone(),
@@ -314,10 +335,13 @@ impl Subject<'_> {
     }
 }
 
-fn by_key(turns: &[Taken]) -> BTreeMap<Key, Vec<&Figure>> {
+fn by_key(turns: &[Slice]) -> BTreeMap<Key, Vec<&Figure>> {
     let mut figures: BTreeMap<Key, Vec<&Figure>> = BTreeMap::new();
-    for figure in turns.iter().flat_map(|taken| &taken.figures) {
-        figures.entry((figure.metric.clone(), figure.load)).or_default().push(figure);
+    for Slice { cores, taken } in turns {
+        for figure in &taken.figures {
+            let key = (figure.metric.clone(), figure.load, *cores);
+            figures.entry(key).or_default().push(figure);
+        }
     }
     figures
 }
@@ -329,7 +353,7 @@ mod tests {
     use crate::suite::record::Better;
     use crate::suite::scenario::Kind;
 
-    fn taken(value: f64, bound: Bound) -> Taken {
+    fn slice(value: f64, bound: Bound) -> Slice {
         let figure = Figure {
             metric: "PDR".to_owned(),
             unit: "frames/s",
@@ -338,7 +362,8 @@ mod tests {
             value,
             bound,
         };
-        Taken { figures: vec![figure], ..Taken::default() }
+        let taken = Taken { figures: vec![figure], ..Taken::default() };
+        Slice { cores: Placement::Near, taken }
     }
 
     #[test]
@@ -356,10 +381,10 @@ mod tests {
     #[test]
     fn slices_become_a_sample_and_two_switches_a_ratio() {
         let subject = Subject { method: &METHODS[0], scenario: "v2v", bytes: 64 };
-        let ours: Vec<Taken> = [2.0, 4.0, 6.0].map(|value| taken(value, Bound::None)).into();
+        let ours: Vec<Slice> = [2.0, 4.0, 6.0].map(|value| slice(value, Bound::None)).into();
         let mut theirs = ours.clone();
-        theirs.iter_mut().for_each(|taken| taken.figures[0].value /= 2.0);
-        theirs[1].figures[0].bound = Bound::Generator;
+        theirs.iter_mut().for_each(|slice| slice.taken.figures[0].value /= 2.0);
+        theirs[1].taken.figures[0].bound = Bound::Generator;
         let samples = subject.samples("b", &theirs);
         let [Record::Sample(sample)] = &samples[..] else { panic!("{samples:?}") };
         assert_eq!((sample.median, &sample.values[..]), (2.0, &[1.0, 2.0, 3.0][..]));
@@ -371,5 +396,13 @@ mod tests {
         let [Record::Ratio(ratio)] = &ratios[..] else { panic!("{ratios:?}") };
         assert_eq!((ratio.median, &ratio.of[..], &ratio.to[..]), (2.0, "a", "b"));
         assert!(subject.ratios(&["a", "c"], &turns).is_empty());
+        // What was measured elsewhere is another figure.
+        let mut moved = turns["b"].clone();
+        moved[2].cores = Placement::Far;
+        let samples = subject.samples("b", &moved);
+        assert_eq!(samples.len(), 2);
+        let [Record::Sample(near), Record::Sample(far)] = &samples[..] else { panic!() };
+        assert_eq!((&near.parameters["cores"][..], near.values.len()), ("near", 2));
+        assert_eq!((&far.parameters["cores"][..], far.values.len()), ("far", 1));
     }
 }

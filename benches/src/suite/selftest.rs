@@ -15,12 +15,15 @@ use super::methods::forwarding;
 use super::record::{Better, Bound, Parameters, Record, Sample};
 use crate::error::{Context, Result};
 use crate::front_end::{Connection, FrontEnd, Layout};
+use crate::gauge::Gauge;
 use crate::statistics::{median, median_interval};
-use crate::testpmd::WIRE_CPU;
+use crate::testpmd::{GENERATOR_CPU, WIRE_CPU};
 use crate::wire::device::{self, Device};
 use crate::wire::site::Site;
 use crate::wire::worker::Work;
 
+/// VMs at a time.
+pub const VMS: usize = 2;
 /// Trials of each kind.
 const TRIALS: usize = 3;
 
@@ -31,24 +34,30 @@ const TRIALS: usize = 3;
 pub fn records(bench: &mut Bench, layout: Layout, sizes: &[usize]) -> Result<Vec<Record>> {
     let mut ports = ports(layout)?;
     let mut records = Vec::new();
+    let mut gauge = Gauge::new(GENERATOR_CPU, WIRE_CPU)?;
     for &bytes in sizes {
+        let size = ("size".to_owned(), bytes.to_string());
         let straight = (0..TRIALS).map(|_| bench.ceiling(bytes).map(|rate| (rate, 0.0)));
-        records.extend(record("straight", bytes, &straight.collect::<Result<Vec<_>>>()?));
+        let straight = straight.collect::<Result<Vec<_>>>()?;
+        records.extend(record("straight", [size.clone()].into(), &straight));
+        gauge.since()?;
         let rings = (0..TRIALS).map(|_| bench.forwarding_between(&mut ports, bytes));
-        records.extend(record("rings", bytes, &rings.collect::<Result<Vec<_>>>()?));
+        let rings = rings.collect::<Result<Vec<_>>>()?;
+        let cores = ("cores".to_owned(), gauge.since()?.to_string());
+        records.extend(record("rings", [size, cores].into(), &rings));
     }
     Ok(records)
 }
 
 /// Rates, each with the share of the time in which the generator waited.
-fn record(scenario: &str, bytes: usize, rates: &[(f64, f64)]) -> Option<Record> {
+fn record(scenario: &str, parameters: Parameters, rates: &[(f64, f64)]) -> Option<Record> {
     let values: Vec<f64> = rates.iter().map(|&(rate, _)| rate).collect();
     let own = rates.iter().all(|&(_, waited)| waited < forwarding::WAITING_SHARE);
     Some(Record::Sample(Sample {
         test: "self-test".to_owned(),
         scenario: scenario.to_owned(),
         peer: "generator".to_owned(),
-        parameters: Parameters::from([("size".to_owned(), bytes.to_string())]),
+        parameters,
         metric: "ceiling".to_owned(),
         unit: "frames/s".to_owned(),
         better: Better::Neither,
@@ -60,7 +69,7 @@ fn record(scenario: &str, bytes: usize, rates: &[(f64, f64)]) -> Option<Record> 
 }
 
 /// Two VMs with our own wire between them, which ends with them.
-fn ports(layout: Layout) -> Result<[FrontEnd; 2]> {
+fn ports(layout: Layout) -> Result<[FrontEnd; VMS]> {
     let site = Site::silent(WIRE_CPU, Work::Copy);
     Ok([port(0, &site, layout)?, port(1, &site, layout)?])
 }

@@ -22,7 +22,7 @@ use super::relay::Shuttle;
 use super::scenario::{Kind, Relay, Scenario, Seat};
 use super::spread::Spread;
 use crate::error::{Context, Result, RigError};
-use crate::front_end::{Connection, FrontEnd, Layout};
+use crate::front_end::{self, Connection, FrontEnd, Layout, Pages};
 use crate::hugepages::RunDirectory;
 use crate::interrupt;
 use crate::process::Process;
@@ -31,8 +31,8 @@ use crate::process::Process;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of the shortest frame.
 pub(super) const SHORTEST: usize = 64;
-/// The VMs' rings.
-pub const LAYOUT: Layout = Layout { entries: 1024, ..Layout::SPLIT };
+/// The VMs' rings, and what they lie in.
+pub const LAYOUT: Layout = Layout { entries: 1024, pages: Pages::Huge, ..Layout::SPLIT };
 /// Of veth pairs, in bytes: two tags on 1500 bytes of payload pass.
 const MTU: usize = 1600;
 /// Between two frames that are sent to see whether a switch is there again.
@@ -98,6 +98,12 @@ impl Ground {
             Kind::Interface => format!("if{port}"),
         }
     }
+}
+
+/// Huge pages of so many VMs.
+#[must_use]
+pub fn pages(vms: usize) -> u64 {
+    vms as u64 * front_end::huge_pages(&LAYOUT)
 }
 
 /// The address of the station at a port.
@@ -394,6 +400,13 @@ impl Sender for &Ends<'_> {
             }
         }
         Ok(sent)
+    }
+
+    fn make_ready(&mut self, frames: usize, bytes: usize) {
+        let Scenario { path, spread, .. } = self.scenario;
+        if spread == Spread::One {
+            self.inner.borrow_mut().0[path.0].make_ready(frames, bytes);
+        }
     }
 }
 

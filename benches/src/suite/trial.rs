@@ -231,6 +231,7 @@ impl Course {
         if count == 0 {
             return Ok(());
         }
+        sender.make_ready(count, self.stream.size.of(self.first + self.offered));
         for (draft, number) in self.drafts.iter_mut().take(count).zip(self.first + self.offered..) {
             draft.write(&self.stream, number, now_ns);
         }
