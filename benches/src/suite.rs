@@ -22,6 +22,8 @@ pub mod endpoint;
 pub mod frame;
 pub mod hash;
 pub mod histogram;
+#[cfg(test)]
+mod hub;
 pub mod joint;
 pub mod ledger;
 pub mod machine;

@@ -215,7 +215,7 @@ impl Bench {
     /// # Errors
     /// If nothing of it can be sent, or the run is interrupted.
     pub fn jointly(&mut self, site: &mut Site, lanes: &[Lane]) -> Result<Vec<Vec<Outcome>>> {
-        self.jointly_for(site, lanes, self.profile.trial_ns)
+        self.jointly_by(site, self.joint(lanes))
     }
 
     /// The same for so many nanoseconds.
@@ -228,6 +228,20 @@ impl Bench {
         lanes: &[Lane],
         length_ns: u64,
     ) -> Result<Vec<Vec<Outcome>>> {
+        self.jointly_by(site, Joint { length_ns, ..self.joint(lanes) })
+    }
+
+    /// What a trial of these lanes is by the profile.
+    #[must_use]
+    pub fn joint<'l>(&self, lanes: &'l [Lane]) -> Joint<'l> {
+        Joint { lanes, length_ns: self.profile.trial_ns, drain_ns: DRAIN_NS, dozer: None }
+    }
+
+    /// The same by any plan.
+    ///
+    /// # Errors
+    /// If nothing of it can be sent, or the run is interrupted.
+    pub fn jointly_by(&mut self, site: &mut Site, joint: Joint<'_>) -> Result<Vec<Vec<Outcome>>> {
         let mut frame = Vec::new();
         for from in 0..site.ports.len() {
             let to = usize::from(from == 0);
@@ -238,7 +252,6 @@ impl Bench {
         }
         interrupt::sleep(SETTLING)?;
         site.ports.iter_mut().try_for_each(Port::discard)?;
-        let joint = Joint { lanes, length_ns, drain_ns: DRAIN_NS };
         self.generator.run_jointly(joint, &mut self.clock, &mut site.ports)
     }
 

@@ -1,7 +1,8 @@
 //! Several loads at once, at ports of one switch, each accounted for by itself.
 //!
 //! One thread sends and receives by turns, as in a trial of one load ([`super::trial`]). A port
-//! that no lane goes to is not looked at: its ring fills up, as that of a VM that hangs.
+//! that no lane goes to is not looked at: its ring fills up, as that of a VM that hangs. With each
+//! turn another lane is the first, so that no sender has what a receiver has just made room for.
 
 use super::clock::Clock;
 use super::endpoint::{Receiver, Sender};
@@ -33,6 +34,25 @@ pub struct Joint<'l> {
     pub length_ns: u64,
     /// How long frames may take to come after the last one was offered, in nanoseconds.
     pub drain_ns: u64,
+    /// A port that cannot take whatever comes.
+    pub dozer: Option<Dozer>,
+}
+
+/// A port that takes what its ring holds only now and then, as a VM that has other things to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dozer {
+    /// The port, by its place.
+    pub port: usize,
+    /// From one look at its ring to the next, in nanoseconds.
+    pub every_ns: u64,
+}
+
+impl Dozer {
+    /// The one that takes so many frames a second, with a ring that holds so many.
+    #[must_use]
+    pub fn taking(port: usize, frames_per_second: f64, ring_frames: u16) -> Dozer {
+        Dozer { port, every_ns: (f64::from(ring_frames) * 1e9 / frames_per_second) as u64 }
+    }
 }
 
 /// The account of a lane's frames at one port.
@@ -58,6 +78,7 @@ impl Generator {
         let mut courses = joint.lanes.iter().map(course).collect::<Result<Vec<_>>>()?;
         let mut books = Books::of(joint.lanes, &courses);
         let (start_ns, mut looks) = (clock.now_ns(), 0_u32);
+        books.dozer = joint.dozer.map(|dozer| (dozer, start_ns + dozer.every_ns));
         let (mut before_ns, mut idle_ns, mut did) = (start_ns, 0, 1);
         let length_ns = loop {
             let now_ns = clock.now_ns();
@@ -70,20 +91,26 @@ impl Generator {
                 break elapsed_ns;
             }
             did = 0;
-            for ((lane, one), course) in joint.lanes.iter().enumerate().zip(&mut courses) {
+            for place in 0..courses.len() {
+                let lane = (place + looks as usize) % courses.len();
+                let (one, course) = (&joint.lanes[lane], &mut courses[lane]);
                 let wanted = course.wanted(elapsed_ns, books.first(lane));
                 course.offer(wanted, now_ns, &mut ports[one.from])?;
                 did += wanted;
             }
-            did += books.receive(clock, ports)?;
+            did += books.receive(now_ns, clock, ports)?;
             looks = looks.wrapping_add(1);
             if looks.is_multiple_of(LOOKS) {
                 interrupt::check()?;
             }
         };
         let until_ns = clock.now_ns() + joint.drain_ns;
-        while clock.now_ns() < until_ns && !books.are_whole(&courses) {
-            books.receive(clock, ports)?;
+        loop {
+            let now_ns = clock.now_ns();
+            if now_ns >= until_ns || books.are_whole(&courses) {
+                break;
+            }
+            books.receive(now_ns, clock, ports)?;
         }
         let length_ns = length_ns.min(joint.length_ns);
         let outcomes = |(lane, course): (usize, &Course)| -> Vec<Outcome> {
@@ -102,6 +129,8 @@ struct Books {
     ports: Vec<usize>,
     /// For lanes that nobody receives.
     empty: Ledger,
+    /// Who dozes, and when he looks next.
+    dozer: Option<(Dozer, u64)>,
 }
 
 impl Books {
@@ -116,7 +145,7 @@ impl Books {
         ports.dedup();
         let nobody = lanes.first().map(|lane| Ledger::new(lane.stream, 0, 0));
         let empty = nobody.unwrap_or_else(|| Ledger::new(Stream::NOBODYS, 0, 0));
-        Books { accounts, ports, empty }
+        Books { accounts, ports, empty, dozer: None }
     }
 
     fn first(&self, lane: usize) -> &Ledger {
@@ -126,10 +155,16 @@ impl Books {
 
     /// Takes what has come at all ports into account. A frame is that of the lane to this port
     /// whose addresses it has. Says how many there were.
-    fn receive<P: Receiver>(&mut self, clock: &mut impl Clock, ports: &mut [P]) -> Result<u64> {
+    fn receive<P: Receiver>(
+        &mut self,
+        now_ns: u64,
+        clock: &mut impl Clock,
+        ports: &mut [P],
+    ) -> Result<u64> {
+        let asleep = self.asleep(now_ns);
         let Books { accounts, ports: places, .. } = self;
         let mut all = 0;
-        for &place in places.iter() {
+        for &place in places.iter().filter(|&&place| Some(place) != asleep) {
             let (mut came, mut now_ns) = (0, 0);
             ports[place].receive(&mut |frame| {
                 if came % BURST == 0 {
@@ -144,6 +179,16 @@ impl Books {
             all += came as u64;
         }
         Ok(all)
+    }
+
+    /// The port that does not look now; wakes it when it is time.
+    fn asleep(&mut self, now_ns: u64) -> Option<usize> {
+        let (dozer, wakes_ns) = self.dozer.as_mut()?;
+        if now_ns < *wakes_ns {
+            return Some(dozer.port);
+        }
+        *wakes_ns += dozer.every_ns;
+        None
     }
 
     /// Whether all that was sent has come everywhere, nothing of it twice.
@@ -162,92 +207,27 @@ impl Books {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-    use std::collections::VecDeque;
-    use std::rc::Rc;
-
-    use hairpin_dataplane::wire::Mac;
-
     use super::*;
-    use crate::suite::frame::{Size, Tag};
+    use crate::suite::hub::{self, EVERYBODY, Law};
     use crate::suite::pace::Pace;
 
-    /// A switch that knows who is where, with queues of so many frames.
-    struct Hub {
-        queues: Vec<VecDeque<Vec<u8>>>,
-        room: usize,
-    }
-
-    struct HubPort(usize, Rc<RefCell<Hub>>);
-
-    impl Sender for HubPort {
-        fn send(&mut self, frames: &[&[u8]]) -> Result<usize> {
-            let mut hub = self.1.borrow_mut();
-            let room = hub.room;
-            for frame in frames {
-                for (port, queue) in hub.queues.iter_mut().enumerate() {
-                    let his = usize::from(frame[5]) == port || frame[0] == 0xff;
-                    if his && port != self.0 && queue.len() < room {
-                        queue.push_back(frame.to_vec());
-                    }
-                }
-            }
-            Ok(frames.len())
-        }
-    }
-
-    impl Receiver for HubPort {
-        fn receive(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
-            // The queue is another's while it is shown.
-            let came = std::mem::take(&mut self.1.borrow_mut().queues[self.0]);
-            came.iter().for_each(|frame| visit(frame));
-            Ok(())
-        }
-    }
-
-    struct Steps(u64);
-
-    impl Clock for Steps {
-        fn now_ns(&mut self) -> u64 {
-            self.0 += 500;
-            self.0
-        }
-    }
-
-    fn hub(ports: usize, room: usize) -> Vec<HubPort> {
-        let hub = Hub { queues: vec![VecDeque::new(); ports], room };
-        let hub = Rc::new(RefCell::new(hub));
-        (0..ports).map(|port| HubPort(port, Rc::clone(&hub))).collect()
-    }
-
-    fn mac(port: usize) -> Mac {
-        Mac::new([2, 0, 0, 0, 0, port as u8])
-    }
-
-    fn lane(from: usize, destination: Mac, to: &[usize], frames_per_second: f64) -> Lane {
-        let (source, destination) = (mac(from).into(), destination.into());
-        let stream =
-            Stream { source, destination, tag: Tag::Untagged, size: Size::Fixed(64), flows: 1 };
+    fn lane(from: usize, stream: Stream, to: &[usize], frames_per_second: f64) -> Lane {
         Lane { stream, load: Load::Open(Pace { frames_per_second }), from, to: to.to_vec() }
     }
 
-    fn run(ports: &mut [HubPort], lanes: &[Lane]) -> Vec<Vec<Outcome>> {
-        let joint = Joint { lanes, length_ns: 100_000_000, drain_ns: 1_000_000 };
-        Generator::default().run_jointly(joint, &mut Steps(0), ports).unwrap()
+    fn counts(outcomes: &[Outcome]) -> Vec<(u64, u64)> {
+        outcomes.iter().map(|outcome| (outcome.offered, outcome.counts.received)).collect()
     }
 
     #[test]
     fn each_lane_has_an_account_of_its_own_at_each_port() {
-        let everybody = Mac::new([0xff; 6]);
+        let everybody = Stream { destination: EVERYBODY.into(), ..hub::stream(3, 0) };
         let lanes = [
-            lane(0, mac(1), &[1], 10_000.0),
-            lane(2, mac(1), &[1], 20_000.0),
+            lane(0, hub::stream(0, 1), &[1], 10_000.0),
+            lane(2, hub::stream(2, 1), &[1], 20_000.0),
             lane(3, everybody, &[0, 1], 1000.0),
         ];
-        let outcomes = run(&mut hub(4, 1 << 20), &lanes);
-        let counts = |outcomes: &[Outcome]| -> Vec<(u64, u64)> {
-            outcomes.iter().map(|outcome| (outcome.offered, outcome.counts.received)).collect()
-        };
+        let (outcomes, _) = hub::offer(Law::AtOnce, 1 << 20, hub::joint(&lanes));
         assert_eq!(counts(&outcomes[0]), [(1000, 1000)]);
         assert_eq!(counts(&outcomes[1]), [(2000, 2000)]);
         assert_eq!(counts(&outcomes[2]), [(100, 100), (100, 100)]);
@@ -256,9 +236,30 @@ mod tests {
 
     #[test]
     fn a_port_that_no_lane_goes_to_fills_up_and_the_others_do_not() {
-        let mut ports = hub(3, 100);
-        let outcomes = run(&mut ports, &[lane(0, mac(1), &[1], 1e4), lane(0, mac(2), &[], 1e4)]);
+        let lanes = [lane(0, hub::stream(0, 1), &[1], 1e4), lane(0, hub::stream(0, 2), &[], 1e4)];
+        let (outcomes, left) = hub::offer(Law::AtOnce, 100, hub::joint(&lanes));
         assert_eq!((outcomes[0][0].lost(), outcomes[1].len()), (0, 0));
-        assert_eq!(ports[0].1.borrow().queues[2].len(), 100);
+        assert_eq!(left[2], 100);
+    }
+
+    #[test]
+    fn a_port_that_dozes_takes_a_ring_each_time_it_wakes_and_the_others_all() {
+        let lanes = [lane(0, hub::stream(0, 1), &[1], 1e5), lane(2, hub::stream(2, 3), &[3], 1e5)];
+        // Fifty frames each millisecond, of a hundred that come.
+        let dozer = Some(Dozer::taking(1, 5e4, 50));
+        let (outcomes, _) = hub::offer(Law::AtOnce, 50, Joint { dozer, ..hub::joint(&lanes) });
+        let [(10_000, taken)] = counts(&outcomes[0])[..] else { panic!("{outcomes:?}") };
+        assert!((4950..=5050).contains(&taken), "{taken}");
+        assert_eq!(counts(&outcomes[1]), [(10_000, 10_000)]);
+    }
+
+    #[test]
+    fn no_lane_is_always_the_first() {
+        // Room for one frame each time that the receiver looks: whoever comes first has it.
+        let lanes = [0, 2, 3].map(|from| lane(from, hub::stream(from, 1), &[1], 1e6));
+        let (outcomes, _) = hub::offer(Law::AtOnce, 1, hub::joint(&lanes));
+        let came: Vec<u64> = outcomes.iter().map(|one| one[0].counts.received).collect();
+        let (least, most) = (came.iter().min().unwrap(), came.iter().max().unwrap());
+        assert!(*least > 1000 && most - least <= most / 20, "{came:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! The tests, in one table: what each is called, what it says, how it is done.
 
 use super::bench::Bench;
+use super::frame::Stream;
 use super::joint::Lane;
 use super::pace::Pace;
 use super::record::{Better, Bound, Quantity};
@@ -55,6 +56,9 @@ impl Needs {
 
 /// A generator that comes too late for more than this share of a load has not offered that load.
 const MISSED_SHARE: f64 = 0.05;
+
+/// Where no more than this share of what several send together is lost, they did not contend.
+const CONTESTED_SHARE: f64 = 0.1;
 
 /// All of them, in the order of a run.
 pub const METHODS: [Method; 15] = [
@@ -121,8 +125,7 @@ impl From<Vec<Figure>> for Taken {
 }
 
 /// Frames of a stream from one port to another, as a lane of several.
-fn lane(site: &Site, (from, to): (usize, usize), bytes: usize, frames_per_second: f64) -> Lane {
-    let stream = site.stream_between(from, to, bytes);
+fn lane(stream: Stream, (from, to): (usize, usize), frames_per_second: f64) -> Lane {
     Lane { stream, load: Load::Open(Pace { frames_per_second }), from, to: vec![to] }
 }
 

@@ -28,8 +28,8 @@ pub const METHOD: Method = Method {
 
 fn take(bench: &mut Bench, site: &mut Site, bytes: usize) -> Result<Taken> {
     let rate = SHARE * bench.partial(site, bytes)?;
-    let hanging = lane(site, (SENDER, HANGING), bytes, rate);
-    let lanes = [lane(site, (SENDER, RECEIVER), bytes, rate), Lane { to: vec![], ..hanging }];
+    let to = |port| lane(site.stream_between(SENDER, port, bytes), (SENDER, port), rate);
+    let lanes = [to(RECEIVER), Lane { to: vec![], ..to(HANGING) }];
     let outcomes = bench.jointly(site, &lanes)?;
     let lost = outcomes[0].iter().map(switch_loss).sum::<f64>();
     let bound = bound_of(missed_share(&outcomes[0]));

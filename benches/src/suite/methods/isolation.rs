@@ -105,7 +105,9 @@ fn take(bench: &mut Bench, site: &mut Site, bytes: usize) -> Result<Taken> {
     let highest = bench.partial(site, bytes)?;
     let mut figures = Vec::new();
     for (conduct, name) in Conduct::ALL {
-        let victims = lane(site, site.scenario.path, bytes, VICTIM_SHARE * highest);
+        let path = site.scenario.path;
+        let stream = site.stream_between(path.0, path.1, bytes);
+        let victims = lane(stream, path, VICTIM_SHARE * highest);
         let neighbour = conduct.lane(site, NEIGHBOUR_SHARE * highest);
         let lanes: Vec<Lane> = [victims].into_iter().chain(neighbour).collect();
         let outcomes = match conduct {
