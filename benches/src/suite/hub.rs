@@ -28,6 +28,13 @@ pub const EVERYBODY: Mac = Mac::new([0xff; 6]);
 pub enum Law {
     /// It carries each at once; one whose receiver's queue is full is lost.
     AtOnce,
+    /// The same, but every so many-th copy to this port is lost.
+    Loses {
+        /// The port.
+        port: usize,
+        /// One in so many.
+        one_in: u64,
+    },
     /// It carries so many frames a second, of those that wait at its senders by turns: of each so
     /// many in a row.
     ByTurns {
@@ -47,6 +54,8 @@ struct Hub {
     waiting: Vec<VecDeque<Vec<u8>>>,
     /// By receivers: what they have not taken yet.
     queues: Vec<VecDeque<Vec<u8>>>,
+    /// Copies to a port that loses some.
+    copies: u64,
     /// Frames that it has carried, or could have.
     carried: u64,
     /// Whose turn it is, and how many more frames are carried in it.
@@ -74,7 +83,7 @@ impl Hub {
     /// Carries what is due.
     fn carry(&mut self, now_ns: u64) {
         match self.law.clone() {
-            Law::AtOnce => {
+            Law::AtOnce | Law::Loses { .. } => {
                 for from in 0..self.waiting.len() {
                     while self.carry_one(from) {}
                 }
@@ -110,11 +119,18 @@ impl Hub {
         let receivers = self.receivers(from, &frame);
         self.waiting[from].pop_front();
         for port in receivers {
-            if self.queues[port].len() < self.room {
+            if self.queues[port].len() < self.room && !self.loses(port) {
                 self.queues[port].push_back(frame.clone());
             }
         }
         true
+    }
+
+    /// Whether the next copy to a port is one of those that are lost.
+    fn loses(&mut self, to: usize) -> bool {
+        let Law::Loses { port, one_in } = self.law else { return false };
+        self.copies += u64::from(port == to);
+        port == to && self.copies.is_multiple_of(one_in)
     }
 }
 
@@ -178,7 +194,7 @@ pub fn offer(law: Law, room: usize, joint: Joint<'_>) -> (Vec<Vec<Outcome>>, Vec
     const PORTS: usize = 4;
     let queues = || vec![VecDeque::new(); PORTS];
     let (waiting, queues) = (queues(), queues());
-    let hub = Hub { law, room, waiting, queues, carried: 0, turn: (0, 0) };
+    let hub = Hub { law, room, waiting, queues, copies: 0, carried: 0, turn: (0, 0) };
     let (hub, mut time) = (Rc::new(RefCell::new(hub)), Time::default());
     let port = |number| HubPort { number, hub: Rc::clone(&hub), time: time.clone() };
     let mut ports: Vec<HubPort> = (0..PORTS).map(port).collect();
