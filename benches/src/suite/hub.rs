@@ -35,6 +35,8 @@ pub enum Law {
         /// One in so many.
         one_in: u64,
     },
+    /// A frame whose receiver's queue is full waits, and behind it all others of its sender.
+    InOrder,
     /// It carries so many frames a second, of those that wait at its senders by turns: of each so
     /// many in a row.
     ByTurns {
@@ -83,7 +85,7 @@ impl Hub {
     /// Carries what is due.
     fn carry(&mut self, now_ns: u64) {
         match self.law.clone() {
-            Law::AtOnce | Law::Loses { .. } => {
+            Law::AtOnce | Law::Loses { .. } | Law::InOrder => {
                 for from in 0..self.waiting.len() {
                     while self.carry_one(from) {}
                 }
@@ -117,6 +119,10 @@ impl Hub {
     fn carry_one(&mut self, from: usize) -> bool {
         let Some(frame) = self.waiting[from].front().cloned() else { return false };
         let receivers = self.receivers(from, &frame);
+        let is_full = |&port: &usize| self.queues[port].len() == self.room;
+        if self.law == Law::InOrder && receivers.iter().any(is_full) {
+            return false;
+        }
         self.waiting[from].pop_front();
         for port in receivers {
             if self.queues[port].len() < self.room && !self.loses(port) {

@@ -9,6 +9,7 @@ use super::scenario::Kind;
 use super::site::Site;
 use super::trial::{Load, Outcome};
 use crate::error::Result;
+use crate::statistics::median;
 
 mod addresses;
 mod back_to_back;
@@ -56,6 +57,9 @@ impl Needs {
 
 /// A generator that comes too late for more than this share of a load has not offered that load.
 const MISSED_SHARE: f64 = 0.05;
+
+/// Pairs of trials, one without what a test is about and one with it, where these are compared.
+const ROUNDS: usize = 3;
 
 /// Where no more than this share of what several send together is lost, they did not contend.
 const CONTESTED_SHARE: f64 = 0.1;
@@ -135,6 +139,14 @@ fn switch_loss(outcome: &Outcome) -> f64 {
     outcome.lost().saturating_sub(outcome.missed) as f64 / offered.max(1) as f64
 }
 
+/// How much more there is of something bad in the second trial of each pair than in the first,
+/// which is as the machine is: the middle of the differences, so that a pair in which somebody else
+/// had the CPU does not decide. Less than nothing is nothing; `None` without any.
+fn beyond(pairs: impl IntoIterator<Item = (f64, f64)>) -> Option<f64> {
+    let differences: Vec<f64> = pairs.into_iter().map(|(without, with)| with - without).collect();
+    median(&differences).map(|middle| middle.max(0.0))
+}
+
 /// Who bounded a test in which this share of the load was missed by the generator.
 fn bound_of(missed: f64) -> Bound {
     if missed > MISSED_SHARE { Bound::Generator } else { Bound::None }
@@ -197,6 +209,13 @@ mod tests {
         assert_eq!(switch_loss(&late), 9.0 / 900.0);
         assert_eq!(missed_share([&late, &outcome(1000, 1000)]), 0.05);
         assert_eq!((bound_of(0.05), bound_of(0.06)), (Bound::None, Bound::Generator));
+    }
+
+    #[test]
+    fn one_preempted_trial_decides_no_comparison_and_what_both_have_is_no_difference() {
+        assert_eq!(beyond([(0.0, 0.5), (3.0, 0.5), (0.0, 0.5)]), Some(0.5));
+        assert_eq!(beyond([(0.0, 0.5), (0.0, 9.0), (0.25, 0.75)]), Some(0.5));
+        assert_eq!((beyond([(2.0, 2.0), (3.0, 1.0)]), beyond([])), (Some(0.0), None));
     }
 
     #[test]
