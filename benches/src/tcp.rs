@@ -6,9 +6,11 @@
 //! as fast as it takes, counted at the receiver.
 //!
 //! * [`contestant`]: the switches and their hosts;
+//! * [`connection`]: what one carries and costs;
 //! * [`slice`]: one turn;
 //! * [`options`], [`report`]: the command line, the table and the JSON.
 
+pub mod connection;
 pub mod contestant;
 pub mod options;
 pub mod report;

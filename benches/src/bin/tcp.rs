@@ -28,7 +28,7 @@ fn run(options: &Options) -> Result<()> {
                 round + 1,
                 options.rounds,
                 sample.kind,
-                sample.gigabits_per_second
+                sample.carried.gigabits_per_second
             );
             samples.push(sample);
         }

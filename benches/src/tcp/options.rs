@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use hairpin_tests::bed::Family;
 
+use super::connection::{Placement, Plan};
 use super::contestant::Kind;
-use super::slice::{Placement, Plan};
 use crate::command_line::{self, Given};
 use crate::error::{Result, RigError};
 

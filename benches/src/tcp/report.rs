@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::connection::Placement;
 use super::contestant::Kind;
 use super::options::Options;
-use super::slice::{Placement, Sample};
+use super::slice::Sample;
 use crate::figures::{interval, ratio_json, spread, turns_json};
 use crate::statistics::{Ratio, Round, ratio};
 
@@ -23,9 +24,9 @@ pub fn table(options: &Options, samples: &[Sample]) -> String {
 }
 
 fn row(kind: Kind, samples: &[Sample]) -> String {
-    let rates = column(samples, kind, |sample| Some(sample.gigabits_per_second));
-    let machine = column(samples, kind, |sample| Some(sample.machine_seconds_per_gigabyte));
-    let switch = column(samples, kind, |sample| sample.switch_seconds_per_gigabyte);
+    let rates = column(samples, kind, |sample| Some(sample.carried.gigabits_per_second));
+    let machine = column(samples, kind, |sample| Some(sample.carried.machine_seconds_per_gigabyte));
+    let switch = column(samples, kind, |sample| sample.carried.switch_seconds_per_gigabyte);
     format!(
         "| {} | {} | {} | {} | {} | {} | {} |",
         kind.title(),
@@ -43,7 +44,7 @@ fn against(ours: Kind, kind: Kind, samples: &[Sample]) -> Option<Ratio> {
     if kind == ours {
         return None;
     }
-    let rates = |kind| column(samples, kind, |sample| Some(sample.gigabits_per_second));
+    let rates = |kind| column(samples, kind, |sample| Some(sample.carried.gigabits_per_second));
     // The turns of one round met the same machine: they are drawn together.
     let rounds: Vec<Round> = rates(ours)
         .into_iter()
@@ -76,9 +77,9 @@ pub fn json(options: &Options, samples: &[Sample]) -> Value {
 }
 
 fn contestant(kind: Kind, samples: &[Sample]) -> Value {
-    let rates = column(samples, kind, |sample| Some(sample.gigabits_per_second));
-    let machine = column(samples, kind, |sample| Some(sample.machine_seconds_per_gigabyte));
-    let switch = column(samples, kind, |sample| sample.switch_seconds_per_gigabyte);
+    let rates = column(samples, kind, |sample| Some(sample.carried.gigabits_per_second));
+    let machine = column(samples, kind, |sample| Some(sample.carried.machine_seconds_per_gigabyte));
+    let switch = column(samples, kind, |sample| sample.carried.switch_seconds_per_gigabyte);
     json!({
         "name": kind.name(),
         "gigabits_per_second": turns_json(&rates),
@@ -92,14 +93,19 @@ fn contestant(kind: Kind, samples: &[Sample]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tcp::connection::Carried;
 
     #[test]
     fn the_table_has_a_row_for_each_contestant_and_hairpins_ratio() {
-        let sample = |kind, gigabits_per_second| Sample {
-            kind,
-            gigabits_per_second,
-            machine_seconds_per_gigabyte: 0.5,
-            switch_seconds_per_gigabyte: None,
+        let sample = |kind, gigabits_per_second| {
+            let machine_seconds_per_gigabyte = 0.5;
+            let switch_seconds_per_gigabyte = None;
+            let carried = Carried {
+                gigabits_per_second,
+                machine_seconds_per_gigabyte,
+                switch_seconds_per_gigabyte,
+            };
+            Sample { kind, carried }
         };
         let kinds = vec![Kind::Hairpin, Kind::HairpinPacket, Kind::Ovs];
         let rates = [30.0, 20.0, 10.0];
