@@ -319,6 +319,10 @@ impl Subject<'_> {
                 };
                 let round = (values(figures), values(other));
                 let Some(ratio) = statistics::ratio(&[round]) else { continue };
+                // There is none to nothing.
+                if ![ratio.low, ratio.value, ratio.high].iter().all(|value| value.is_finite()) {
+                    continue;
+                }
                 records.push(Record::Ratio(Ratio {
                     test: self.method.name.to_owned(),
                     scenario: self.scenario.to_owned(),
@@ -404,5 +408,9 @@ mod tests {
         let [Record::Sample(near), Record::Sample(far)] = &samples[..] else { panic!() };
         assert_eq!((&near.parameters["cores"][..], near.values.len()), ("near", 2));
         assert_eq!((&far.parameters["cores"][..], far.values.len()), ("far", 1));
+        let nothing = [0.0; 3].map(|value| slice(value, Bound::None)).into();
+        let turns = BTreeMap::from([("a", turns["a"].clone()), ("b", nothing)]);
+        assert!(subject.ratios(&["a", "b"], &turns).is_empty());
+        assert_eq!(subject.ratios(&["b", "a"], &turns).len(), 1);
     }
 }
