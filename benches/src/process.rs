@@ -200,6 +200,12 @@ impl Process {
         drop(self.child.wait());
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU time of all threads so far, in clock ticks.
     pub fn ticks(&self) -> Result<u64> {
         load::process_ticks(&self.pid.to_string())

@@ -60,7 +60,8 @@ fn every_switch_that_is_installed_carries_what_is_offered_in_every_scenario_it_h
             eprintln!("skipped {}: {error}", peer.name());
             continue;
         }
-        let has = |scenario: &&Scenario| peer.refusal(scenario, 0).is_none();
+        let has =
+            |scenario: &&Scenario| scenario.bears_frames() && peer.refusal(scenario, 0).is_none();
         let scenarios: Vec<&Scenario> = SCENARIOS.iter().filter(has).collect();
         assert!(!scenarios.is_empty(), "{}", peer.name());
         for scenario in scenarios {

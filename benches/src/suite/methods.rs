@@ -26,6 +26,7 @@ mod meanwhile;
 mod mixes;
 mod reconfiguration;
 mod reset;
+mod tcp;
 mod throughput;
 
 /// A test.
@@ -51,8 +52,8 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// The scenario's ports, whatever they are.
-    pub const SCENARIO: Needs = Needs { ports: 0, kinds: &Kind::ALL };
+    /// The scenario's ports, whatever they are, if frames can be sent there.
+    pub const SCENARIO: Needs = Needs { ports: 0, kinds: &Kind::FRAMES };
 }
 
 /// A generator that comes too late for more than this share of a load has not offered that load.
@@ -65,7 +66,7 @@ const ROUNDS: usize = 3;
 const CONTESTED_SHARE: f64 = 0.1;
 
 /// All of them, in the order of a run.
-pub const METHODS: [Method; 15] = [
+pub const METHODS: [Method; 16] = [
     throughput::METHOD,
     forwarding::METHOD,
     latency::METHOD,
@@ -81,6 +82,7 @@ pub const METHODS: [Method; 15] = [
     head_of_line::METHOD,
     isolation::METHOD,
     idle_ports::METHOD,
+    tcp::METHOD,
 ];
 
 /// What came of doing a test once.

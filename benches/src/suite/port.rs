@@ -1,16 +1,20 @@
-//! The generator's end of a switch's port: send, receive, throw away. Nothing here waits.
+//! What is at the other end of a switch's port, nearly always the generator: send, receive, throw
+//! away. Nothing here waits.
+
+use hairpin_tests::bed::Host;
 
 use super::endpoint::{Receiver, Sender};
 use crate::error::Result;
 use crate::front_end::FrontEnd;
 
+mod host;
 mod interface;
 mod tap;
 
 pub use interface::Interface;
 pub use tap::Tap;
 
-/// The generator's end of a port.
+/// The other end of a port.
 #[derive(Debug)]
 pub enum Port {
     /// A VM.
@@ -19,6 +23,8 @@ pub enum Port {
     Tap(Tap),
     /// The far end of a veth pair.
     Interface(Box<Interface>),
+    /// A host that speaks for itself.
+    Host(Box<Host>),
 }
 
 impl Port {
@@ -26,7 +32,7 @@ impl Port {
     pub fn vm(&mut self) -> Option<&mut FrontEnd> {
         match self {
             Port::Vm(front) => Some(front),
-            Port::Tap(_) | Port::Interface(_) => None,
+            Port::Tap(_) | Port::Interface(_) | Port::Host(_) => None,
         }
     }
 
@@ -42,6 +48,7 @@ impl Port {
             }
             Port::Tap(tap) => tap.receive(&mut |_| {}),
             Port::Interface(interface) => interface.receive(&mut |_| {}),
+            Port::Host(_) => Ok(()),
         }
     }
 }
@@ -52,6 +59,7 @@ impl Sender for Port {
             Port::Vm(front) => Sender::send(&mut **front, frames),
             Port::Tap(tap) => tap.send(frames),
             Port::Interface(interface) => interface.send(frames),
+            Port::Host(host) => host.send(frames),
         }
     }
 
@@ -68,6 +76,7 @@ impl Receiver for Port {
             Port::Vm(front) => Receiver::receive(&mut **front, visit),
             Port::Tap(tap) => tap.receive(visit),
             Port::Interface(interface) => interface.receive(visit),
+            Port::Host(host) => host.receive(visit),
         }
     }
 }

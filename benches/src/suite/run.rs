@@ -129,7 +129,7 @@ impl<'r> Stage<'r> {
             return Ok(());
         }
         for method in &turn.methods {
-            for &bytes in sizes {
+            for &bytes in scenario.lengths(sizes) {
                 let subject = Subject { method, scenario: scenario.name, bytes };
                 for record in take(bench, &mut sites, subject)? {
                     self.output.write(record)?;
@@ -380,6 +380,7 @@ mod tests {
         };
         assert_eq!(named("v2v", &[two, more, other]), [(2, 2), (3, 1)]);
         assert_eq!(named("t2t", &[two, more, other]), [(2, 2)]);
+        assert_eq!(named("h2h", &[two, more, other]), []);
     }
 
     #[test]

@@ -10,6 +10,10 @@ use super::spread::Spread;
 pub const VLAN: u16 = 10;
 /// The S-VID of the channel.
 pub const SVID: u16 = 100;
+/// Of hosts, in bytes.
+pub const HOSTS_MTU: usize = 1500;
+/// With header and checksum.
+const HOSTS_LENGTHS: [usize; 1] = [HOSTS_MTU + 18];
 
 /// What the switch has at a port, and the generator at its other end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,11 +24,13 @@ pub enum Kind {
     Tap,
     /// An end of a veth pair: the generator has the other one, by AF_XDP.
     Interface,
+    /// The same, with a host at the other one: a kernel's TCP/IP stack.
+    Host,
 }
 
 impl Kind {
-    /// All of them.
-    pub const ALL: [Kind; 3] = [Kind::Vm, Kind::Tap, Kind::Interface];
+    /// Those at which the generator sends and receives frames.
+    pub const FRAMES: [Kind; 3] = [Kind::Vm, Kind::Tap, Kind::Interface];
 
     /// What a reader knows it by.
     #[must_use]
@@ -33,6 +39,7 @@ impl Kind {
             Kind::Vm => "VM ports (vhost-user)",
             Kind::Tap => "TAP ports",
             Kind::Interface => "interfaces",
+            Kind::Host => "hosts",
         }
     }
 }
@@ -154,6 +161,7 @@ pub struct Scenario {
 const VM: Seat = Seat::local(Kind::Vm);
 const TAP: Seat = Seat::local(Kind::Tap);
 const INTERFACE: Seat = Seat::local(Kind::Interface);
+const HOST: Seat = Seat::local(Kind::Host);
 const CABLE: Seat = Seat { kind: Kind::Interface, place: Place::Cable };
 const LAST: Seat = Seat::vm(Place::Vlan(30));
 
@@ -162,7 +170,7 @@ const fn carried(from: usize, to: usize, frames: Frames) -> Relay {
 }
 
 /// All of them.
-pub const SCENARIOS: [Scenario; 11] = [
+pub const SCENARIOS: [Scenario; 12] = [
     Scenario {
         name: "v2v",
         explanation: ["From VM to VM.", "Both by vhost-user, split rings of 1024."],
@@ -272,6 +280,17 @@ pub const SCENARIOS: [Scenario; 11] = [
         spread: Spread::Mesh,
         relays: &[],
     },
+    Scenario {
+        name: "h2h",
+        explanation: [
+            "From host to host: network namespaces, the kernel's TCP/IP stack in each.",
+            "They are at the far ends of veth pairs, the switch takes the near ones.",
+        ],
+        seats: &[HOST, HOST],
+        path: (0, 1),
+        spread: Spread::One,
+        relays: &[],
+    },
 ];
 
 impl Scenario {
@@ -279,6 +298,19 @@ impl Scenario {
     #[must_use]
     pub fn named(name: &str) -> Option<Scenario> {
         SCENARIOS.into_iter().find(|scenario| scenario.name == name)
+    }
+
+    /// Whether the generator sends and receives its frames.
+    #[must_use]
+    pub fn bears_frames(&self) -> bool {
+        self.seats.iter().all(|seat| Kind::FRAMES.contains(&seat.kind))
+    }
+
+    /// The lengths of frames to test with, of those asked for: hosts choose for themselves, up to
+    /// their MTU.
+    #[must_use]
+    pub fn lengths<'l>(&self, asked: &'l [usize]) -> &'l [usize] {
+        if self.bears_frames() { asked } else { &HOSTS_LENGTHS }
     }
 
     /// Whether it is between two ports of a VLAN and nothing else: others can be beside them.
@@ -335,6 +367,15 @@ mod tests {
         assert_eq!(scenario.seats(5), [TAP; 5]);
         let plain: Vec<&str> =
             SCENARIOS.iter().filter(|one| one.is_plain()).map(|one| one.name).collect();
-        assert_eq!(plain, ["v2v", "t2t", "p2p"]);
+        assert_eq!(plain, ["v2v", "t2t", "p2p", "h2h"]);
+    }
+
+    #[test]
+    fn hosts_choose_the_lengths_of_their_frames() {
+        for scenario in SCENARIOS {
+            let lengths = scenario.lengths(&[64, 512]);
+            let hosts = scenario.name == "h2h";
+            assert_eq!(lengths, if hosts { &[1518][..] } else { &[64, 512] }, "{}", scenario.name);
+        }
     }
 }

@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use hairpin_dataplane::wire::Mac;
-use hairpin_tests::bed::Namespace;
+use hairpin_tests::bed::{Family, Host, Namespace};
 
 use super::endpoint::{Receiver, Sender};
 use super::frame::{Seen, Size, Stream};
 use super::peers::{Change, Peer, Switch};
 use super::port::{Interface, Port};
 use super::relay::Shuttle;
-use super::scenario::{Kind, Relay, Scenario, Seat};
+use super::scenario::{HOSTS_MTU, Kind, Relay, Scenario, Seat};
 use super::spread::Spread;
 use crate::error::{Context, Result, RigError};
 use crate::front_end::{self, Connection, FrontEnd, Layout, Pages};
@@ -95,7 +95,7 @@ impl Ground {
     pub fn netdev(&self, port: usize) -> String {
         match self.seats[port].kind {
             Kind::Vm | Kind::Tap => format!("tap{port}"),
-            Kind::Interface => format!("if{port}"),
+            Kind::Interface | Kind::Host => format!("if{port}"),
         }
     }
 }
@@ -307,9 +307,25 @@ impl<'p> Site<'p> {
         self.ports.iter_mut().try_for_each(Port::discard)
     }
 
+    /// The hosts at both ends of the scenario, if there are hosts.
+    #[must_use]
+    pub fn hosts(&self) -> Option<[&Host; 2]> {
+        let (from, to) = self.scenario.path;
+        match (self.ports.get(from)?, self.ports.get(to)?) {
+            (Port::Host(from), Port::Host(to)) => Some([from, to]),
+            _ => None,
+        }
+    }
+
     /// Waits until a frame has come each way, and back: a port may say that it is up before its
     /// rings are polled.
     fn await_path(&mut self) -> Result<()> {
+        if let Some([from, to]) = self.hosts() {
+            let echo = from.ping(to, Family::Ipv4).context("ping")?;
+            let what = "carries no echo from host to host";
+            let failed = || failed(self.switch.as_mut(), &self.ground.name, what);
+            return (echo.received > 0).then_some(()).ok_or_else(failed);
+        }
         let ways = ways(&self.scenario);
         let streams: Vec<Stream> =
             ways.iter().map(|&(from, to)| self.stream_between(from, to, SHORTEST)).collect();
@@ -438,14 +454,26 @@ fn lay(peer: &dyn Peer, ground: &Ground, port: usize, run: &RunDirectory) -> Res
         Kind::Vm => End::Awaited(listen(&ground.socket(port))?),
         Kind::Tap => End::There(Port::Tap(peer.tap(ground, port, run)?)),
         Kind::Interface => {
-            let (near, far) = (ground.netdev(port), format!("far{port}"));
-            let pair = format!("link add {near} mtu {MTU} type veth peer name {far} mtu {MTU}");
-            for command in [pair, format!("link set {near} up"), format!("link set {far} up")] {
-                namespace.ip(&command).context("a veth pair")?;
-            }
+            let far = lay_cable(ground, port, MTU)?;
             End::There(Port::Interface(Box::new(Interface::open(namespace, &far)?)))
         }
+        Kind::Host => {
+            let far = lay_cable(ground, port, HOSTS_MTU)?;
+            // Its address is that of the station at the port.
+            let host = Host::plug(namespace, &far, port as u8 + 1).context("a host")?;
+            End::There(Port::Host(Box::new(host)))
+        }
     })
+}
+
+/// Makes a veth pair whose near end is the netdev of a port; the name of the far one.
+fn lay_cable(ground: &Ground, port: usize, mtu: usize) -> Result<String> {
+    let (near, far) = (ground.netdev(port), format!("far{port}"));
+    let pair = format!("link add {near} mtu {mtu} type veth peer name {far} mtu {mtu}");
+    for command in [pair, format!("link set {near} up"), format!("link set {far} up")] {
+        ground.namespace.ip(&command).context("a veth pair")?;
+    }
+    Ok(far)
 }
 
 fn listen(path: &Path) -> Result<UnixListener> {

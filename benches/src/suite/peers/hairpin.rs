@@ -1,5 +1,6 @@
 //! Hairpin, as an operator runs it: registered addresses, an access VLAN, the source check on.
-//! TAPs are taken by packet sockets, since their files are the VMM's; interfaces by AF_XDP.
+//! TAPs are taken by packet sockets, since their files are the VMM's, and hosts' cables, since
+//! AF_XDP has no offloads; interfaces by AF_XDP.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -92,7 +93,9 @@ fn device(ground: &Ground, port: usize) -> String {
             let socket = ground.socket(port);
             format!("vhost-user = {{ socket = \"{}\", role = \"client\" }}", socket.display())
         }
-        Kind::Tap => format!("packet = {{ interface = \"{}\" }}", ground.netdev(port)),
+        Kind::Tap | Kind::Host => {
+            format!("packet = {{ interface = \"{}\" }}", ground.netdev(port))
+        }
         Kind::Interface => format!("xdp = {{ interface = \"{}\" }}", ground.netdev(port)),
     }
 }

@@ -31,7 +31,7 @@ impl Peer for LinuxBridge {
     }
 
     fn refusal(&self, scenario: &Scenario, _: usize) -> Option<String> {
-        lacks(scenario, &[Kind::Tap, Kind::Interface])
+        lacks(scenario, &[Kind::Tap, Kind::Interface, Kind::Host])
     }
 
     fn start(&self, ground: &Ground, _: &RunDirectory) -> Result<Box<dyn Switch>> {
