@@ -1,4 +1,4 @@
-//! Open vSwitch with DPDK between two VMs: its bridge as it comes (`NORMAL`), one
+//! Open vSwitch with DPDK between VMs, or hosts: its bridge as it comes (`NORMAL`), one
 //! forwarding CPU, away from the machine's own Open vSwitch, if there is one.
 
 use std::ffi::OsStr;
@@ -35,17 +35,67 @@ pub struct OpenVSwitch {
     switch: Process,
     _database: Process,
     place: PathBuf,
-    ports: usize,
-    _namespace: Namespace,
+    /// Their names.
+    ports: Vec<String>,
+    // Goes after the processes that are in it.
+    _namespace: Option<Namespace>,
+}
+
+/// What a port is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Plug {
+    /// A VM, to whose socket it connects when that is there.
+    Socket(PathBuf),
+    /// An interface of the namespace, by packet sockets of its main thread: that is on the
+    /// generator's CPU, and only for VMs is there another one.
+    Netdev(String),
+}
+
+impl Plug {
+    /// The name of the port.
+    fn name(&self, number: usize) -> String {
+        match self {
+            Plug::Socket(_) => format!("vm{number}"),
+            Plug::Netdev(name) => name.clone(),
+        }
+    }
+
+    /// What its interface is set to.
+    fn settings(&self) -> Vec<String> {
+        match self {
+            Plug::Socket(path) => vec![
+                "type=dpdkvhostuserclient".to_owned(),
+                format!("options:vhost-server-path={}", path.display()),
+            ],
+            Plug::Netdev(_) => vec!["type=system".to_owned()],
+        }
+    }
 }
 
 impl OpenVSwitch {
-    /// Starts it with a port for each socket, to which it connects when they are there.
+    /// Starts it in a namespace of its own with a port for each socket, to which it connects
+    /// when they are there.
     ///
     /// # Errors
     /// If a part of it does not start.
     pub fn start(name: &str, sockets: &[PathBuf], run: &RunDirectory) -> Result<OpenVSwitch> {
         let namespace = Namespace::new().context("a namespace")?;
+        let plugs: Vec<Plug> = sockets.iter().cloned().map(Plug::Socket).collect();
+        let switch = OpenVSwitch::launch(name, &namespace, &plugs, run)?;
+        Ok(OpenVSwitch { _namespace: Some(namespace), ..switch })
+    }
+
+    /// Starts it with these ports. Where interfaces are among them it takes frames of up to
+    /// 64 KiB (`userspace-tso-enable`): without that their owners must not send any.
+    ///
+    /// # Errors
+    /// If a part of it does not start.
+    pub fn launch(
+        name: &str,
+        namespace: &Namespace,
+        plugs: &[Plug],
+        run: &RunDirectory,
+    ) -> Result<OpenVSwitch> {
         let place = run.path().join(name);
         let _ = fs::remove_dir_all(&place);
         fs::create_dir(&place).context(format_args!("creating {}", place.display()))?;
@@ -53,7 +103,7 @@ impl OpenVSwitch {
         command(&place, &["ovsdb-tool", "create", &file("conf.db"), SCHEMA])?;
         let remote = format!("--remote=punix:{}", file("db.sock"));
         let words = ["ovsdb-server", &file("conf.db"), &remote];
-        let mut database = service(&format!("database-{name}"), &namespace, &place, &words)?;
+        let mut database = service(&format!("database-{name}"), namespace, &place, &words)?;
         let end = Instant::now() + PATIENCE;
         while !place.join("db.sock").exists() {
             database.check_alive()?;
@@ -64,12 +114,15 @@ impl OpenVSwitch {
         }
         configure(&place, &["--no-wait", "init"])?;
         configure(&place, &settings(name, run))?;
+        if plugs.iter().any(|plug| matches!(plug, Plug::Netdev(_))) {
+            let tso = "other_config:userspace-tso-enable=true";
+            configure(&place, &["--no-wait", "set", "Open_vSwitch", ".", tso])?;
+        }
         let socket = format!("unix:{}", file("db.sock"));
-        let switch = service(name, &namespace, &place, &[SWITCH, &socket])?;
-        let ports = sockets.len();
-        let switch =
-            OpenVSwitch { switch, _database: database, place, ports, _namespace: namespace };
-        switch.plug(sockets)?;
+        let switch = service(name, namespace, &place, &[SWITCH, &socket])?;
+        let ports = plugs.iter().enumerate().map(|(number, plug)| plug.name(number)).collect();
+        let switch = OpenVSwitch { switch, _database: database, place, ports, _namespace: None };
+        switch.plug(plugs)?;
         Ok(switch)
     }
 
@@ -109,38 +162,28 @@ impl OpenVSwitch {
     /// # Errors
     /// If there is no such port.
     pub fn put_into_vlan(&self, number: usize, vlan: u16) -> Result<()> {
-        let (port, tag) = (port(number), format!("tag={vlan}"));
-        configure(&self.place, &["set", "Port", &port, &tag]).map(drop)
+        let tag = format!("tag={vlan}");
+        configure(&self.place, &["set", "Port", &self.ports[number], &tag]).map(drop)
     }
 
     /// What it says of its ports' links.
     fn states(&self) -> Result<Vec<String>> {
-        let state = |number| {
-            let name = port(number);
-            configure(&self.place, &["get", "Interface", name.as_str(), "link_state"])
-        };
-        (0..self.ports).map(state).collect()
+        let state =
+            |name: &String| configure(&self.place, &["get", "Interface", name, "link_state"]);
+        self.ports.iter().map(state).collect()
     }
 
-    fn plug(&self, sockets: &[PathBuf]) -> Result<()> {
+    fn plug(&self, plugs: &[Plug]) -> Result<()> {
         let bridge = ["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev"];
         configure(&self.place, &bridge)?;
-        for (number, socket) in sockets.iter().enumerate() {
-            let port = port(number);
-            let port = port.as_str();
-            let path = format!("options:vhost-server-path={}", socket.display());
-            let kind = "type=dpdkvhostuserclient";
-            let words =
-                ["add-port", "br0", port, "--", "set", "Interface", port, kind, path.as_str()];
+        for (port, plug) in self.ports.iter().zip(plugs) {
+            let settings = plug.settings();
+            let words = ["add-port", "br0", port, "--", "set", "Interface", port].into_iter();
+            let words: Vec<&str> = words.chain(settings.iter().map(String::as_str)).collect();
             configure(&self.place, &words)?;
         }
         Ok(())
     }
-}
-
-/// The name of a port.
-fn port(number: usize) -> String {
-    format!("vm{number}")
 }
 
 /// One forwarding CPU, the other for everything else, as in testpmd's wire.

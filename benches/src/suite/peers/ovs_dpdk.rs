@@ -1,13 +1,14 @@
-//! Open vSwitch with DPDK, its bridge as it comes (`NORMAL`).
+//! Open vSwitch with DPDK, its bridge as it comes (`NORMAL`). Hosts' interfaces are its main
+//! thread's, which is on the generator's CPU; it takes their frames whole (`userspace-tso-enable`).
 
 use super::{Change, Peer, Switch, first_line, lacks, run};
 use crate::error::{Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
-use crate::suite::scenario::{Kind, Place, Scenario};
+use crate::suite::scenario::{Kind, Place, Scenario, Seat};
 use crate::suite::site::Ground;
 use crate::testpmd;
-use crate::vhost::open_vswitch::{self, OpenVSwitch};
+use crate::vhost::open_vswitch::{self, OpenVSwitch, Plug};
 
 /// Open vSwitch with DPDK.
 #[derive(Clone, Copy, Debug)]
@@ -30,11 +31,16 @@ impl Peer for OvsDpdk {
     }
 
     fn refusal(&self, scenario: &Scenario, _: usize) -> Option<String> {
-        lacks(scenario, &[Kind::Vm])
+        lacks(scenario, &[Kind::Vm, Kind::Host])
     }
 
     fn start(&self, ground: &Ground, run: &RunDirectory) -> Result<Box<dyn Switch>> {
-        let switch = OpenVSwitch::start(&ground.name, &ground.sockets(), run)?;
+        let plug = |(port, seat): (usize, &Seat)| match seat.kind {
+            Kind::Vm => Plug::Socket(ground.socket(port)),
+            Kind::Tap | Kind::Interface | Kind::Host => Plug::Netdev(ground.netdev(port)),
+        };
+        let plugs: Vec<Plug> = ground.seats.iter().enumerate().map(plug).collect();
+        let switch = OpenVSwitch::launch(&ground.name, &ground.namespace, &plugs, run)?;
         // Where there is one VLAN only, there need be none.
         if ground.seats.iter().any(|seat| seat.place != ground.seats[0].place) {
             for (port, seat) in ground.seats.iter().enumerate() {
