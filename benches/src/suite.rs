@@ -7,11 +7,13 @@
 //! * [`endpoint`], [`port`] — where a trial sends and receives;
 //! * [`selftest`] — what generator and receiver can do without a switch;
 //! * [`search`] — the highest load with no more than some loss;
-//! * [`scenario`], [`spread`] — between which ports frames go; [`peers`] — the switches; [`site`] —
-//!   one of them with the ports of a scenario; [`relay`] — what lies between these outside of it;
+//! * [`scenario`], [`spread`] — between which ports frames go; [`setting`] — what they are like;
+//!   [`peers`] — the switches; [`site`] — one of them with the ports of a scenario; [`relay`] —
+//!   what lies between these outside of it;
 //! * [`bench`] — loads, trials and searches there;
 //! * [`methods`] — the tests, in one table;
-//! * [`options`], [`machine`], [`output`] — command line, header, where records go;
+//! * [`options`], [`machine`], [`progress`], [`output`] — command line, header, how long a run
+//!   still takes, where records go;
 //! * [`agreement`] — whether testpmd says the same of a switch;
 //! * [`report`] — what is shown of them.
 
@@ -33,6 +35,7 @@ pub mod output;
 pub mod pace;
 pub mod peers;
 pub mod port;
+pub mod progress;
 pub mod record;
 pub mod relay;
 pub mod report;
@@ -40,6 +43,7 @@ pub mod run;
 pub mod scenario;
 pub mod search;
 pub mod selftest;
+pub mod setting;
 pub mod site;
 pub mod spread;
 pub mod trial;

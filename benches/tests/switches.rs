@@ -5,7 +5,8 @@ use hairpin_bench::suite::bench::{Bench, Profile};
 use hairpin_bench::suite::pace::Pace;
 use hairpin_bench::suite::peers::{DpdkWire, Hairpin, LinuxBridge, Macvtap, OvsDpdk, Peer};
 use hairpin_bench::suite::scenario::{SCENARIOS, Scenario};
-use hairpin_bench::suite::site::{self, Site};
+use hairpin_bench::suite::setting::{Addresses, JUMBO_BYTES, Lengths, Setting, Tagging, Traffic};
+use hairpin_bench::suite::site::Site;
 use hairpin_bench::suite::trial::Load;
 use hairpin_tests::bed::{self, Root};
 
@@ -17,13 +18,15 @@ const FEW: f64 = 2000.0;
 const TRIALS: usize = 10;
 
 /// Offers a load that is no challenge, stops the switch in between, and does it again.
-fn carries(_: Root, peer: &dyn Peer, scenario: &Scenario) {
-    let run =
-        RunDirectory::create(peer.pages() + site::pages(scenario.seats.len())).expect("huge pages");
-    let mut site = Site::start(peer, scenario, 0, &run).expect("a switch with its ports");
-    let what = format!("{} {}", peer.name(), scenario.name);
+fn carries(_: Root, peer: &dyn Peer, setting: &Setting) {
+    let Setting { scenario, addresses, lengths, traffic, .. } = setting;
+    let run = RunDirectory::create(peer.pages() + setting.pages()).expect("huge pages");
+    let what = format!("{} {} {addresses:?} {lengths:?} {traffic:?}", peer.name(), scenario.name);
+    let site = Site::start(peer, setting, &run);
+    let mut site = site.unwrap_or_else(|error| panic!("{what}: {error}"));
+    let longest = if *lengths == Lengths::Jumbo { JUMBO_BYTES } else { 1518 };
     let mut bench = Bench::new(Profile { trial_ns: 500_000_000, ..Profile::QUICK });
-    for bytes in [64, 1518] {
+    for bytes in [64, longest] {
         let lost: Vec<u64> =
             (0..TRIALS).map_while(|_| lost(&mut bench, &mut site, bytes)).collect();
         assert!(lost.len() < TRIALS, "{what} {bytes}: of 1000 frames {lost:?} were lost");
@@ -65,7 +68,33 @@ fn every_switch_that_is_installed_carries_what_is_offered_in_every_scenario_it_h
         let scenarios: Vec<&Scenario> = SCENARIOS.iter().filter(has).collect();
         assert!(!scenarios.is_empty(), "{}", peer.name());
         for scenario in scenarios {
-            carries(root, peer, scenario);
+            carries(root, peer, &Setting::plain(*scenario, 0));
+        }
+    }
+}
+
+#[test]
+fn switches_carry_long_frames_tags_and_flows_and_learn_where_they_do_not_decline() {
+    let Some(root) = bed::root() else { return };
+    let hairpin = Hairpin { program: bed::program().unwrap() };
+    let peers: [&dyn Peer; 5] = [&hairpin, &DpdkWire, &OvsDpdk, &LinuxBridge, &Macvtap];
+    let there = peers.into_iter().filter(|peer| peer.version().is_ok());
+    for (peer, name) in there.flat_map(|peer| [(peer, "v2v"), (peer, "t2t")]) {
+        let plain = Setting::plain(Scenario::named(name).unwrap(), 0);
+        if peer.refusal(&plain.scenario, 0).is_some() {
+            continue;
+        }
+        let tagged = |tagging| Traffic { tagging, flows: 1000 };
+        for setting in [
+            Setting { lengths: Lengths::Jumbo, ..plain },
+            Setting { traffic: tagged(Tagging::Customer), ..plain },
+            Setting { traffic: tagged(Tagging::Service), ..plain },
+            Setting { addresses: Addresses::Learned, ..plain },
+        ] {
+            match peer.declines(&setting) {
+                None => carries(root, peer, &setting),
+                Some(reason) => eprintln!("{} declines {name}: {reason}", peer.name()),
+            }
         }
     }
 }

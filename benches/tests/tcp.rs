@@ -7,6 +7,7 @@ use hairpin_bench::suite::bench::{Bench, Profile};
 use hairpin_bench::suite::methods::{METHODS, Method};
 use hairpin_bench::suite::peers::{DpdkWire, Hairpin, LinuxBridge, Macvtap, OvsDpdk, Peer};
 use hairpin_bench::suite::scenario::Scenario;
+use hairpin_bench::suite::setting::Setting;
 use hairpin_bench::suite::site::Site;
 use hairpin_tests::bed::{self, Root};
 
@@ -23,7 +24,8 @@ fn method() -> Method {
 /// Stops the switch in between, as a run does.
 fn carries(_: Root, peer: &dyn Peer, scenario: &Scenario) {
     let run = RunDirectory::create(peer.pages()).expect("huge pages");
-    let mut site = Site::start(peer, scenario, 0, &run).expect("a switch with its hosts");
+    let mut site =
+        Site::start(peer, &Setting::plain(*scenario, 0), &run).expect("a switch with its hosts");
     let mut bench = Bench::new(Profile { trial_ns: 200_000_000, ..Profile::QUICK });
     for _ in 0..2 {
         site.pause().expect("a switch");

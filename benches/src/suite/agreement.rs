@@ -3,9 +3,11 @@
 //! Both have two VMs at the switch with rings alike, and keep 512 frames of the same length under
 //! way, half of them in each direction; what is received at both VMs is summed up. testpmd sends
 //! the frames back that it receives, ours numbers new ones and accounts for each. Windows
-//! alternate, as in [`crate::measure`]. Where a generator has no time to wait, it measures itself,
+//! alternate, as in [`crate::measure`], and are compared where the CPUs were the same
+//! ([`crate::gauge`]). Where a generator has no time to wait, it measures itself,
 //! and the two need not agree: this is said then.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,16 +17,18 @@ use super::methods::forwarding::WAITING_SHARE;
 use super::options::Kind;
 use super::peers::{DpdkWire, Hairpin, OvsDpdk, Peer};
 use super::scenario::Scenario;
-use super::site::{self, Site};
+use super::setting::Setting;
+use super::site::Site;
 use super::trial::Load;
 use crate::command_line::{self, Given};
 use crate::error::{Context, Result, RigError};
+use crate::gauge::{Gauge, Placement};
 use crate::hugepages::RunDirectory;
 use crate::layout::LAYOUTS;
 use crate::measure::{Plan, measure};
 use crate::pair::{Pair, Side, WireKind};
 use crate::statistics::{median, median_interval};
-use crate::testpmd::{self, GENERATOR_CPU, Traffic};
+use crate::testpmd::{self, GENERATOR_CPU, Traffic, WIRE_CPU};
 use crate::{interrupt, program};
 
 /// What `--help` prints.
@@ -140,37 +144,59 @@ pub fn run(options: Options) -> Result<()> {
     let (peer, wire) = contestants(&options)?;
     println!("{}: {}", peer.name(), peer.version()?);
     core_affinity::set_for_current(core_affinity::CoreId { id: GENERATOR_CPU });
-    let directory = RunDirectory::create(2 * peer.pages() + testpmd::PAGES + site::pages(2))?;
     let scenario = Scenario::named("v2v").ok_or_else(|| RigError::new("there is no v2v"))?;
-    let mut site = Site::start(peer.as_ref(), &scenario, 2, &directory)?;
+    let setting = Setting::plain(scenario, 2);
+    let directory = RunDirectory::create(2 * peer.pages() + testpmd::PAGES + setting.pages())?;
+    let mut site = Site::start(peer.as_ref(), &setting, &directory)?;
     site.pause()?;
     let mut pairs = [Pair::start(&Side { name: "testpmd", wire }, &LAYOUTS[0], &directory)?];
     pairs[0].pause()?;
     let trial_ns = options.length.as_nanos() as u64;
     let mut bench = Bench::new(Profile { trial_ns, ..Profile::WHOLE });
-    let (mut ours, mut theirs) = (Found::default(), Found::default());
+    let mut found: BTreeMap<Placement, [Found; 2]> = BTreeMap::new();
+    let mut gauge = Gauge::new(GENERATOR_CPU, WIRE_CPU)?;
     for window in 0..options.windows {
         interrupt::check()?;
         eprintln!("agreement: window {} of {}", window + 1, options.windows);
         site.resume()?;
-        let found = both_ways(&mut bench, &mut site, options.bytes as usize + FCS_BYTES);
+        let ours = both_ways(&mut bench, &mut site, options.bytes as usize + FCS_BYTES);
         site.pause()?;
-        ours.add(found?);
-        theirs.add(by_testpmd(&mut pairs, &options)?);
+        let (ours, theirs) = (ours?, by_testpmd(&mut pairs, &options)?);
+        let [of_ours, of_theirs] = found.entry(gauge.since()?).or_default();
+        of_ours.add(ours);
+        of_theirs.add(theirs);
     }
-    tell("hairpin-bench", &ours);
-    tell("testpmd", &theirs);
-    match verdict(&ours, &theirs) {
-        Some(Verdict::Agree) => println!("the intervals overlap: they agree"),
-        Some(Verdict::Bounded) => {
-            println!("who hardly waited has measured himself: this says nothing of the other");
+    judge(&found)
+}
+
+/// Says what came of it, by where the CPUs were.
+///
+/// # Errors
+/// If the generators disagree where the CPUs stayed.
+fn judge(found: &BTreeMap<Placement, [Found; 2]>) -> Result<()> {
+    let mut disagreed = Vec::new();
+    for (cores, [ours, theirs]) in found {
+        println!("cores {cores}, windows: {}", ours.rates.len());
+        tell("hairpin-bench", ours);
+        tell("testpmd", theirs);
+        match verdict(ours, theirs) {
+            _ if *cores == Placement::Mixed => println!("  not compared"),
+            Some(Verdict::Agree) => println!("  the intervals overlap: they agree"),
+            Some(Verdict::Bounded) => {
+                println!(
+                    "  who hardly waited has measured himself: this says nothing of the other"
+                );
+            }
+            Some(Verdict::Disagree) => disagreed.push(cores.name()),
+            None => {}
         }
-        Some(Verdict::Disagree) => {
-            return Err(RigError::new("the intervals do not overlap, and both had time to wait"));
-        }
-        None => {}
     }
-    Ok(())
+    if disagreed.is_empty() {
+        return Ok(());
+    }
+    let labels = disagreed.join(", ");
+    let what = format!("{labels}: the intervals do not overlap, and both had time to wait");
+    Err(RigError::new(what))
 }
 
 /// The switch as the suite starts it, and as testpmd's rig does.
@@ -220,7 +246,7 @@ fn tell(name: &str, found: &Found) {
         return;
     };
     println!(
-        "{name:14} {:.3} M frames/s [{:.3}, {:.3}], waited {:.0} % of its time",
+        "  {name:14} {:.3} M frames/s [{:.3}, {:.3}], waited {:.0} % of its time",
         rate / 1e6,
         low / 1e6,
         high / 1e6,
@@ -244,6 +270,16 @@ mod tests {
         assert_eq!(verdict(&found(1e6, 0.5), &found(1.1e6, 0.5)), Some(Verdict::Disagree));
         assert_eq!(verdict(&found(1e6, 0.02), &found(1.1e6, 0.5)), Some(Verdict::Bounded));
         assert_eq!(verdict(&Found::default(), &found(1e6, 0.5)), None);
+    }
+
+    #[test]
+    fn only_windows_of_one_place_are_compared() {
+        let pair = |ours, theirs| [found(ours, 0.5), found(theirs, 0.5)];
+        let (same, other) = (pair(1e6, 1.001e6), pair(1e6, 2e6));
+        let all = [(Placement::Near, same.clone()), (Placement::Mixed, other.clone())];
+        assert!(judge(&all.into()).is_ok());
+        let error = judge(&[(Placement::Near, same), (Placement::Far, other)].into());
+        assert!(error.unwrap_err().to_string().starts_with("far: "));
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Profile {
         Profile { trial_ns: 1_000_000_000, slices: 10, precision: 0.005, repeats: 50 };
     /// For a first picture.
     pub const QUICK: Profile =
-        Profile { trial_ns: 200_000_000, slices: 3, precision: 0.02, repeats: 10 };
+        Profile { trial_ns: 150_000_000, slices: 3, precision: 0.02, repeats: 10 };
 }
 
 /// Of what a PDR is.

@@ -6,6 +6,7 @@ use super::joint::Lane;
 use super::pace::Pace;
 use super::record::{Better, Bound, Quantity};
 use super::scenario::Kind;
+use super::setting::Addresses;
 use super::site::Site;
 use super::trial::{Load, Outcome};
 use crate::error::Result;
@@ -26,6 +27,7 @@ mod meanwhile;
 mod mixes;
 mod reconfiguration;
 mod reset;
+mod scale;
 mod tcp;
 mod throughput;
 
@@ -40,6 +42,17 @@ pub struct Method {
     pub needs: Needs,
     /// Does it once, at a switch that runs, with frames of so many bytes.
     pub take: fn(&mut Bench, &mut Site, usize) -> Result<Taken>,
+}
+
+impl Method {
+    /// How the switch has to know addresses for it.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        match [addresses::METHOD.name, scale::METHOD.name].contains(&self.name) {
+            true => Addresses::Learned,
+            false => Addresses::Registered,
+        }
+    }
 }
 
 /// The ports that a test takes.
@@ -66,7 +79,7 @@ const ROUNDS: usize = 3;
 const CONTESTED_SHARE: f64 = 0.1;
 
 /// All of them, in the order of a run.
-pub const METHODS: [Method; 16] = [
+pub const METHODS: [Method; 17] = [
     throughput::METHOD,
     forwarding::METHOD,
     latency::METHOD,
@@ -77,6 +90,7 @@ pub const METHODS: [Method; 16] = [
     reset::METHOD,
     reconfiguration::METHOD,
     addresses::METHOD,
+    scale::METHOD,
     broadcast::METHOD,
     fairness::METHOD,
     head_of_line::METHOD,
@@ -92,6 +106,8 @@ pub struct Taken {
     pub figures: Vec<Figure>,
     /// Curves.
     pub curves: Vec<Drawn>,
+    /// What could not be measured, and why.
+    pub notes: Vec<String>,
 }
 
 /// A figure of one slice.

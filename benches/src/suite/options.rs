@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use super::bench::Profile;
+use super::frame::FLOWS_MAX;
 use super::methods::{METHODS, Method};
 use super::report::options::{Compare, Show};
 use super::scenario::{SCENARIOS, Scenario};
+use super::setting::{JUMBO_BYTES, Tagging, Traffic};
 use crate::command_line::{self, Given};
 use crate::error::{Result, RigError};
 
@@ -26,10 +28,14 @@ Usage: hairpin-bench list              what tests and scenarios there are
   --only A,B      switches, of: hairpin dpdk-wire ovs-dpdk linux-bridge macvtap (default: all that
                   are there)
   --tests A,B     tests (default: quick: throughput,latency; run: all; see list)
-  --scenarios A,B scenarios (default: v2v; see list)
-  --sizes A,B     frame lengths with checksum, 64 to 1518 (default: quick: 64; run: 64,512,1518)
+  --scenarios A,B scenarios (default: v2v,t2t, of which each switch has one; see list)
+  --sizes A,B     frame lengths with checksum, 64 to 9018 (default: quick: 64; run: 64,512,1518);
+                  what is longer than 1518 is measured apart, with an MTU of 9000
+  --tag T         what frames in VLANs enter the switch with: none (default; access ports), vlan
+                  (a C-tag; trunk ports), svlan (an S-tag)
+  --flows N       flows from each sender to each receiver, 1 to 1048576 (default: 1)
   --slices N      turns of each switch (default: quick: 3; run: 10)
-  --trial-ms N    length of each trial (default: quick: 200; run: 1000)
+  --trial-ms N    length of each trial (default: quick: 150; run: 1000)
   --hairpin FILE  Hairpin's program (default: the one built beside this program)
   --json FILE     write all records there, a line of JSON each
   --html FILE     write a page with all plots there
@@ -39,6 +45,9 @@ Generator and receiver are one thread on CPU 0, the switch forwards on CPU 1. A 
 kernel's forwards on CPU 0, too, in what the generator sends by. Only one switch runs at a time, by
 turns; the others are stopped where they stand.
 ";
+
+/// Those of which every switch has one.
+const DEFAULT_SCENARIOS: [&str; 2] = ["v2v", "t2t"];
 
 /// A switch that can be asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +106,8 @@ pub struct Options {
     pub scenarios: Vec<Scenario>,
     /// Frame lengths, their checksum included.
     pub sizes: Vec<usize>,
+    /// What frames are like besides.
+    pub traffic: Traffic,
     /// How much time there is.
     pub profile: Profile,
     /// Hairpin's program.
@@ -112,8 +123,9 @@ impl Default for Options {
         Options {
             kinds: Kind::ALL.to_vec(),
             methods: METHODS.to_vec(),
-            scenarios: SCENARIOS[..1].to_vec(),
+            scenarios: DEFAULT_SCENARIOS.iter().filter_map(|name| Scenario::named(name)).collect(),
             sizes: vec![64, 512, 1518],
+            traffic: Traffic::PLAIN,
             profile: Profile::WHOLE,
             hairpin: None,
             json: None,
@@ -150,6 +162,13 @@ impl command_line::Options for Options {
                 self.scenarios = given.named("scenario", &SCENARIOS, |scenario| scenario.name)?;
             }
             "--sizes" => self.sizes = given.list(size)?,
+            "--tag" => {
+                let [tagging] = given.named("tag", &Tagging::ALL, Tagging::name)?[..] else {
+                    return Err(RigError::new("--tag takes one"));
+                };
+                self.traffic.tagging = tagging;
+            }
+            "--flows" => self.traffic.flows = flows(given.number()?)?,
             "--slices" => self.profile.slices = given.number()? as usize,
             "--trial-ms" => self.profile.trial_ns = given.milliseconds()?.as_nanos() as u64,
             "--hairpin" => self.hairpin = Some(given.value()?.into()),
@@ -161,11 +180,22 @@ impl command_line::Options for Options {
     }
 }
 
-/// Up to what an MTU of 1500 lets through.
+/// As many as a stream may have.
+fn flows(number: u32) -> Result<u32> {
+    match number {
+        1..=FLOWS_MAX => Ok(number),
+        _ => Err(RigError::new(format!("--flows takes 1 to {FLOWS_MAX}, not {number}"))),
+    }
+}
+
+/// Up to what an MTU of 9000 lets through.
 fn size(text: &str) -> Result<usize> {
     match text.parse() {
-        Ok(bytes) if (64..=1518).contains(&bytes) => Ok(bytes),
-        _ => Err(RigError::new(format!("--sizes takes lengths from 64 to 1518, not {text:?}"))),
+        Ok(bytes) if (64..=JUMBO_BYTES).contains(&bytes) => Ok(bytes),
+        _ => {
+            let range = format!("64 to {JUMBO_BYTES}");
+            Err(RigError::new(format!("--sizes takes lengths from {range}, not {text:?}")))
+        }
     }
 }
 
@@ -208,7 +238,14 @@ mod tests {
         let (quick, whole) = (measure("quick"), measure("run"));
         assert_eq!((quick.methods.len(), whole.methods.len()), (2, METHODS.len()));
         assert_eq!((quick.profile, whole.profile), (Profile::QUICK, Profile::WHOLE));
-        assert_eq!((whole.scenarios.len(), whole.scenarios[0].name), (1, "v2v"));
+        let named = |options: &Options| {
+            options.scenarios.iter().map(|scenario| scenario.name).collect::<Vec<_>>()
+        };
+        assert_eq!([named(&quick), named(&whole)], [["v2v", "t2t"]; 2]);
+        assert_eq!(whole.traffic, Traffic::PLAIN);
+        let options = measure("run --tag vlan --flows 1000 --sizes 9018");
+        assert_eq!(options.traffic, Traffic { tagging: Tagging::Customer, flows: 1000 });
+        assert_eq!(options.sizes, [9018]);
         let options = measure("run --scenarios p2p,t2t");
         assert_eq!((options.scenarios[0].name, options.scenarios[1].name), ("p2p", "t2t"));
         let options = measure("quick --only ovs-dpdk --sizes 64,1518 --tests loss --slices 7");
@@ -227,7 +264,10 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for line in ["slow", "run --only vpp", "quick --sizes 63", "run --sizes 1519", "run --x"] {
+        let parameters = ["run --tag qinq", "run --tag vlan,svlan", "run --flows 0"];
+        let lengths = ["quick --sizes 63", "run --sizes 9019", "run --flows 1048577"];
+        let words = ["slow", "run --only vpp", "run --x"];
+        for line in [parameters, lengths, words].concat() {
             assert!(parse(line.split_whitespace().map(Into::into)).is_err(), "{line}");
         }
         assert!(parse([]).unwrap().is_none());

@@ -87,7 +87,7 @@ fn line(record: &Record) -> Option<String> {
                 "{test} {scenario}{what} {of} : {to}: {metric} {median:.3} [{low:.3}, {high:.3}]"
             ))
         }
-        Record::Note(note) => Some(format!("{} {}: {}", note.test, note.peer, note.text)),
+        Record::Note(note) => Some(format!("{}: {}", note.subject(), note.text)),
     }
 }
 
@@ -101,8 +101,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("out.json");
         let note = |text: &str| {
-            let (test, peer) = ("loss".to_owned(), "a".to_owned());
-            Record::Note(Note { test, peer, text: text.to_owned() })
+            let [test, scenario, peer] = ["loss", "v2v", "a"].map(str::to_owned);
+            Record::Note(Note { test, scenario, peer, text: text.to_owned() })
         };
         let records = [note("first\nline"), note("second")];
         let mut output = Output::open(Some(&path)).unwrap();
@@ -113,6 +113,6 @@ mod tests {
         let read: Vec<Record> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(read, records);
-        assert_eq!(line(&records[1]).unwrap(), "loss a: second");
+        assert_eq!(line(&records[1]).unwrap(), "loss, v2v, a: second");
     }
 }

@@ -9,6 +9,7 @@ use hairpin_tests::bed::Namespace;
 
 use super::port::Tap;
 use super::scenario::{Kind, Place, Scenario};
+use super::setting::{Lengths, Setting};
 use super::site::Ground;
 use crate::error::{Context, Result, RigError};
 use crate::hugepages::RunDirectory;
@@ -43,13 +44,22 @@ pub trait Peer {
     /// Why it has no such scenario, or not with so many ports; `None` if it has.
     fn refusal(&self, scenario: &Scenario, ports: usize) -> Option<String>;
 
+    /// Why it has none with such frames or addresses, where it has the scenario.
+    fn declines(&self, setting: &Setting) -> Option<String> {
+        let _ = setting;
+        None
+    }
+
     /// Makes a TAP for a port, with the file that its VMM has.
     ///
     /// # Errors
     /// If the kernel has no such device.
     fn tap(&self, ground: &Ground, port: usize, run: &RunDirectory) -> Result<Tap> {
         let _ = run;
-        Tap::make(&ground.namespace, &ground.netdev(port))
+        let name = ground.netdev(port);
+        let tap = Tap::make(&ground.namespace, &name)?;
+        widen(ground, &name)?;
+        Ok(tap)
     }
 
     /// Starts it, on the switch's CPU; it connects to the ground's sockets and takes its
@@ -96,6 +106,15 @@ fn lacks(scenario: &Scenario, kinds: &[Kind]) -> Option<String> {
         Place::Vepa | Place::Channel => Some(seat.place.name()),
     })?;
     Some(format!("it has no {lacking}"))
+}
+
+/// Has a netdev take the ground's frames, if they are longer than what it comes with.
+fn widen(ground: &Ground, name: &str) -> Result<()> {
+    if ground.lengths == Lengths::Ordinary {
+        return Ok(());
+    }
+    let line = format!("link set {name} mtu {}", ground.lengths.mtu());
+    ground.namespace.ip(&line).context("long frames").map(drop)
 }
 
 /// Runs words of an operator's, with these variables.

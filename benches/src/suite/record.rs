@@ -152,10 +152,22 @@ pub struct Ratio {
 /// What could not be measured, or is to be known of what was.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Note {
-    /// The test.
+    /// The test; empty if it is of all in the scenario.
     pub test: String,
-    /// The peer.
+    /// The scenario; empty in what older versions wrote.
+    #[serde(default)]
+    pub scenario: String,
+    /// The peer; empty if it is of all.
     pub peer: String,
     /// What there is to say.
     pub text: String,
+}
+
+impl Note {
+    /// What it is about, as `reset, v2v, ovs-dpdk`.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        let parts = [&*self.test, &*self.scenario, &*self.peer];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    }
 }

@@ -1,20 +1,24 @@
 //! A run: which switches take part, their turns, and what is written down.
 //!
 //! Scenarios come one after the other. In each, all switches that have it are started first and
-//! stopped where they stand; again for tests that take more ports. In each slice every switch has
+//! stopped where they stand; again for tests that take more ports, or ports that learn, and for
+//! frames that take a greater MTU. In each slice every switch has
 //! a turn, in an order that rotates, in which it does one test once. What drifts on the machine
 //! drifts for all of them. Whatever ends the run, the switches' processes end with it: they are
 //! dropped on the way out.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
-use super::bench::Bench;
+use super::bench::{Bench, Profile};
 use super::methods::{Drawn, Figure, METHODS, Method, Taken};
 use super::options::{Kind, Options};
 use super::peers::{DpdkWire, Hairpin, LinuxBridge, Macvtap, OvsDpdk, Peer};
+use super::progress::{self, Progress, rounded};
 use super::record::{self, Bound, Curve, Note, Parameters, Ratio, Record, Sample};
 use super::scenario::{SCENARIOS, Scenario};
-use super::site::{self, Site};
+use super::setting::{Lengths, Setting, Traffic};
+use super::site::Site;
 use super::{machine, output::Output, report, selftest};
 use crate::error::{Context, Result, RigError};
 use crate::gauge::{Gauge, Placement};
@@ -56,36 +60,51 @@ pub fn measure(options: &Options) -> Result<()> {
     }
     core_affinity::set_for_current(core_affinity::CoreId { id: GENERATOR_CPU });
     let mut bench = Bench::new(options.profile);
-    let directory = RunDirectory::create(pages(&there, options))?;
-    for record in selftest::records(&mut bench, site::LAYOUT, &options.sizes)? {
-        output.write(record)?;
+    let plan: Vec<Turn> =
+        options.scenarios.iter().flat_map(|scenario| turns(scenario, options)).collect();
+    let directory = RunDirectory::create(pages(&there, &plan, &options.sizes))?;
+    for lengths in Lengths::ALL {
+        let sizes = of_class(&options.sizes, lengths);
+        if !sizes.is_empty() {
+            for record in selftest::records(&mut bench, lengths.layout(), &sizes)? {
+                output.write(record)?;
+            }
+        }
     }
     for scenario in &options.scenarios {
         for method in options.methods.iter().filter(|method| !fits(method, scenario)) {
             let reason = "skipped: it is not for these ports";
-            output.write(remark(method.name, scenario.name, reason.to_owned()))?;
+            output.write(remark(method.name, scenario.name, "", reason.to_owned()))?;
         }
-        for turn in turns(scenario, &options.methods) {
-            let mut stage = Stage { there: &there, directory: &directory, output: &mut output };
-            stage.play(&mut bench, scenario, &turn, &options.sizes)?;
-        }
+    }
+    let progress = ahead(&there, &plan, options.profile);
+    let (there, directory) = (&there[..], &directory);
+    let mut stage = Stage { there, directory, output: &mut output, progress };
+    for turn in &plan {
+        stage.play(&mut bench, turn)?;
     }
     report::show_run(&report::run::Run::of(output.records())?, options.html.as_deref())
 }
 
-/// Huge pages of the switches, and of the VMs of as many of them as run beside each other.
-fn pages(there: &[Box<dyn Peer>], options: &Options) -> u64 {
-    let turns = options.scenarios.iter().flat_map(|scenario| turns(scenario, &options.methods));
-    let ports = turns.map(|turn| turn.ports).max().unwrap_or_default();
+/// Huge pages of the switches, and of the VMs of those that run beside each other.
+fn pages(there: &[Box<dyn Peer>], plan: &[Turn], sizes: &[usize]) -> u64 {
     let switches: u64 = there.iter().map(|peer| peer.pages()).sum();
-    switches + site::pages(selftest::VMS + ports * there.len())
+    let turns = plan.iter().map(|turn| there.len() as u64 * turn.setting.pages());
+    let tested = sizes.iter().map(|&bytes| selftest::pages(Lengths::of(bytes).layout()));
+    switches + turns.chain(tested).max().unwrap_or_default()
 }
 
-/// Tests at sites of one size.
+/// Those of these lengths that are of a class.
+fn of_class(sizes: &[usize], lengths: Lengths) -> Vec<usize> {
+    sizes.iter().copied().filter(|&bytes| Lengths::of(bytes) == lengths).collect()
+}
+
+/// Tests at sites of one setting.
 #[derive(Debug)]
 struct Turn {
-    ports: usize,
+    setting: Setting,
     methods: Vec<Method>,
+    sizes: Vec<usize>,
 }
 
 /// Whether a test is for the scenario's kinds of ports, and its neighbours have a place there.
@@ -95,17 +114,49 @@ fn fits(method: &Method, scenario: &Scenario) -> bool {
         && scenario.seats.iter().all(|seat| method.needs.kinds.contains(&seat.kind))
 }
 
-/// The tests that fit by the ports that they take, in their order otherwise.
-fn turns(scenario: &Scenario, methods: &[Method]) -> Vec<Turn> {
+/// The tests that fit, by the lengths of frames, the ports that they take, and how these know
+/// addresses; in their order otherwise.
+fn turns(scenario: &Scenario, options: &Options) -> Vec<Turn> {
     let mut turns: Vec<Turn> = Vec::new();
-    for method in methods.iter().filter(|method| fits(method, scenario)) {
-        let ports = method.needs.ports.max(scenario.seats.len());
-        match turns.iter_mut().find(|turn| turn.ports == ports) {
-            Some(turn) => turn.methods.push(*method),
-            None => turns.push(Turn { ports, methods: vec![*method] }),
+    for lengths in Lengths::ALL {
+        let sizes = of_class(scenario.lengths(&options.sizes), lengths);
+        let fitting = options.methods.iter().filter(|method| fits(method, scenario));
+        for method in fitting.filter(|_| !sizes.is_empty()) {
+            let ports = method.needs.ports.max(scenario.seats.len());
+            let (addresses, traffic) = (method.addresses(), options.traffic);
+            let kind = (lengths, ports, addresses);
+            let of = |turn: &Turn| {
+                (turn.setting.lengths, turn.setting.ports, turn.setting.addresses) == kind
+            };
+            if let Some(turn) = turns.iter_mut().find(|turn| of(turn)) {
+                turn.methods.push(*method);
+                continue;
+            }
+            let setting = Setting { scenario: *scenario, ports, addresses, lengths, traffic };
+            turns.push(Turn { setting, methods: vec![*method], sizes: sizes.clone() });
         }
     }
     turns
+}
+
+/// What is ahead of a run with these switches.
+fn ahead(there: &[Box<dyn Peer>], plan: &[Turn], profile: Profile) -> Progress {
+    let mut progress = Progress::new(profile.trial_ns);
+    for turn in plan {
+        let count = there.iter().filter(|peer| refusal(peer.as_ref(), turn).is_none()).count();
+        progress.plan(progress::START, count);
+        for method in &turn.methods {
+            progress.plan(method.name, count * turn.sizes.len() * profile.slices);
+        }
+    }
+    progress
+}
+
+/// Why a switch does not take part in a turn.
+fn refusal(peer: &dyn Peer, turn: &Turn) -> Option<String> {
+    let setting = &turn.setting;
+    let refused = peer.refusal(&setting.scenario, setting.ports);
+    refused.or_else(|| setting.refusal()).or_else(|| peer.declines(setting))
 }
 
 /// What a turn is played with.
@@ -113,26 +164,22 @@ struct Stage<'r> {
     there: &'r [Box<dyn Peer>],
     directory: &'r RunDirectory,
     output: &'r mut Output,
+    progress: Progress,
 }
 
 impl<'r> Stage<'r> {
     /// Starts the switches that have the scenario and does the tests, with frames of all lengths.
-    fn play(
-        &mut self,
-        bench: &mut Bench,
-        scenario: &Scenario,
-        turn: &Turn,
-        sizes: &[usize],
-    ) -> Result<()> {
-        let mut sites = self.start(scenario, turn.ports)?;
+    fn play(&mut self, bench: &mut Bench, turn: &Turn) -> Result<()> {
+        let mut sites = self.start(turn, bench.profile.slices)?;
         if sites.is_empty() {
             return Ok(());
         }
+        let Setting { scenario, traffic, .. } = turn.setting;
         for method in &turn.methods {
-            for &bytes in scenario.lengths(sizes) {
-                let subject = Subject { method, scenario: scenario.name, bytes };
-                for record in take(bench, &mut sites, subject)? {
-                    self.output.write(record)?;
+            for &bytes in &turn.sizes {
+                let subject = Subject { method, scenario: scenario.name, bytes, traffic };
+                for record in take(bench, &mut sites, subject, &mut self.progress)? {
+                    self.output.write_once(record)?;
                 }
             }
         }
@@ -140,26 +187,33 @@ impl<'r> Stage<'r> {
     }
 
     /// The switches that have the scenario; of others a note says why not.
-    fn start(&mut self, scenario: &Scenario, ports: usize) -> Result<Vec<Site<'r>>> {
-        let mut sites = Vec::new();
+    fn start(&mut self, turn: &Turn, slices: usize) -> Result<Vec<Site<'r>>> {
+        let (mut sites, scenario) = (Vec::new(), turn.setting.scenario.name);
         for peer in self.there {
-            if let Some(reason) = peer.refusal(scenario, ports) {
+            let name = peer.name();
+            if let Some(reason) = refusal(peer.as_ref(), turn) {
                 let text = format!("skipped: {reason}");
-                self.output.write_once(remark(scenario.name, peer.name(), text))?;
+                self.output.write_once(remark("", scenario, name, text))?;
                 continue;
             }
-            eprintln!("hairpin-bench: starting {} for {}", peer.name(), scenario.name);
-            let started = Site::start(peer.as_ref(), scenario, ports, self.directory);
+            let left = rounded(self.progress.left());
+            eprintln!("hairpin-bench: starting {name} for {scenario}; about {left} left");
+            let begun = Instant::now();
+            let started = Site::start(peer.as_ref(), &turn.setting, self.directory);
             // An interrupt is no result of the switch's.
             interrupt::check()?;
+            self.progress.did(progress::START, begun.elapsed());
             match started {
                 Ok(mut site) => {
                     site.pause()?;
                     sites.push(site);
                 }
                 Err(error) => {
+                    for method in &turn.methods {
+                        self.progress.drop(method.name, turn.sizes.len() * slices);
+                    }
                     let text = format!("failed: {error}");
-                    self.output.write(remark(scenario.name, peer.name(), text))?;
+                    self.output.write_once(remark("", scenario, name, text))?;
                 }
             }
         }
@@ -196,27 +250,43 @@ fn ask(peer: Box<dyn Peer>) -> (Option<Box<dyn Peer>>, record::Peer) {
 }
 
 /// Does one test with frames of one length, each switch in each slice; what there is to record.
-fn take(bench: &mut Bench, sites: &mut [Site], subject: Subject<'_>) -> Result<Vec<Record>> {
-    let Subject { method, scenario, bytes } = subject;
+fn take(
+    bench: &mut Bench,
+    sites: &mut [Site],
+    subject: Subject<'_>,
+    progress: &mut Progress,
+) -> Result<Vec<Record>> {
+    let Subject { method, scenario, bytes, .. } = subject;
     let slices = bench.profile.slices;
     let mut turns: BTreeMap<&'static str, Vec<Slice>> = BTreeMap::new();
     let mut records = Vec::new();
     let mut gauge = Gauge::new(GENERATOR_CPU, WIRE_CPU)?;
     for slice in 0..slices {
         let (count, test) = (sites.len(), method.name);
-        eprintln!("hairpin-bench: {scenario} {test} {bytes} B, slice {} of {slices}", slice + 1);
+        let (number, left) = (slice + 1, rounded(progress.left()));
+        eprintln!(
+            "hairpin-bench: {scenario} {test} {bytes} B, slice {number} of {slices}; about {left} \
+             left"
+        );
         for place in 0..count {
             let site = &mut sites[(slice + place) % count];
             bench.cores = gauge.now();
+            let begun = Instant::now();
             site.resume()?;
             let taken = (method.take)(bench, site, bytes);
             site.pause()?;
             // An interrupt is no result of the switch's.
             interrupt::check()?;
             let cores = gauge.since()?;
+            progress.did(method.name, begun.elapsed());
             match taken {
-                Ok(taken) => turns.entry(site.name).or_default().push(Slice { cores, taken }),
-                Err(error) => records.push(note(method, site.name, &error)),
+                Ok(taken) => {
+                    records.extend(taken.notes.iter().map(|text| note(subject, site.name, text)));
+                    turns.entry(site.name).or_default().push(Slice { cores, taken });
+                }
+                Err(error) => {
+                    records.push(note(subject, site.name, &format!("failed: {error}")));
+                }
             }
         }
     }
@@ -230,12 +300,13 @@ fn take(bench: &mut Bench, sites: &mut [Site], subject: Subject<'_>) -> Result<V
     Ok(records)
 }
 
-fn note(method: &Method, peer: &str, error: &RigError) -> Record {
-    remark(method.name, peer, format!("failed: {error}"))
+fn note(subject: Subject<'_>, peer: &str, text: &str) -> Record {
+    remark(subject.method.name, subject.scenario, peer, text.to_owned())
 }
 
-fn remark(test: &str, peer: &str, text: String) -> Record {
-    Record::Note(Note { test: test.to_owned(), peer: peer.to_owned(), text })
+fn remark(test: &str, scenario: &str, peer: &str, text: String) -> Record {
+    let [test, scenario, peer] = [test, scenario, peer].map(str::to_owned);
+    Record::Note(Note { test, scenario, peer, text })
 }
 
 /// What a record is about.
@@ -244,6 +315,7 @@ struct Subject<'m> {
     method: &'m Method,
     scenario: &'m str,
     bytes: usize,
+    traffic: Traffic,
 }
 
 /// What a switch's turn gave, and where the generator's CPU and the switch's were.
@@ -261,7 +333,13 @@ impl Subject<'_> {
         let size = ("size".to_owned(), self.bytes.to_string());
         let cores = ("cores".to_owned(), cores.to_string());
         let load = load.map(|percent| ("load".to_owned(), percent.to_string()));
-        [size, cores].into_iter().chain(load).collect()
+        let Traffic { tagging, flows } = self.traffic;
+        // What is as ever goes without saying: figures of older runs are compared with it.
+        let tag = (tagging != Traffic::PLAIN.tagging).then(|| tagging.name().to_owned());
+        let flows = (flows != Traffic::PLAIN.flows).then(|| flows.to_string());
+        let named = [("tag", tag), ("flows", flows)];
+        let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        [size, cores].into_iter().chain(load).chain(named).collect()
     }
 
     fn samples(self, peer: &str, turns: &[Slice]) -> Vec<Record> {
@@ -356,6 +434,7 @@ mod tests {
     use crate::suite::methods::Needs;
     use crate::suite::record::Better;
     use crate::suite::scenario::Kind;
+    use crate::suite::setting::Addresses;
 
     fn slice(value: f64, bound: Bound) -> Slice {
         let figure = Figure {
@@ -374,18 +453,25 @@ mod tests {
     fn tests_that_take_as_many_ports_share_their_sites() {
         let [two, other, ..] = METHODS;
         let more = Method { needs: Needs { ports: 3, kinds: &[Kind::Vm] }, ..other };
-        let named = |name, methods: &[Method]| {
-            let turns = turns(&Scenario::named(name).unwrap(), methods);
-            turns.iter().map(|turn| (turn.ports, turn.methods.len())).collect::<Vec<_>>()
+        let learned = METHODS.into_iter().find(|one| one.addresses() == Addresses::Learned);
+        let learned = Method { needs: other.needs, ..learned.unwrap() };
+        let named = |name, sizes: &[usize]| {
+            let (methods, sizes) = (vec![two, more, other, learned], sizes.to_vec());
+            let options = Options { methods, sizes, ..Options::default() };
+            let turns = turns(&Scenario::named(name).unwrap(), &options);
+            let shown = |turn: &Turn| (turn.setting.ports, turn.methods.len(), turn.sizes.len());
+            turns.iter().map(shown).collect::<Vec<_>>()
         };
-        assert_eq!(named("v2v", &[two, more, other]), [(2, 2), (3, 1)]);
-        assert_eq!(named("t2t", &[two, more, other]), [(2, 2)]);
-        assert_eq!(named("h2h", &[two, more, other]), []);
+        assert_eq!(named("v2v", &[64, 1518]), [(2, 2, 2), (3, 1, 2), (2, 1, 2)]);
+        assert_eq!(named("t2t", &[64]), [(2, 2, 1), (2, 1, 1)]);
+        assert_eq!(named("t2t", &[9018, 64]), [(2, 2, 1), (2, 1, 1), (2, 2, 1), (2, 1, 1)]);
+        assert_eq!(named("h2h", &[64, 1518]), []);
     }
 
     #[test]
     fn slices_become_a_sample_and_two_switches_a_ratio() {
-        let subject = Subject { method: &METHODS[0], scenario: "v2v", bytes: 64 };
+        let traffic = Traffic { flows: 10, ..Traffic::PLAIN };
+        let subject = Subject { method: &METHODS[0], scenario: "v2v", bytes: 64, traffic };
         let ours: Vec<Slice> = [2.0, 4.0, 6.0].map(|value| slice(value, Bound::None)).into();
         let mut theirs = ours.clone();
         theirs.iter_mut().for_each(|slice| slice.taken.figures[0].value /= 2.0);
@@ -396,6 +482,8 @@ mod tests {
         assert_eq!(sample.bound, Bound::Generator);
         assert_eq!(sample.parameters["size"], "64");
         assert_eq!(sample.parameters["load"], "50");
+        assert_eq!(sample.parameters["flows"], "10");
+        assert!(!sample.parameters.contains_key("tag"));
         let turns = BTreeMap::from([("a", ours), ("b", theirs)]);
         let ratios = subject.ratios(&["a", "b"], &turns);
         let [Record::Ratio(ratio)] = &ratios[..] else { panic!("{ratios:?}") };

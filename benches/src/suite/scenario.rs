@@ -4,6 +4,7 @@
 //! forward, and the bridge at the far end of the cable that sends back what comes.
 
 use super::frame::Tag;
+use super::setting::Tagging;
 use super::spread::Spread;
 
 /// The VLAN in which ports are: access ports, as an operator has them.
@@ -90,9 +91,10 @@ impl Seat {
 
     /// The tag of what is sent there.
     #[must_use]
-    pub fn tag(self) -> Tag {
+    pub fn tag(self, tagging: Tagging) -> Tag {
         match self.place {
-            Place::Vlan(_) | Place::Vepa | Place::Channel => Tag::Untagged,
+            Place::Vlan(vlan) => tagging.tag(vlan),
+            Place::Vepa | Place::Channel => Tag::Untagged,
             Place::Cable => Tag::Customer(VLAN),
         }
     }

@@ -14,7 +14,7 @@ use super::bench::Bench;
 use super::methods::forwarding;
 use super::record::{Better, Bound, Parameters, Record, Sample};
 use crate::error::{Context, Result};
-use crate::front_end::{Connection, FrontEnd, Layout};
+use crate::front_end::{self, Connection, FrontEnd, Layout};
 use crate::gauge::Gauge;
 use crate::statistics::{median, median_interval};
 use crate::testpmd::{GENERATOR_CPU, WIRE_CPU};
@@ -23,7 +23,7 @@ use crate::wire::site::Site;
 use crate::wire::worker::Work;
 
 /// VMs at a time.
-pub const VMS: usize = 2;
+const VMS: usize = 2;
 /// Trials of each kind.
 const TRIALS: usize = 3;
 
@@ -47,6 +47,12 @@ pub fn records(bench: &mut Bench, layout: Layout, sizes: &[usize]) -> Result<Vec
         records.extend(record("rings", [size, cores].into(), &rings));
     }
     Ok(records)
+}
+
+/// Huge pages that it takes.
+#[must_use]
+pub fn pages(layout: Layout) -> u64 {
+    VMS as u64 * front_end::huge_pages(&layout)
 }
 
 /// Rates, each with the share of the time in which the generator waited.

@@ -15,14 +15,15 @@ use hairpin_dataplane::wire::Mac;
 use hairpin_tests::bed::{Family, Host, Namespace};
 
 use super::endpoint::{Receiver, Sender};
-use super::frame::{Seen, Size, Stream};
+use super::frame::{Seen, Size, Stream, Tag};
 use super::peers::{Change, Peer, Switch};
 use super::port::{Interface, Port};
 use super::relay::Shuttle;
 use super::scenario::{HOSTS_MTU, Kind, Relay, Scenario, Seat};
+use super::setting::{Addresses, Lengths, Setting, Traffic};
 use super::spread::Spread;
 use crate::error::{Context, Result, RigError};
-use crate::front_end::{self, Connection, FrontEnd, Layout, Pages};
+use crate::front_end::{Connection, FrontEnd};
 use crate::hugepages::RunDirectory;
 use crate::interrupt;
 use crate::process::Process;
@@ -31,8 +32,6 @@ use crate::process::Process;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Bytes of the shortest frame.
 pub(super) const SHORTEST: usize = 64;
-/// The VMs' rings, and what they lie in.
-pub const LAYOUT: Layout = Layout { entries: 1024, pages: Pages::Huge, ..Layout::SPLIT };
 /// Of veth pairs, in bytes: two tags on 1500 bytes of payload pass.
 const MTU: usize = 1600;
 /// Between two frames that are sent to see whether a switch is there again.
@@ -53,21 +52,38 @@ pub struct Ground {
     pub seats: Vec<Seat>,
     /// What lies between some of them, outside the switch.
     pub relays: &'static [Relay],
+    /// How the switch is to know addresses.
+    pub addressing: Addresses,
+    /// How long frames are.
+    pub lengths: Lengths,
+    /// What they are like otherwise.
+    pub traffic: Traffic,
     spread: Spread,
     directory: PathBuf,
 }
 
 impl Ground {
     /// One in which nobody speaks by himself.
-    fn new(name: String, scenario: &Scenario, ports: usize, run: &RunDirectory) -> Result<Ground> {
+    fn new(name: String, setting: &Setting, run: &RunDirectory) -> Result<Ground> {
         let namespace = Namespace::new().context("a namespace")?;
         for scope in ["all", "default"] {
             let path = format!("net/ipv6/conf/{scope}/disable_ipv6");
             namespace.set_sysctl(&path, "1").context("a namespace")?;
         }
-        let Scenario { relays, spread, .. } = *scenario;
+        let Setting { scenario, ports, addresses: addressing, lengths, traffic } = *setting;
+        let Scenario { relays, spread, .. } = scenario;
         let (seats, directory) = (scenario.seats(ports), run.path().into());
-        Ok(Ground { name, namespace, seats, relays, spread, directory })
+        Ok(Ground {
+            name,
+            namespace,
+            seats,
+            relays,
+            addressing,
+            lengths,
+            traffic,
+            spread,
+            directory,
+        })
     }
 
     /// The addresses of the station at a port, of which it sends from the first.
@@ -98,12 +114,6 @@ impl Ground {
             Kind::Interface | Kind::Host => format!("if{port}"),
         }
     }
-}
-
-/// Huge pages of so many VMs.
-#[must_use]
-pub fn pages(vms: usize) -> u64 {
-    vms as u64 * front_end::huge_pages(&LAYOUT)
 }
 
 /// The address of the station at a port.
@@ -165,31 +175,28 @@ impl Switch for Gone {
 }
 
 impl<'p> Site<'p> {
-    /// Starts a switch with so many ports, or the scenario's if these are more; it runs when
-    /// this returns, and the scenario's ports carry frames.
+    /// Starts a switch with so many ports, or the scenario's if these are more, for ordinary
+    /// frames; it runs when this returns, and the scenario's ports carry frames.
     ///
     /// # Errors
     /// If a part of it does not start.
-    pub fn start(
-        peer: &'p dyn Peer,
-        scenario: &Scenario,
-        ports: usize,
-        run: &'p RunDirectory,
-    ) -> Result<Site<'p>> {
-        let name = peer.name();
-        let ground = Ground::new(format!("{name}-{}", scenario.name), scenario, ports, run)?;
+    pub fn start(peer: &'p dyn Peer, setting: &Setting, run: &'p RunDirectory) -> Result<Site<'p>> {
+        let (name, scenario) = (peer.name(), setting.scenario);
+        let ground = Ground::new(format!("{name}-{}", scenario.name), setting, run)?;
         let places = 0..ground.seats.len();
         let ends = places.map(|port| lay(peer, &ground, port, run)).collect::<Result<Vec<_>>>()?;
         let mut switch = peer.start(&ground, run)?;
         switch.await_start()?;
         let ready = |end| match end {
-            End::Awaited(listener) => Ok(Port::Vm(Box::new(accept(&listener, switch.as_mut())?))),
+            End::Awaited(listener) => {
+                let front = accept(&listener, switch.as_mut(), setting.lengths)?;
+                Ok(Port::Vm(Box::new(front)))
+            }
             End::There(port) => Ok(port),
         };
         let ports = ends.into_iter().map(ready).collect::<Result<Vec<_>>>()?;
         switch.await_up()?;
         let shuttle = Shuttle::default();
-        let scenario = *scenario;
         let mut site = Site { name, scenario, ports, shuttle, switch, ground, peer, run };
         site.await_path()?;
         Ok(site)
@@ -219,7 +226,7 @@ impl<'p> Site<'p> {
         self.switch = self.peer.start(&self.ground, self.run)?;
         self.switch.await_start()?;
         for listener in &listeners {
-            let front = accept(listener, self.switch.as_mut())?;
+            let front = accept(listener, self.switch.as_mut(), self.ground.lengths)?;
             self.ports.push(Port::Vm(Box::new(front)));
         }
         let (from, to) = self.scenario.path;
@@ -265,15 +272,22 @@ impl<'p> Site<'p> {
     #[must_use]
     pub fn stream(&self, bytes: usize) -> Stream {
         let Scenario { path, spread, seats, .. } = self.scenario;
-        spread.stream(path, seats.len(), self.ground.seats[path.0].tag(), bytes)
+        let stream = spread.stream(path, seats.len(), self.tag(path.0), bytes);
+        self.ground.traffic.shape(stream)
     }
 
     /// Frames from one port to another.
     #[must_use]
     pub fn stream_between(&self, from: usize, to: usize, bytes: usize) -> Stream {
-        let tag = self.ground.seats[from].tag();
         let (source, destination) = (station(from).into(), station(to).into());
-        Stream { source, destination, tag, size: Size::Fixed(bytes), flows: 1 }
+        let tag = self.tag(from);
+        let stream = Stream { source, destination, tag, size: Size::Fixed(bytes), flows: 1 };
+        self.ground.traffic.shape(stream)
+    }
+
+    /// The tag of what is sent at a port.
+    fn tag(&self, port: usize) -> Tag {
+        self.ground.seats[port].tag(self.ground.traffic.tagging)
     }
 
     /// Both ends of the scenario, for a trial; what lies between them outside the switch does
@@ -488,7 +502,7 @@ fn listen(path: &Path) -> Result<UnixListener> {
 /// The VM at this socket, once the switch has come. A switch that refuses the device may come
 /// again, as to a VMM: Open vSwitch now and then has no memory for a ring while it makes room for
 /// its ports.
-fn accept(listener: &UnixListener, switch: &mut dyn Switch) -> Result<FrontEnd> {
+fn accept(listener: &UnixListener, switch: &mut dyn Switch, lengths: Lengths) -> Result<FrontEnd> {
     let end = Instant::now() + PATIENCE;
     let mut what = "does not connect to its socket".to_owned();
     while Instant::now() < end {
@@ -496,7 +510,7 @@ fn accept(listener: &UnixListener, switch: &mut dyn Switch) -> Result<FrontEnd> 
             Ok((socket, _)) => {
                 socket.set_nonblocking(false).context("a switch's connection")?;
                 let connection = Connection::new(socket).context("a switch's connection")?;
-                match FrontEnd::over(connection, LAYOUT) {
+                match FrontEnd::over(connection, lengths.layout()) {
                     Ok(front) => return Ok(front),
                     Err(error) => what = format!("does not take a VM's device ({error})"),
                 }

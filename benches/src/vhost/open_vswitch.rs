@@ -18,6 +18,10 @@ use crate::testpmd::{GENERATOR_CPU, WIRE_CPU};
 /// Where Debian's openvswitch-switch-dpdk and openvswitch-common keep things.
 const SWITCH: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
+/// Of its ports unless they are told otherwise, in bytes.
+const MTU: u32 = 1500;
+/// What its table of addresses can be made at most (`mac-table-size`).
+const ADDRESSES_MAX: u32 = 1_000_000;
 /// How long a part of it may take to start.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -81,11 +85,11 @@ impl OpenVSwitch {
     pub fn start(name: &str, sockets: &[PathBuf], run: &RunDirectory) -> Result<OpenVSwitch> {
         let namespace = Namespace::new().context("a namespace")?;
         let plugs: Vec<Plug> = sockets.iter().cloned().map(Plug::Socket).collect();
-        let switch = OpenVSwitch::launch(name, &namespace, &plugs, run)?;
+        let switch = OpenVSwitch::launch(name, &namespace, &plugs, MTU, run)?;
         Ok(OpenVSwitch { _namespace: Some(namespace), ..switch })
     }
 
-    /// Starts it with these ports. Where interfaces are among them it takes frames of up to
+    /// Starts it with these ports, of this MTU in bytes. Where interfaces are among them it takes frames of up to
     /// 64 KiB (`userspace-tso-enable`): without that their owners must not send any.
     ///
     /// # Errors
@@ -94,6 +98,7 @@ impl OpenVSwitch {
         name: &str,
         namespace: &Namespace,
         plugs: &[Plug],
+        mtu: u32,
         run: &RunDirectory,
     ) -> Result<OpenVSwitch> {
         let place = run.path().join(name);
@@ -122,7 +127,7 @@ impl OpenVSwitch {
         let switch = service(name, namespace, &place, &[SWITCH, &socket])?;
         let ports = plugs.iter().enumerate().map(|(number, plug)| plug.name(number)).collect();
         let switch = OpenVSwitch { switch, _database: database, place, ports, _namespace: None };
-        switch.plug(plugs)?;
+        switch.plug(plugs, mtu)?;
         Ok(switch)
     }
 
@@ -166,6 +171,24 @@ impl OpenVSwitch {
         configure(&self.place, &["set", "Port", &self.ports[number], &tag]).map(drop)
     }
 
+    /// Makes a port a trunk of this VLAN alone.
+    ///
+    /// # Errors
+    /// If there is no such port.
+    pub fn make_trunk(&self, number: usize, vlan: u16) -> Result<()> {
+        let trunks = format!("trunks={vlan}");
+        configure(&self.place, &["set", "Port", &self.ports[number], &trunks]).map(drop)
+    }
+
+    /// Has it learn as many addresses as it can be configured for.
+    ///
+    /// # Errors
+    /// If it does not take that.
+    pub fn enlarge_table(&self) -> Result<()> {
+        let size = format!("other-config:mac-table-size={ADDRESSES_MAX}");
+        configure(&self.place, &["set", "Bridge", "br0", &size]).map(drop)
+    }
+
     /// What it says of its ports' links.
     fn states(&self) -> Result<Vec<String>> {
         let state =
@@ -173,11 +196,12 @@ impl OpenVSwitch {
         self.ports.iter().map(state).collect()
     }
 
-    fn plug(&self, plugs: &[Plug]) -> Result<()> {
+    fn plug(&self, plugs: &[Plug], mtu: u32) -> Result<()> {
+        let mtu = (mtu != MTU).then(|| format!("mtu_request={mtu}"));
         let bridge = ["add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev"];
         configure(&self.place, &bridge)?;
         for (port, plug) in self.ports.iter().zip(plugs) {
-            let settings = plug.settings();
+            let settings: Vec<String> = plug.settings().into_iter().chain(mtu.clone()).collect();
             let words = ["add-port", "br0", port, "--", "set", "Interface", port].into_iter();
             let words: Vec<&str> = words.chain(settings.iter().map(String::as_str)).collect();
             configure(&self.place, &words)?;

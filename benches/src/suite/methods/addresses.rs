@@ -3,7 +3,8 @@
 //! One port sends from many addresses to a second one, which then sends a frame to each of them; a
 //! third one gets those that the switch has not learned. Attempts at a number of addresses all use
 //! the same ones, so that a table that keeps what it has, and one that forgets the oldest, show
-//! their size alike; attempts at a rate use new ones.
+//! their size alike; attempts at a rate use new ones. A switch whose table can be configured has
+//! it as large as that goes.
 
 use hairpin_dataplane::wire::Mac;
 

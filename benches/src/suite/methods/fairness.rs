@@ -8,7 +8,8 @@ use crate::suite::frame::Stream;
 use crate::suite::joint::{Dozer, Joint, Lane};
 use crate::suite::record::{Better, Bound};
 use crate::suite::scenario::Kind;
-use crate::suite::site::{LAYOUT, Site};
+use crate::suite::setting::Lengths;
+use crate::suite::site::Site;
 use crate::suite::trial::Outcome;
 
 /// Who sends; the receiver is port 1.
@@ -36,7 +37,7 @@ fn take(bench: &mut Bench, site: &mut Site, bytes: usize) -> Result<Taken> {
     let alone = bench.forwarding_rate(site, bytes)?;
     let lanes = lanes(|from, to| site.stream_between(from, to, bytes), SHARE * alone);
     let taken = TAKEN_SHARE * alone;
-    let dozer = Some(Dozer::taking(RECEIVER, taken, LAYOUT.entries));
+    let dozer = Some(Dozer::taking(RECEIVER, taken, Lengths::of(bytes).layout().entries));
     let outcomes = bench.jointly_by(site, Joint { dozer, ..bench.joint(&lanes) })?;
     Ok(figures(&outcomes.concat(), taken)?.into())
 }

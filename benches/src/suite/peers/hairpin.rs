@@ -1,4 +1,5 @@
 //! Hairpin, as an operator runs it: registered addresses, an access VLAN, the source check on.
+//! Where a test is about learning, its ports learn as many as they can be configured for.
 //! TAPs are taken by packet sockets, since their files are the VMM's, and hosts' cables, since
 //! AF_XDP has no offloads; interfaces by AF_XDP.
 
@@ -10,8 +11,12 @@ use crate::error::Result;
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
 use crate::suite::scenario::{Kind, Place, SVID, Scenario, Seat, VLAN};
+use crate::suite::setting::{Addresses, Lengths, Setting, Tagging};
 use crate::suite::site::Ground;
 use crate::vhost;
+
+/// Addresses that a port can be told to learn at most.
+const LEARNED_MAX: u32 = 1 << 20;
 
 /// Hairpin's daemon.
 #[derive(Clone, Debug)]
@@ -37,6 +42,11 @@ impl Peer for Hairpin {
         None
     }
 
+    fn declines(&self, setting: &Setting) -> Option<String> {
+        let tagged = setting.traffic.tagging == Tagging::Service;
+        tagged.then(|| "it drops what bears an S-tag at a port (tag_not_allowed)".to_owned())
+    }
+
     fn start(&self, ground: &Ground, run: &RunDirectory) -> Result<Box<dyn Switch>> {
         let object = |(port, seat): (usize, &Seat)| match seat.place {
             Place::Cable => "link up0".to_owned(),
@@ -55,11 +65,18 @@ impl Peer for Hairpin {
 
 /// The link, channels and ports of a ground.
 fn configuration(ground: &Ground) -> String {
-    let mut text = "[[link]]\nname = \"up0\"\nrole = \"station\"\n".to_owned();
+    let mut text = String::new();
+    if ground.addressing == Addresses::Learned {
+        text += &format!("[switch.fdb]\ncapacity = {}\n", 2 * LEARNED_MAX);
+    }
+    text += "[[link]]\nname = \"up0\"\nrole = \"station\"\n";
     let cable = ground.seats.iter().position(|seat| seat.place == Place::Cable);
-    if let Some(port) = cable {
+    if cable.is_some() || ground.lengths == Lengths::Jumbo {
         // What is longer at the cable are tags.
-        text += &format!("mtu = 1500\ndevice = {{ {} }}\n", device(ground, port));
+        text += &format!("mtu = {}\n", ground.lengths.mtu());
+    }
+    if let Some(port) = cable {
+        text += &format!("device = {{ {} }}\n", device(ground, port));
     }
     if ground.seats.iter().any(|seat| seat.place == Place::Channel) {
         text += &format!("[[channel]]\nname = \"red\"\nlink = \"up0\"\nsvid = {SVID}\n");
@@ -73,17 +90,28 @@ fn configuration(ground: &Ground) -> String {
         };
         text += &format!(
             "[[port]]\nname = \"vm{port}\"\nchannel = \"{channel}\"\nmode = \"{mode}\"\n\
-             vlan = {{ access = {vlan} }}\ndevice = {{ {} }}\n",
+             vlan = {{ {} }}\ndevice = {{ {} }}\n",
+            membership(ground, vlan),
             device(ground, port)
         );
         // Who forwards for others sends from their addresses.
-        if ground.relays.iter().all(|relay| ![relay.from, relay.to].contains(&port)) {
+        if ground.addressing == Addresses::Learned {
+            text += &format!("learn-limit = {LEARNED_MAX}\n");
+        } else if ground.relays.iter().all(|relay| ![relay.from, relay.to].contains(&port)) {
             let addresses = ground.addresses(port);
             let addresses: Vec<String> = addresses.iter().map(|mac| format!("\"{mac}\"")).collect();
             text += &format!("mac = [{}]\n", addresses.join(", "));
         }
     }
     text
+}
+
+/// How a port is in a VLAN.
+fn membership(ground: &Ground, vlan: u16) -> String {
+    match ground.traffic.tagging {
+        Tagging::Untagged => format!("access = {vlan}"),
+        Tagging::Customer | Tagging::Service => format!("trunk = [{vlan}]"),
+    }
 }
 
 /// The device of a port or link.

@@ -8,11 +8,12 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat};
 
 use super::linux_bridge::InKernel;
-use super::{Peer, Switch, kernel_release, lacks};
+use super::{Peer, Switch, kernel_release, lacks, widen};
 use crate::error::{Context, Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::suite::port::Tap;
 use crate::suite::scenario::{Kind, Scenario};
+use crate::suite::setting::{Addresses, Setting};
 use crate::suite::site::{Ground, station};
 
 /// What they all are on, and the other end of its cable.
@@ -40,6 +41,11 @@ impl Peer for Macvtap {
         lacks(scenario, &[Kind::Tap])
     }
 
+    fn declines(&self, setting: &Setting) -> Option<String> {
+        let learns = setting.addresses == Addresses::Learned;
+        learns.then(|| "it does not learn: a device has the address that it was made with".into())
+    }
+
     fn tap(&self, ground: &Ground, port: usize, run: &RunDirectory) -> Result<Tap> {
         let (namespace, name, [lower, outside]) = (&ground.namespace, ground.netdev(port), LOWER);
         if !namespace.has(lower) {
@@ -47,6 +53,7 @@ impl Peer for Macvtap {
             for line in [pair, format!("link set {lower} up"), format!("link set {outside} up")] {
                 namespace.ip(&line).context("a lower device")?;
             }
+            LOWER.iter().rev().try_for_each(|name| widen(ground, name))?;
         }
         let mac = station(port);
         let add =
@@ -54,6 +61,7 @@ impl Peer for Macvtap {
         for line in [add, format!("link set {name} up")] {
             namespace.ip(&line).context("a macvtap")?;
         }
+        widen(ground, &name)?;
         let path = run.path().join(format!("{}-{port}", ground.name));
         open(ground, &name, &path).map(Tap::over)
     }

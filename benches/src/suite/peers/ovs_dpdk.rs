@@ -6,6 +6,7 @@ use crate::error::{Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
 use crate::suite::scenario::{Kind, Place, Scenario, Seat};
+use crate::suite::setting::{Addresses, Tagging};
 use crate::suite::site::Ground;
 use crate::testpmd;
 use crate::vhost::open_vswitch::{self, OpenVSwitch, Plug};
@@ -40,12 +41,19 @@ impl Peer for OvsDpdk {
             Kind::Tap | Kind::Interface | Kind::Host => Plug::Netdev(ground.netdev(port)),
         };
         let plugs: Vec<Plug> = ground.seats.iter().enumerate().map(plug).collect();
-        let switch = OpenVSwitch::launch(&ground.name, &ground.namespace, &plugs, run)?;
+        let (namespace, mtu) = (&ground.namespace, ground.lengths.mtu());
+        let switch = OpenVSwitch::launch(&ground.name, namespace, &plugs, mtu, run)?;
+        if ground.addressing == Addresses::Learned {
+            switch.enlarge_table()?;
+        }
         // Where there is one VLAN only, there need be none.
         if ground.seats.iter().any(|seat| seat.place != ground.seats[0].place) {
             for (port, seat) in ground.seats.iter().enumerate() {
                 if let Place::Vlan(vlan) = seat.place {
-                    switch.put_into_vlan(port, vlan)?;
+                    match ground.traffic.tagging {
+                        Tagging::Untagged => switch.put_into_vlan(port, vlan)?,
+                        Tagging::Customer | Tagging::Service => switch.make_trunk(port, vlan)?,
+                    }
                 }
             }
         }

@@ -84,7 +84,7 @@ pub fn absent(run: &Run) -> Vec<String> {
     let skipped = run.header.peers.iter().filter_map(|peer| {
         peer.skipped.as_ref().map(|reason| format!("{}: skipped: {reason}", peer.name))
     });
-    let notes = run.notes.iter().map(|note| format!("{}, {}: {}", note.test, note.peer, note.text));
+    let notes = run.notes.iter().map(|note| format!("{}: {}", note.subject(), note.text));
     skipped.chain(notes).collect()
 }
 
@@ -177,6 +177,20 @@ mod tests {
             assert!(text.lines().any(|line| line == expected), "{expected:?} in:\n{text}");
         }
         assert!(!text.contains('\x1b'));
+    }
+
+    #[test]
+    fn a_note_says_what_it_is_about_as_far_as_it_was_written_down() {
+        let header = example::TEXT.lines().next().unwrap_or_default();
+        let note = |fields| format!("{header}\n{{\"record\": \"note\", {fields}}}");
+        for (fields, expected) in [
+            (r#""test": "loss", "peer": "a", "text": "x""#, "loss, a: x"),
+            (r#""test": "loss", "scenario": "v2v", "peer": "a", "text": "x""#, "loss, v2v, a: x"),
+            (r#""test": "", "scenario": "v2v", "peer": "a", "text": "x""#, "v2v, a: x"),
+        ] {
+            let run = Run::parse(&note(fields)).unwrap();
+            assert_eq!(absent(&run).last().map(String::as_str), Some(expected));
+        }
     }
 
     #[test]
