@@ -1,9 +1,8 @@
 //! Frames to everybody (RFC 2889, 5.10): how many, and how long they take.
 //!
-//! How many is found by a closed loop. By the highest load without loss it cannot be found on a
-//! machine that is shared: whenever the switch has to wait for its CPU for a tick of 4 ms, all
-//! that exceeds a ring of 1024 in that time is lost, which is every load above 256,000 frames/s,
-//! and with three receivers in one thread there is no shorter trial that could do without a tick.
+//! How many is found by a closed loop. The highest load without loss is none of the switch's on a
+//! machine that is shared: whenever it has to wait for its CPU for a tick of 4 ms, what exceeds a
+//! ring of 1024 in that time is lost, which befalls every load above 256,000 frames/s.
 
 use super::{Figure, Method, Needs, Taken, forwarding};
 use crate::error::{Result, RigError};
