@@ -27,6 +27,8 @@ const MONITOR: usize = 2;
 const FIRST: Mac = Mac::new([0x52, 0x54, 0x42, 0, 0, 0]);
 /// Of the rate of a closed loop, that at which addresses speak.
 const SHARE: f64 = 0.25;
+/// How often addresses speak at most: a switch that learns more slowly than that rate loses some.
+const ROUNDS: usize = 4;
 /// Of the frames that were offered, so many have to come, and to nobody else.
 const WHOLE: f64 = 0.99;
 
@@ -55,9 +57,15 @@ fn take(bench: &mut Bench, site: &mut Site, bytes: usize) -> Result<Taken> {
         let said = Lane { stream: said, load, from: to, to: vec![from] };
         let asked = Lane { stream, load, from, to: vec![to, MONITOR] };
         let length_ns = (f64::from(count) * 1e9 / rate) as u64;
-        bench.jointly_for(site, &[said], length_ns)?;
-        let outcomes = bench.jointly_for(site, &[asked], length_ns)?;
-        let flooded = outcomes[0].last().map_or(0.0, came);
+        let mut flooded = 1.0;
+        for _ in 0..ROUNDS {
+            bench.jointly_for(site, std::slice::from_ref(&said), length_ns)?;
+            let outcomes = bench.jointly_for(site, std::slice::from_ref(&asked), length_ns)?;
+            flooded = outcomes[0].last().map_or(0.0, came);
+            if is_known(flooded, 1.0) {
+                break;
+            }
+        }
         let outcome = bench.trial_of(site, stream, Load::Closed { window: WINDOW })?;
         match outcome.forwarded_per_second() {
             Some(rate) if is_known(flooded, came(&outcome)) => {
