@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 
 use hairpin_dataplane::port::memory::{EndpointReceiver, EndpointSender, SendError};
 use hairpin_dataplane::wire::offload::Offload;
+use hairpin_dataplane::wire::virtio_net::{HEADER_BYTES_LEGACY, encode_legacy};
 
+use super::frame;
 use crate::error::{Context, Result};
-use crate::front_end::FrontEnd;
+use crate::front_end::{COMPLETE, FrontEnd, NetHeader};
 
 /// Where frames enter what is measured.
 pub trait Sender {
@@ -31,11 +33,25 @@ pub trait Receiver {
 
 impl Sender for FrontEnd {
     fn send(&mut self, frames: &[&[u8]]) -> Result<usize> {
-        Ok(FrontEnd::send(self, frames))
+        // Frames of a burst are of one stream.
+        let net = frames.first().map_or(COMPLETE, |first| header(first));
+        Ok(self.send_by(0, net, frames))
     }
 
     fn make_ready(&mut self, frames: usize, bytes: usize) {
         FrontEnd::make_ready(self, frames, bytes);
+    }
+}
+
+/// The virtio-net header that a frame of ours goes with.
+fn header(frame: &[u8]) -> NetHeader {
+    match frame::offload(frame) {
+        Offload::NONE => COMPLETE,
+        offload => {
+            let mut header = COMPLETE;
+            header[..HEADER_BYTES_LEGACY].copy_from_slice(&encode_legacy(&offload, frame));
+            header
+        }
     }
 }
 

@@ -1,9 +1,12 @@
 //! Frames that are accounted for: Ethernet, perhaps with a tag, IPv4, UDP, and a stamp.
 //!
 //! ```text
-//! addresses 12 | tag 0 or 4 | EtherType 2 | IPv4 20 | UDP 8 | stamp 14 | payload
+//! addresses 12 | tag 0 or 4 | EtherType 2 | IPv4 20 | UDP 8 or TCP 20 | stamp 14 | payload
 //! stamp: number 5 | time 5 | hash 4
 //! ```
+//!
+//! TCP is for frames that are to be cut ([`Size::Segments`]): of its header the hash has the first
+//! eight bytes, since whoever passes the frame on may complete its checksum.
 //!
 //! The stamp is what a tagged frame of 64 bytes has room for. The flow is in the IPv4 source
 //! address. The time is in nanoseconds and wraps after 18 minutes. The hash ([`super::hash`]) is
@@ -12,6 +15,7 @@
 
 use hairpin_dataplane::wire::Mac;
 use hairpin_dataplane::wire::checksum::Sum;
+use hairpin_dataplane::wire::offload::{Checksum, Ecn, Offload, Segmentation};
 
 use super::hash::{self, HEADERS_BYTES, Unstamped};
 
@@ -24,10 +28,21 @@ const ADDRESS_BYTES: usize = 12;
 const ETHER_TYPE: [u8; 2] = [0x08, 0x00];
 /// Of a number, and of a time.
 const FIELD_BYTES: usize = 5;
-/// The hash is behind IPv4 header, UDP header, number and time.
-const HASH_AT: usize = HEADERS_BYTES + 2 * FIELD_BYTES;
-/// Of IPv4 header, UDP header and stamp.
-const STAMPED_BYTES: usize = HASH_AT + 4;
+/// In a stamp, the hash is behind number and time.
+const HASH_AT: usize = 2 * FIELD_BYTES;
+/// Of a stamp.
+const STAMP_BYTES: usize = HASH_AT + 4;
+/// Of an IPv4 header, and of it and the longest transport header behind it.
+const IP_BYTES: usize = 20;
+const HEADERS_MAX: usize = IP_BYTES + 20;
+/// IPv4's numbers of the transports.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+/// In a TCP header, where the checksum is.
+const TCP_CHECKSUM_AT: usize = 16;
+/// Payload bytes of each segment that a frame is to be cut into: what an MTU of 1500 has room for
+/// behind headers of 40 bytes.
+const SEGMENT_BYTES: u16 = 1460;
 /// What payload is made of.
 const FILLING: u8 = 0xa5;
 /// Numbers are below this, and so are times.
@@ -65,6 +80,9 @@ pub enum Size {
     Fixed(usize),
     /// Seven of 64 bytes, four of 570, one of 1,518 in a dozen.
     Imix,
+    /// TCP of so many bytes in one piece, 1,519 to 65,553, for whoever needs it shorter to cut
+    /// (TSO).
+    Segments(usize),
 }
 
 /// A dozen of IMIX, evenly mixed.
@@ -75,9 +93,55 @@ impl Size {
     #[must_use]
     pub fn of(self, number: u64) -> usize {
         match self {
-            Size::Fixed(bytes) => bytes,
+            Size::Fixed(bytes) | Size::Segments(bytes) => bytes,
             Size::Imix => IMIX[(number % IMIX.len() as u64) as usize],
         }
+    }
+
+    fn transport(self) -> Transport {
+        match self {
+            Size::Fixed(_) | Size::Imix => Transport::Udp,
+            Size::Segments(_) => Transport::Tcp,
+        }
+    }
+}
+
+/// What is behind the IPv4 header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Transport {
+    Udp,
+    Tcp,
+}
+
+impl Transport {
+    fn of(protocol: u8) -> Option<Transport> {
+        match protocol {
+            UDP => Some(Transport::Udp),
+            TCP => Some(Transport::Tcp),
+            _ => None,
+        }
+    }
+
+    /// Bytes of IPv4 header and its own.
+    fn headers_bytes(self) -> usize {
+        match self {
+            Transport::Udp => HEADERS_BYTES,
+            Transport::Tcp => HEADERS_MAX,
+        }
+    }
+}
+
+/// What is left to whoever passes a frame of ours on: of TCP, checksum and cutting.
+#[must_use]
+pub fn offload(frame: &[u8]) -> Offload {
+    let start = ADDRESS_BYTES + ETHER_TYPE.len() + IP_BYTES;
+    let tcp = frame.get(12..14) == Some(&ETHER_TYPE[..]) && frame.get(23) == Some(&TCP);
+    if !tcp {
+        return Offload::NONE;
+    }
+    Offload {
+        checksum: Checksum::Partial { start: start as u16, offset: TCP_CHECKSUM_AT as u16 },
+        segmentation: Segmentation::Tcp4 { size: SEGMENT_BYTES, ecn: Ecn::Without },
     }
 }
 
@@ -230,7 +294,8 @@ impl Draft {
     pub fn write(&mut self, stream: &Stream, number: u64, now_ns: u64) {
         let flow = stream.flow_of(number);
         let inner = ADDRESS_BYTES + stream.tag.bytes().map_or(0, |tag| tag.len()) + 2;
-        let bytes = (stream.size.of(number) - FCS_BYTES).max(inner + STAMPED_BYTES);
+        let stamp_at = inner + stream.size.transport().headers_bytes();
+        let bytes = (stream.size.of(number) - FCS_BYTES).max(stamp_at + STAMP_BYTES);
         let unstamped = match self.made {
             Some(made) if made.stream == *stream && self.bytes.len() == bytes => {
                 if made.flow == flow {
@@ -241,11 +306,11 @@ impl Draft {
             }
             _ => self.make(stream, flow, inner, bytes),
         };
-        let head = &mut self.bytes[inner..][..STAMPED_BYTES];
+        let stamp = &mut self.bytes[stamp_at..][..STAMP_BYTES];
         // Eight bytes each, of which the next field takes the last three.
-        head[HEADERS_BYTES..][..8].copy_from_slice(&number.to_le_bytes());
-        head[HEADERS_BYTES + FIELD_BYTES..][..8].copy_from_slice(&now_ns.to_le_bytes());
-        head[HASH_AT..].copy_from_slice(&unstamped.stamped(number, now_ns).to_le_bytes());
+        stamp[..8].copy_from_slice(&number.to_le_bytes());
+        stamp[FIELD_BYTES..][..8].copy_from_slice(&now_ns.to_le_bytes());
+        stamp[HASH_AT..].copy_from_slice(&unstamped.stamped(number, now_ns).to_le_bytes());
     }
 
     /// The frame that was written last.
@@ -262,7 +327,8 @@ impl Draft {
         for (place, byte) in self.bytes[ADDRESS_BYTES..inner].iter_mut().zip(types) {
             *place = byte;
         }
-        let payload = hash::payload(&self.bytes[inner + STAMPED_BYTES..]);
+        let stamp_at = inner + stream.size.transport().headers_bytes();
+        let payload = hash::payload(&self.bytes[stamp_at + STAMP_BYTES..]);
         self.address(stream, flow, inner, payload)
     }
 
@@ -271,9 +337,11 @@ impl Draft {
         let packet = self.bytes.len() - inner;
         self.bytes[..6].copy_from_slice(&stream.destination.of(flow).octets());
         self.bytes[6..ADDRESS_BYTES].copy_from_slice(&stream.source.of(flow).octets());
-        let headers = headers(flow, packet);
-        self.bytes[inner..inner + HEADERS_BYTES].copy_from_slice(&headers);
-        let unstamped = Unstamped::of(first(&self.bytes), &headers, payload);
+        let transport = stream.size.transport();
+        let headers = headers(flow, packet, transport);
+        let bytes = transport.headers_bytes();
+        self.bytes[inner..inner + bytes].copy_from_slice(&headers[..bytes]);
+        let unstamped = Unstamped::of(first(&self.bytes), first(&headers), payload);
         self.made = Some(Made { stream: *stream, flow, payload, unstamped });
         unstamped
     }
@@ -284,20 +352,35 @@ fn first<const BYTES: usize>(bytes: &[u8]) -> &[u8; BYTES] {
     bytes.first_chunk().expect("a frame has room for its stamp")
 }
 
-/// The headers of a packet of so many bytes.
-fn headers(flow: u32, packet: usize) -> [u8; HEADERS_BYTES] {
-    let mut bytes = [0; HEADERS_BYTES];
+/// The headers of a packet of so many bytes, and zeros.
+fn headers(flow: u32, packet: usize, transport: Transport) -> [u8; HEADERS_MAX] {
+    let mut bytes = [0; HEADERS_MAX];
     let [_, high, middle, low] = flow.to_be_bytes();
     bytes[0] = 0x45;
     bytes[2..4].copy_from_slice(&(packet as u16).to_be_bytes());
-    bytes[8..10].copy_from_slice(&[64, 17]);
+    bytes[8] = 64;
+    bytes[9] = match transport {
+        Transport::Udp => UDP,
+        Transport::Tcp => TCP,
+    };
     bytes[12..16].copy_from_slice(&[10, high, middle, low]);
     bytes[16..20].copy_from_slice(&[10, 255, 255, 254]);
     let checksum = Sum::of(&bytes[..20]).checksum();
     bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
     bytes[20..22].copy_from_slice(&(1024 + (flow % 50_000) as u16).to_be_bytes());
     bytes[22..24].copy_from_slice(&4789_u16.to_be_bytes());
-    bytes[24..26].copy_from_slice(&((packet - 20) as u16).to_be_bytes());
+    let length = ((packet - IP_BYTES) as u16).to_be_bytes();
+    match transport {
+        Transport::Udp => bytes[24..26].copy_from_slice(&length),
+        Transport::Tcp => {
+            // Five words of header, ACK, the widest window.
+            bytes[32..36].copy_from_slice(&[0x50, 0x10, 0xff, 0xff]);
+            // That of the pseudo-header: the rest is for whoever completes it.
+            let mut sum = Sum::of(&bytes[12..20]);
+            sum.add(&[0, TCP, length[0], length[1]]);
+            bytes[36..38].copy_from_slice(&sum.word().to_be_bytes());
+        }
+    }
     bytes
 }
 
@@ -310,14 +393,15 @@ fn whole(frame: &[u8]) -> Option<Stamp> {
     if frame.get(at..at + 2)? != ETHER_TYPE {
         return None;
     }
-    let (stamped, payload) = packet.split_first_chunk::<STAMPED_BYTES>()?;
-    let headers: &[u8; HEADERS_BYTES] = stamped.first_chunk()?;
-    let found = u32::from_le_bytes(*stamped.last_chunk()?);
+    let headers: &[u8; HEADERS_BYTES] = packet.first_chunk()?;
+    let stamped = packet.get(Transport::of(headers[9])?.headers_bytes()..)?;
+    let (stamp, payload) = stamped.split_first_chunk::<STAMP_BYTES>()?;
+    let found = u32::from_le_bytes(*stamp.last_chunk()?);
     let word = |at: usize| {
-        let bytes: [u8; 8] = std::array::from_fn(|place| stamped[at + place]);
+        let bytes: [u8; 8] = std::array::from_fn(|place| stamp[at + place]);
         u64::from_le_bytes(bytes) % NUMBERS
     };
-    let (number, sent_ns) = (word(HEADERS_BYTES), word(HEADERS_BYTES + FIELD_BYTES));
+    let (number, sent_ns) = (word(0), word(FIELD_BYTES));
     let unstamped = Unstamped::of(addresses, headers, hash::payload(payload));
     if found != unstamped.stamped(number, sent_ns) {
         return None;
@@ -352,12 +436,33 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_to_be_cut_is_whole_once_somebody_completed_its_checksum() {
+        let (stream, mut frame) = (stream(Tag::Untagged, Size::Segments(65_230)), Vec::new());
+        stream.write(7, 5, &mut frame);
+        assert_eq!(frame.len(), 65_226);
+        let Checksum::Partial { start, offset } = offload(&frame).checksum else { panic!() };
+        let (start, field) = (usize::from(start), usize::from(start + offset));
+        let checksum = Sum::of(&frame[start..]).checksum();
+        frame[field..field + 2].copy_from_slice(&checksum.to_be_bytes());
+        // What a receiver sums up: pseudo-header and segment are all ones.
+        let mut sum = Sum::of(&frame[26..34]);
+        let length = ((frame.len() - start) as u16).to_be_bytes();
+        sum.add(&[0, TCP, length[0], length[1]]);
+        sum.add(&frame[start..]);
+        assert_eq!(sum.word(), 0xffff);
+        assert_eq!(stream.read(&frame), Seen::Whole(Stamp { number: 7, flow: 7, sent_ns: 5 }));
+        assert_eq!(offload(&frame[..23]), Offload::NONE);
+        frame.truncate(1514);
+        assert_eq!(stream.read(&frame), Seen::Altered);
+    }
+
+    #[test]
     fn a_draft_that_is_used_again_says_the_same_as_a_new_one() {
         let many = |last| Stations { first: Mac::new([2, 0, 0, 0, 0, last]), count: 300 };
         let mut streams =
             vec![stream(Tag::Untagged, Size::Imix), stream(Tag::Customer(3), Size::Imix)];
         streams.push(Stream { source: many(1), destination: many(7), ..streams[0] });
-        streams.push(Stream { flows: 1, ..streams[0] });
+        streams.push(Stream { flows: 1, size: Size::Segments(3000), ..streams[0] });
         let (mut draft, mut fresh) = (Draft::default(), Vec::new());
         for number in 0..2000 {
             let stream = streams[(number / 7 % 4) as usize];

@@ -6,7 +6,7 @@ use super::joint::Lane;
 use super::pace::Pace;
 use super::record::{Better, Bound, Quantity};
 use super::scenario::Kind;
-use super::setting::Addresses;
+use super::setting::{Addresses, Lengths};
 use super::site::Site;
 use super::trial::{Load, Outcome};
 use crate::error::Result;
@@ -30,6 +30,7 @@ mod reset;
 mod scale;
 mod tcp;
 mod throughput;
+mod tso;
 
 /// A test.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,16 @@ impl Method {
         match [addresses::METHOD.name, scale::METHOD.name].contains(&self.name) {
             true => Addresses::Learned,
             false => Addresses::Registered,
+        }
+    }
+
+    /// The lengths of frames of this class to do it with, of those asked for.
+    #[must_use]
+    pub fn sizes(&self, asked: &[usize], lengths: Lengths) -> Vec<usize> {
+        match (self.name == tso::METHOD.name, lengths) {
+            (true, Lengths::Segments) => vec![tso::BYTES],
+            (true, _) => Vec::new(),
+            (false, _) => asked.iter().copied().filter(|&it| Lengths::of(it) == lengths).collect(),
         }
     }
 }
@@ -79,7 +90,7 @@ const ROUNDS: usize = 3;
 const CONTESTED_SHARE: f64 = 0.1;
 
 /// All of them, in the order of a run.
-pub const METHODS: [Method; 17] = [
+pub const METHODS: [Method; 18] = [
     throughput::METHOD,
     forwarding::METHOD,
     latency::METHOD,
@@ -97,6 +108,7 @@ pub const METHODS: [Method; 17] = [
     isolation::METHOD,
     idle_ports::METHOD,
     tcp::METHOD,
+    tso::METHOD,
 ];
 
 /// What came of doing a test once.

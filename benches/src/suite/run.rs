@@ -119,9 +119,11 @@ fn fits(method: &Method, scenario: &Scenario) -> bool {
 fn turns(scenario: &Scenario, options: &Options) -> Vec<Turn> {
     let mut turns: Vec<Turn> = Vec::new();
     for lengths in Lengths::ALL {
-        let sizes = of_class(scenario.lengths(&options.sizes), lengths);
-        let fitting = options.methods.iter().filter(|method| fits(method, scenario));
-        for method in fitting.filter(|_| !sizes.is_empty()) {
+        for method in options.methods.iter().filter(|method| fits(method, scenario)) {
+            let sizes = method.sizes(scenario.lengths(&options.sizes), lengths);
+            if sizes.is_empty() {
+                continue;
+            }
             let ports = method.needs.ports.max(scenario.seats.len());
             let (addresses, traffic) = (method.addresses(), options.traffic);
             let kind = (lengths, ports, addresses);
@@ -133,7 +135,7 @@ fn turns(scenario: &Scenario, options: &Options) -> Vec<Turn> {
                 continue;
             }
             let setting = Setting { scenario: *scenario, ports, addresses, lengths, traffic };
-            turns.push(Turn { setting, methods: vec![*method], sizes: sizes.clone() });
+            turns.push(Turn { setting, methods: vec![*method], sizes });
         }
     }
     turns

@@ -1,5 +1,7 @@
 //! What a site is for: the ports of a scenario, and what its frames are like whatever the test.
 
+use hairpin_dataplane::port::vhost_user::features::Features;
+
 use super::frame::{FLOWS_MAX, Stream, Tag};
 use super::scenario::{Kind, Place, Scenario};
 use crate::front_end::{self, Layout, Pages};
@@ -9,6 +11,10 @@ pub const ORDINARY_BYTES: usize = 1518;
 /// See [`ORDINARY_BYTES`].
 pub const JUMBO_BYTES: usize = 9018;
 
+/// What guests with TSO over IPv4 accept, in either direction.
+const TSO: Features =
+    Features::CSUM.with(Features::GUEST_CSUM).with(Features::HOST_TSO4).with(Features::GUEST_TSO4);
+
 /// How long the frames of a site may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lengths {
@@ -16,13 +22,16 @@ pub enum Lengths {
     Ordinary,
     /// Up to 9,018 bytes.
     Jumbo,
+    /// TCP in pieces of up to 64 KiB, whatever the MTU: a switch that does not pass them on whole
+    /// has to cut them.
+    Segments,
 }
 
 impl Lengths {
-    /// Both.
-    pub const ALL: [Lengths; 2] = [Lengths::Ordinary, Lengths::Jumbo];
+    /// All of them.
+    pub const ALL: [Lengths; 3] = [Lengths::Ordinary, Lengths::Jumbo, Lengths::Segments];
 
-    /// The class of a frame's length, its checksum included.
+    /// The class of a frame's length, its checksum included, that is not to be cut.
     #[must_use]
     pub fn of(bytes: usize) -> Lengths {
         if bytes > ORDINARY_BYTES { Lengths::Jumbo } else { Lengths::Ordinary }
@@ -32,7 +41,7 @@ impl Lengths {
     #[must_use]
     pub fn mtu(self) -> u32 {
         match self {
-            Lengths::Ordinary => 1500,
+            Lengths::Ordinary | Lengths::Segments => 1500,
             Lengths::Jumbo => 9000,
         }
     }
@@ -44,6 +53,12 @@ impl Lengths {
         match self {
             Lengths::Ordinary => ordinary,
             Lengths::Jumbo => Layout { buffer_bytes: 9216, ..ordinary },
+            Lengths::Segments => Layout {
+                buffer_bytes: 66_048,
+                entries: 256,
+                features: ordinary.features.with(TSO),
+                ..ordinary
+            },
         }
     }
 }

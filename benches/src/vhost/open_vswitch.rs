@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use hairpin_tests::bed::Namespace;
+use hairpin_tests::bed::{Namespace, Tso};
 
 use crate::error::{Context, Result, RigError};
 use crate::hugepages::RunDirectory;
@@ -85,12 +85,12 @@ impl OpenVSwitch {
     pub fn start(name: &str, sockets: &[PathBuf], run: &RunDirectory) -> Result<OpenVSwitch> {
         let namespace = Namespace::new().context("a namespace")?;
         let plugs: Vec<Plug> = sockets.iter().cloned().map(Plug::Socket).collect();
-        let switch = OpenVSwitch::launch(name, &namespace, &plugs, MTU, run)?;
+        let switch = OpenVSwitch::launch(name, &namespace, &plugs, (MTU, Tso::Off), run)?;
         Ok(OpenVSwitch { _namespace: Some(namespace), ..switch })
     }
 
-    /// Starts it with these ports, of this MTU in bytes. Where interfaces are among them it takes frames of up to
-    /// 64 KiB (`userspace-tso-enable`): without that their owners must not send any.
+    /// Starts it with these ports, of this MTU in bytes, and taking frames of up to 64 KiB or not
+    /// (`userspace-tso-enable`): owners of interfaces send such, unless they are told not to.
     ///
     /// # Errors
     /// If a part of it does not start.
@@ -98,7 +98,7 @@ impl OpenVSwitch {
         name: &str,
         namespace: &Namespace,
         plugs: &[Plug],
-        mtu: u32,
+        (mtu, tso): (u32, Tso),
         run: &RunDirectory,
     ) -> Result<OpenVSwitch> {
         let place = run.path().join(name);
@@ -119,7 +119,7 @@ impl OpenVSwitch {
         }
         configure(&place, &["--no-wait", "init"])?;
         configure(&place, &settings(name, run))?;
-        if plugs.iter().any(|plug| matches!(plug, Plug::Netdev(_))) {
+        if tso == Tso::On {
             let tso = "other_config:userspace-tso-enable=true";
             configure(&place, &["--no-wait", "set", "Open_vSwitch", ".", tso])?;
         }

@@ -7,6 +7,7 @@ use crate::error::{Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
 use crate::suite::scenario::{Kind, Scenario};
+use crate::suite::setting::{Lengths, Setting};
 use crate::suite::site::Ground;
 use crate::testpmd::{self, Testpmd};
 
@@ -26,6 +27,11 @@ impl Peer for DpdkWire {
 
     fn pages(&self) -> u64 {
         testpmd::PAGES
+    }
+
+    fn declines(&self, setting: &Setting) -> Option<String> {
+        let long = setting.lengths == Lengths::Segments;
+        long.then(|| "it is started without TSO: its buffers are as long as frames".to_owned())
     }
 
     fn refusal(&self, scenario: &Scenario, ports: usize) -> Option<String> {

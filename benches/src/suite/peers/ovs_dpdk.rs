@@ -1,12 +1,14 @@
 //! Open vSwitch with DPDK, its bridge as it comes (`NORMAL`). Hosts' interfaces are its main
 //! thread's, which is on the generator's CPU; it takes their frames whole (`userspace-tso-enable`).
 
+use hairpin_tests::bed::Tso;
+
 use super::{Change, Peer, Switch, first_line, lacks, run};
 use crate::error::{Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
 use crate::suite::scenario::{Kind, Place, Scenario, Seat};
-use crate::suite::setting::{Addresses, Tagging};
+use crate::suite::setting::{Addresses, Lengths, Tagging};
 use crate::suite::site::Ground;
 use crate::testpmd;
 use crate::vhost::open_vswitch::{self, OpenVSwitch, Plug};
@@ -41,8 +43,11 @@ impl Peer for OvsDpdk {
             Kind::Tap | Kind::Interface | Kind::Host => Plug::Netdev(ground.netdev(port)),
         };
         let plugs: Vec<Plug> = ground.seats.iter().enumerate().map(plug).collect();
-        let (namespace, mtu) = (&ground.namespace, ground.lengths.mtu());
-        let switch = OpenVSwitch::launch(&ground.name, namespace, &plugs, mtu, run)?;
+        let long = ground.lengths == Lengths::Segments
+            || plugs.iter().any(|plug| matches!(plug, Plug::Netdev(_)));
+        let tso = if long { Tso::On } else { Tso::Off };
+        let (namespace, limits) = (&ground.namespace, (ground.lengths.mtu(), tso));
+        let switch = OpenVSwitch::launch(&ground.name, namespace, &plugs, limits, run)?;
         if ground.addressing == Addresses::Learned {
             switch.enlarge_table()?;
         }
