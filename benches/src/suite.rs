@@ -12,6 +12,7 @@
 //!   what lies between these outside of it;
 //! * [`bench`] — loads, trials and searches there;
 //! * [`methods`] — the tests, in one table;
+//! * [`disturbance`] — whether somebody else had the CPUs meanwhile;
 //! * [`options`], [`machine`], [`progress`], [`output`] — command line, header, how long a run
 //!   still takes, where records go;
 //! * [`agreement`] — whether testpmd says the same of a switch;
@@ -20,6 +21,7 @@
 pub mod agreement;
 pub mod bench;
 pub mod clock;
+pub mod disturbance;
 pub mod endpoint;
 pub mod frame;
 pub mod hash;

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::bench::{Bench, Profile};
+use super::disturbance::{self, Disturbance};
 use super::methods::{Drawn, Figure, METHODS, Method, Taken};
 use super::options::{Kind, Options};
 use super::peers::{DpdkWire, Hairpin, LinuxBridge, Macvtap, OvsDpdk, Peer};
@@ -275,7 +276,10 @@ fn take(
             bench.cores = gauge.now();
             let begun = Instant::now();
             site.resume()?;
+            let before = Disturbance::now(site);
             let taken = (method.take)(bench, site, bytes);
+            let waited_ns = Disturbance::now(site).since(&before);
+            let waited = waited_ns as f64 / begun.elapsed().as_nanos() as f64;
             site.pause()?;
             // An interrupt is no result of the switch's.
             interrupt::check()?;
@@ -284,7 +288,7 @@ fn take(
             match taken {
                 Ok(taken) => {
                     records.extend(taken.notes.iter().map(|text| note(subject, site.name, text)));
-                    turns.entry(site.name).or_default().push(Slice { cores, taken });
+                    turns.entry(site.name).or_default().push(Slice { cores, waited, taken });
                 }
                 Err(error) => {
                     records.push(note(subject, site.name, &format!("failed: {error}")));
@@ -294,6 +298,8 @@ fn take(
     }
     for site in sites.iter() {
         let turns = turns.get(site.name).map_or(&[][..], Vec::as_slice);
+        let waited: Vec<f64> = turns.iter().map(|slice| slice.waited).collect();
+        records.extend(disturbance::remark(&waited).map(|text| note(subject, site.name, &text)));
         records.extend(subject.samples(site.name, turns));
         records.extend(subject.curves(site.name, turns));
     }
@@ -324,6 +330,8 @@ struct Subject<'m> {
 #[derive(Clone, Debug)]
 struct Slice {
     cores: Placement,
+    /// The share of the turn in which one of them waited for its CPU.
+    waited: f64,
     taken: Taken,
 }
 
@@ -368,7 +376,7 @@ impl Subject<'_> {
 
     /// The curves of the last turn.
     fn curves(self, peer: &str, turns: &[Slice]) -> Vec<Record> {
-        let Some(Slice { cores, taken }) = turns.last() else { return Vec::new() };
+        let Some(Slice { cores, taken, .. }) = turns.last() else { return Vec::new() };
         let curve = |Drawn { load, x, y, points }: &Drawn| {
             Record::Curve(Curve {
                 test: self.method.name.to_owned(),
@@ -421,7 +429,7 @@ impl Subject<'_> {
 
 fn by_key(turns: &[Slice]) -> BTreeMap<Key, Vec<&Figure>> {
     let mut figures: BTreeMap<Key, Vec<&Figure>> = BTreeMap::new();
-    for Slice { cores, taken } in turns {
+    for Slice { cores, taken, .. } in turns {
         for figure in &taken.figures {
             let key = (figure.metric.clone(), figure.load, *cores);
             figures.entry(key).or_default().push(figure);
@@ -448,7 +456,7 @@ mod tests {
             bound,
         };
         let taken = Taken { figures: vec![figure], ..Taken::default() };
-        Slice { cores: Placement::Near, taken }
+        Slice { cores: Placement::Near, waited: 0.0, taken }
     }
 
     #[test]
