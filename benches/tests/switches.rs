@@ -1,5 +1,7 @@
 //! Whole switches under the suite's generator: what it offers comes, and nothing stays behind.
 
+use std::sync::{Mutex, PoisonError};
+
 use hairpin_bench::hugepages::RunDirectory;
 use hairpin_bench::suite::bench::{Bench, Profile};
 use hairpin_bench::suite::pace::Pace;
@@ -9,6 +11,9 @@ use hairpin_bench::suite::setting::{Addresses, JUMBO_BYTES, Lengths, Setting, Ta
 use hairpin_bench::suite::site::Site;
 use hairpin_bench::suite::trial::Load;
 use hairpin_tests::bed::{self, Root};
+
+/// A process has one run directory.
+static TURN: Mutex<()> = Mutex::new(());
 
 /// Frames a second that any switch forwards, on a busy machine too.
 const FEW: f64 = 2000.0;
@@ -52,7 +57,7 @@ fn lost(bench: &mut Bench, site: &mut Site<'_>, bytes: usize) -> Option<u64> {
 #[test]
 fn every_switch_that_is_installed_carries_what_is_offered_in_every_scenario_it_has() {
     let Some(root) = bed::root() else { return };
-    // One after the other: a process has one run directory.
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let hairpin = Hairpin { program: bed::program().unwrap() };
     for scenario in SCENARIOS {
         assert_eq!(hairpin.refusal(&scenario, 0), None, "{}", scenario.name);
@@ -76,6 +81,7 @@ fn every_switch_that_is_installed_carries_what_is_offered_in_every_scenario_it_h
 #[test]
 fn switches_carry_long_frames_tags_and_flows_and_learn_where_they_do_not_decline() {
     let Some(root) = bed::root() else { return };
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let hairpin = Hairpin { program: bed::program().unwrap() };
     let peers: [&dyn Peer; 5] = [&hairpin, &DpdkWire, &OvsDpdk, &LinuxBridge, &Macvtap];
     let there = peers.into_iter().filter(|peer| peer.version().is_ok());

@@ -70,7 +70,9 @@ impl GuestMemory {
         let bytes = bytes.next_multiple_of(pages.bytes());
         let what = match pages {
             Pages::Ordinary => "a guest's memory",
-            Pages::Huge => "a guest's memory of huge pages",
+            Pages::Huge => {
+                "a guest's memory of huge pages (are as many free? /sys/kernel/mm/hugepages)"
+            }
         };
         GuestMemory::map(bytes, pages).map_err(FrontEndError::io(what))
     }

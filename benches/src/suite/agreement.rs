@@ -44,10 +44,12 @@ Usage: agreement [OPTIONS]     (as root, on a machine with two CPUs and nothing 
   --hairpin FILE  Hairpin's program (default: the one built beside this program)
   --help          this
 
-Ends with 1 if the intervals of the two medians do not overlap although neither generator was
-short of time.
+Windows are put together by where the CPUs were (near, far), 5 at least. Ends with 1 if the intervals
+of two medians do not overlap although neither generator was short of time, or nothing was compared.
 ";
 
+/// Windows of one place that are worth comparing.
+const WINDOWS_MIN: usize = 5;
 /// Frames that either direction has under way.
 const WINDOW: u64 = 256;
 /// Bytes of the checksum, which testpmd does not count.
@@ -174,13 +176,16 @@ pub fn run(options: Options) -> Result<()> {
 /// # Errors
 /// If the generators disagree where the CPUs stayed.
 fn judge(found: &BTreeMap<Placement, [Found; 2]>) -> Result<()> {
-    let mut disagreed = Vec::new();
+    let (mut disagreed, mut compared) = (Vec::new(), 0);
     for (cores, [ours, theirs]) in found {
         println!("cores {cores}, windows: {}", ours.rates.len());
         tell("hairpin-bench", ours);
         tell("testpmd", theirs);
         match verdict(ours, theirs) {
-            _ if *cores == Placement::Mixed => println!("  not compared"),
+            _ if *cores == Placement::Mixed || ours.rates.len() < WINDOWS_MIN => {
+                println!("  not compared: too few windows, or the CPUs moved");
+                continue;
+            }
             Some(Verdict::Agree) => println!("  the intervals overlap: they agree"),
             Some(Verdict::Bounded) => {
                 println!(
@@ -188,8 +193,12 @@ fn judge(found: &BTreeMap<Placement, [Found; 2]>) -> Result<()> {
                 );
             }
             Some(Verdict::Disagree) => disagreed.push(cores.name()),
-            None => {}
+            None => continue,
         }
+        compared += 1;
+    }
+    if compared == 0 {
+        return Err(RigError::new("nothing was compared: ask for more --windows"));
     }
     if disagreed.is_empty() {
         return Ok(());
@@ -278,6 +287,7 @@ mod tests {
         let (same, other) = (pair(1e6, 1.001e6), pair(1e6, 2e6));
         let all = [(Placement::Near, same.clone()), (Placement::Mixed, other.clone())];
         assert!(judge(&all.into()).is_ok());
+        assert!(judge(&[(Placement::Mixed, other.clone())].into()).is_err());
         let error = judge(&[(Placement::Near, same), (Placement::Far, other)].into());
         assert!(error.unwrap_err().to_string().starts_with("far: "));
     }

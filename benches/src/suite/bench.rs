@@ -10,6 +10,7 @@ use super::joint::{Joint, Lane};
 use super::pace::Pace;
 use super::port::Port;
 use super::search::{Found, Goal, search};
+use super::setting::Addresses;
 use super::site::{GREETINGS, SHORTEST, Site, station};
 use super::trial::{Generator, Load, Outcome, Plan};
 use crate::error::{Result, RigError};
@@ -61,6 +62,7 @@ struct Searched {
     scenario: &'static str,
     ports: usize,
     bytes: usize,
+    addresses: Addresses,
     cores: Placement,
 }
 
@@ -78,6 +80,8 @@ pub struct Limit {
 pub struct Bench {
     generator: Generator,
     clock: Monotonic,
+    /// The number that was drawn last.
+    drawn: u16,
     /// PDRs that were found.
     found: BTreeMap<Searched, f64>,
     /// Where the generator's CPU and the switch's are: each place has rates of its own.
@@ -93,6 +97,7 @@ impl Bench {
         Bench {
             generator: Generator::default(),
             clock: Monotonic::new(),
+            drawn: 0,
             found: BTreeMap::new(),
             cores: Placement::Mixed,
             profile,
@@ -197,8 +202,14 @@ impl Bench {
     /// # Errors
     /// Those of trials; if there is none.
     pub fn partial(&mut self, site: &mut Site, bytes: usize) -> Result<f64> {
-        let (name, scenario) = (site.name, site.scenario.name);
-        let key = Searched { name, scenario, ports: site.ports.len(), bytes, cores: self.cores };
+        let key = Searched {
+            name: site.name,
+            scenario: site.scenario.name,
+            ports: site.ports.len(),
+            bytes,
+            addresses: site.ground().addressing,
+            cores: self.cores,
+        };
         if let Some(&found) = self.found.get(&key) {
             return Ok(found);
         }
@@ -208,6 +219,18 @@ impl Bench {
         })?;
         self.found.insert(key, found);
         Ok(found)
+    }
+
+    /// A number that was not drawn before, until there are no more.
+    pub fn draw(&mut self) -> u16 {
+        self.drawn = self.drawn.wrapping_add(1);
+        self.drawn
+    }
+
+    /// Forgets what was found at a switch whose CPU moved meanwhile: it is of neither place.
+    pub fn forget(&mut self, site: &Site) {
+        let cores = self.cores;
+        self.found.retain(|of, _| (of.name, of.cores) != (site.name, cores));
     }
 
     /// Offers several loads at once for a trial's time, after every port has spoken.

@@ -177,6 +177,12 @@ fn beyond(pairs: impl IntoIterator<Item = (f64, f64)>) -> Option<f64> {
     median(&differences).map(|middle| middle.max(0.0))
 }
 
+/// Who bounded a closed loop: a generator that hardly waits is what it measures itself.
+fn bound_of_loop(outcome: &Outcome) -> Bound {
+    let waited = outcome.idle_ns as f64 / outcome.length_ns.max(1) as f64;
+    if waited < forwarding::WAITING_SHARE { Bound::Generator } else { Bound::None }
+}
+
 /// Who bounded a test in which this share of the load was missed by the generator.
 fn bound_of(missed: f64) -> Bound {
     if missed > MISSED_SHARE { Bound::Generator } else { Bound::None }
@@ -239,6 +245,12 @@ mod tests {
         assert_eq!(switch_loss(&late), 9.0 / 900.0);
         assert_eq!(missed_share([&late, &outcome(1000, 1000)]), 0.05);
         assert_eq!((bound_of(0.05), bound_of(0.06)), (Bound::None, Bound::Generator));
+        let waiting = Outcome { idle_ns: 100_000_000, ..outcome(1000, 1000) };
+        let busy = Outcome { idle_ns: 99_000_000, ..waiting.clone() };
+        assert_eq!(
+            (bound_of_loop(&waiting), bound_of_loop(&busy)),
+            (Bound::None, Bound::Generator)
+        );
     }
 
     #[test]

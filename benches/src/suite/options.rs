@@ -28,7 +28,8 @@ Usage: hairpin-bench list              what tests and scenarios there are
   --only A,B      switches, of: hairpin dpdk-wire ovs-dpdk linux-bridge macvtap (default: all that
                   are there)
   --tests A,B     tests (default: quick: throughput,latency; run: all; see list)
-  --scenarios A,B scenarios (default: v2v,t2t, of which each switch has one; see list)
+  --scenarios A,B scenarios (default: v2v,t2t, of which each switch has one; run: h2h, too, which
+                  is for tcp; see list)
   --sizes A,B     frame lengths with checksum, 64 to 9018 (default: quick: 64; run: 64,512,1518);
                   what is longer than 1518 is measured apart, with an MTU of 9000
   --tag T         what frames in VLANs enter the switch with: none (default; access ports), vlan
@@ -43,11 +44,15 @@ Usage: hairpin-bench list              what tests and scenarios there are
 
 Generator and receiver are one thread on CPU 0, the switch forwards on CPU 1. A switch of the
 kernel's forwards on CPU 0, too, in what the generator sends by. Only one switch runs at a time, by
-turns; the others are stopped where they stand.
+turns; the others are stopped where they stand. VMs have huge pages of 2 MiB, which a run sets aside
+and gives back. Hosts (h2h) are namespaces with the kernel's stack, run where the scheduler has them,
+and take neither --sizes nor --tag nor --flows; test tcp needs ethtool.
 ";
 
 /// Those of which every switch has one.
-const DEFAULT_SCENARIOS: [&str; 2] = ["v2v", "t2t"];
+const QUICK_SCENARIOS: [&str; 2] = ["v2v", "t2t"];
+/// These, and the one of test tcp.
+const RUN_SCENARIOS: [&str; 3] = ["v2v", "t2t", "h2h"];
 
 /// A switch that can be asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -123,7 +128,7 @@ impl Default for Options {
         Options {
             kinds: Kind::ALL.to_vec(),
             methods: METHODS.to_vec(),
-            scenarios: DEFAULT_SCENARIOS.iter().filter_map(|name| Scenario::named(name)).collect(),
+            scenarios: RUN_SCENARIOS.iter().filter_map(|name| Scenario::named(name)).collect(),
             sizes: vec![64, 512, 1518],
             traffic: Traffic::PLAIN,
             profile: Profile::WHOLE,
@@ -143,7 +148,8 @@ impl Default for Quick {
         let quick = ["throughput", "latency"];
         let methods = METHODS.into_iter().filter(|method| quick.contains(&method.name)).collect();
         let (sizes, profile) = (vec![64], Profile::QUICK);
-        Quick(Options { methods, sizes, profile, ..Options::default() })
+        let scenarios = QUICK_SCENARIOS.iter().filter_map(|name| Scenario::named(name)).collect();
+        Quick(Options { methods, scenarios, sizes, profile, ..Options::default() })
     }
 }
 
@@ -241,7 +247,8 @@ mod tests {
         let named = |options: &Options| {
             options.scenarios.iter().map(|scenario| scenario.name).collect::<Vec<_>>()
         };
-        assert_eq!([named(&quick), named(&whole)], [["v2v", "t2t"]; 2]);
+        assert_eq!(named(&quick), ["v2v", "t2t"]);
+        assert_eq!(named(&whole), ["v2v", "t2t", "h2h"]);
         assert_eq!(whole.traffic, Traffic::PLAIN);
         let options = measure("run --tag vlan --flows 1000 --sizes 9018");
         assert_eq!(options.traffic, Traffic { tagging: Tagging::Customer, flows: 1000 });

@@ -18,7 +18,7 @@ use super::peers::{DpdkWire, Hairpin, LinuxBridge, Macvtap, OvsDpdk, Peer};
 use super::progress::{self, Progress, rounded};
 use super::record::{self, Bound, Curve, Note, Parameters, Ratio, Record, Sample};
 use super::scenario::{SCENARIOS, Scenario};
-use super::setting::{Lengths, Setting, Traffic};
+use super::setting::{Addresses, Lengths, Setting, Traffic};
 use super::site::Site;
 use super::{machine, output::Output, report, selftest};
 use crate::error::{Context, Result, RigError};
@@ -78,6 +78,12 @@ pub fn measure(options: &Options) -> Result<()> {
             output.write(remark(method.name, scenario.name, "", reason.to_owned()))?;
         }
     }
+    if plan.is_empty() {
+        return Err(RigError::new(
+            "none of the tests is for any of the scenarios asked for: `hairpin-bench list` says \
+             what they are for (tcp: --scenarios h2h)",
+        ));
+    }
     let progress = ahead(&there, &plan, options.profile);
     let (there, directory) = (&there[..], &directory);
     let mut stage = Stage { there, directory, output: &mut output, progress };
@@ -90,7 +96,10 @@ pub fn measure(options: &Options) -> Result<()> {
 /// Huge pages of the switches, and of the VMs of those that run beside each other.
 fn pages(there: &[Box<dyn Peer>], plan: &[Turn], sizes: &[usize]) -> u64 {
     let switches: u64 = there.iter().map(|peer| peer.pages()).sum();
-    let turns = plan.iter().map(|turn| there.len() as u64 * turn.setting.pages());
+    let turns = plan.iter().map(|turn| {
+        let count = there.iter().filter(|peer| refusal(peer.as_ref(), turn).is_none()).count();
+        count as u64 * turn.setting.pages()
+    });
     let tested = sizes.iter().map(|&bytes| selftest::pages(Lengths::of(bytes).layout()));
     switches + turns.chain(tested).max().unwrap_or_default()
 }
@@ -128,8 +137,10 @@ fn turns(scenario: &Scenario, options: &Options) -> Vec<Turn> {
             let ports = method.needs.ports.max(scenario.seats.len());
             let (addresses, traffic) = (method.addresses(), options.traffic);
             let kind = (lengths, ports, addresses);
+            // What one test had a switch learn another would find there.
             let of = |turn: &Turn| {
-                (turn.setting.lengths, turn.setting.ports, turn.setting.addresses) == kind
+                addresses == Addresses::Registered
+                    && (turn.setting.lengths, turn.setting.ports, turn.setting.addresses) == kind
             };
             if let Some(turn) = turns.iter_mut().find(|turn| of(turn)) {
                 turn.methods.push(*method);
@@ -174,12 +185,12 @@ impl<'r> Stage<'r> {
     /// Starts the switches that have the scenario and does the tests, with frames of all lengths.
     fn play(&mut self, bench: &mut Bench, turn: &Turn) -> Result<()> {
         let mut sites = self.start(turn, bench.profile.slices)?;
-        if sites.is_empty() {
-            return Ok(());
-        }
         let Setting { scenario, traffic, .. } = turn.setting;
         for method in &turn.methods {
             for &bytes in &turn.sizes {
+                if sites.is_empty() {
+                    return Ok(());
+                }
                 let subject = Subject { method, scenario: scenario.name, bytes, traffic };
                 for record in take(bench, &mut sites, subject, &mut self.progress)? {
                     self.output.write_once(record)?;
@@ -252,15 +263,17 @@ fn ask(peer: Box<dyn Peer>) -> (Option<Box<dyn Peer>>, record::Peer) {
     }
 }
 
-/// Does one test with frames of one length, each switch in each slice; what there is to record.
+/// Does one test with frames of one length, each switch in each slice; what there is to record. A
+/// switch that has ended is left out from then on.
 fn take(
     bench: &mut Bench,
-    sites: &mut [Site],
+    sites: &mut Vec<Site>,
     subject: Subject<'_>,
     progress: &mut Progress,
 ) -> Result<Vec<Record>> {
     let Subject { method, scenario, bytes, .. } = subject;
     let slices = bench.profile.slices;
+    let names: Vec<&'static str> = sites.iter().map(|site| site.name).collect();
     let mut turns: BTreeMap<&'static str, Vec<Slice>> = BTreeMap::new();
     let mut records = Vec::new();
     let mut gauge = Gauge::new(GENERATOR_CPU, WIRE_CPU)?;
@@ -275,18 +288,16 @@ fn take(
             let site = &mut sites[(slice + place) % count];
             bench.cores = gauge.now();
             let begun = Instant::now();
-            site.resume()?;
-            let before = Disturbance::now(site);
-            let taken = (method.take)(bench, site, bytes);
-            let waited_ns = Disturbance::now(site).since(&before);
-            let waited = waited_ns as f64 / begun.elapsed().as_nanos() as f64;
-            site.pause()?;
+            let turn = turn(bench, site, method, bytes);
             // An interrupt is no result of the switch's.
             interrupt::check()?;
             let cores = gauge.since()?;
+            if cores != bench.cores {
+                bench.forget(site);
+            }
             progress.did(method.name, begun.elapsed());
-            match taken {
-                Ok(taken) => {
+            match turn {
+                Ok((taken, waited)) => {
                     records.extend(taken.notes.iter().map(|text| note(subject, site.name, text)));
                     turns.entry(site.name).or_default().push(Slice { cores, waited, taken });
                 }
@@ -295,17 +306,35 @@ fn take(
                 }
             }
         }
+        sites.retain_mut(|site| {
+            let there = site.is_there();
+            let text = "it has ended: left out from here on";
+            records.extend((!there).then(|| note(subject, site.name, text)));
+            there
+        });
     }
-    for site in sites.iter() {
-        let turns = turns.get(site.name).map_or(&[][..], Vec::as_slice);
+    for name in &names {
+        let turns = turns.get(name).map_or(&[][..], Vec::as_slice);
         let waited: Vec<f64> = turns.iter().map(|slice| slice.waited).collect();
-        records.extend(disturbance::remark(&waited).map(|text| note(subject, site.name, &text)));
-        records.extend(subject.samples(site.name, turns));
-        records.extend(subject.curves(site.name, turns));
+        records.extend(disturbance::remark(&waited).map(|text| note(subject, name, &text)));
+        records.extend(subject.samples(name, turns));
+        records.extend(subject.curves(name, turns));
     }
-    let names: Vec<&str> = sites.iter().map(|site| site.name).collect();
     records.extend(subject.ratios(&names, &turns));
     Ok(records)
+}
+
+/// A switch's turn: what the test gave, and in which share of the time it waited for a CPU.
+fn turn(bench: &mut Bench, site: &mut Site, method: &Method, bytes: usize) -> Result<(Taken, f64)> {
+    let begun = Instant::now();
+    site.resume()?;
+    let before = Disturbance::now(site);
+    let taken = (method.take)(bench, site, bytes);
+    let waited_ns = Disturbance::now(site).since(&before);
+    site.pause()?;
+    // Hosts run where the scheduler has them, beside whom they talk to.
+    let waited_ns = if site.scenario.bears_frames() { waited_ns } else { 0 };
+    Ok((taken?, waited_ns as f64 / begun.elapsed().as_nanos() as f64))
 }
 
 fn note(subject: Subject<'_>, peer: &str, text: &str) -> Record {
@@ -344,7 +373,7 @@ impl Subject<'_> {
         let cores = ("cores".to_owned(), cores.to_string());
         let load = load.map(|percent| ("load".to_owned(), percent.to_string()));
         let Traffic { tagging, flows } = self.traffic;
-        // What is as ever goes without saying: figures of older runs are compared with it.
+        // What is as ever goes without saying.
         let tag = (tagging != Traffic::PLAIN.tagging).then(|| tagging.name().to_owned());
         let flows = (flows != Traffic::PLAIN.flows).then(|| flows.to_string());
         let named = [("tag", tag), ("flows", flows)];
@@ -399,7 +428,8 @@ impl Subject<'_> {
         let mut records = Vec::new();
         for to in others {
             let theirs = figures(to);
-            for (key, figures) in &ours {
+            // Of figures from here and there, who is ahead is by chance.
+            for (key, figures) in ours.iter().filter(|(key, _)| key.2 != Placement::Mixed) {
                 let Some(other) = theirs.get(key) else { continue };
                 let (metric, load, cores) = key;
                 let values = |figures: &[&Figure]| -> Vec<f64> {
@@ -444,7 +474,6 @@ mod tests {
     use crate::suite::methods::Needs;
     use crate::suite::record::Better;
     use crate::suite::scenario::Kind;
-    use crate::suite::setting::Addresses;
 
     fn slice(value: f64, bound: Bound) -> Slice {
         let figure = Figure {

@@ -100,7 +100,7 @@ impl Tagging {
 }
 
 /// How a switch knows who is where.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Addresses {
     /// By its configuration, if it can be told; else it learns.
     Registered,
@@ -168,6 +168,9 @@ impl Setting {
                 "the generator takes no frames above {ORDINARY_BYTES} bytes from interfaces"
             ));
         }
+        if !self.scenario.bears_frames() && self.traffic != Traffic::PLAIN {
+            return Some("hosts send frames of their own: it takes no --tag and no --flows".into());
+        }
         let local = seats.iter().all(|seat| matches!(seat.place, Place::Vlan(_)));
         let straight = local && self.scenario.relays.is_empty();
         (self.traffic.tagging != Tagging::Untagged && !straight)
@@ -217,7 +220,7 @@ mod tests {
         for allowed in [plain("p2p"), plain("v2p"), long("t2t"), tagged("v2v"), tagged("mesh")] {
             assert_eq!(allowed.refusal(), None, "{allowed:?}");
         }
-        for refused in [long("p2p"), long("v2p"), tagged("v2p"), tagged("chain")] {
+        for refused in [long("p2p"), long("v2p"), tagged("v2p"), tagged("chain"), tagged("h2h")] {
             assert!(refused.refusal().is_some(), "{refused:?}");
         }
     }

@@ -175,8 +175,7 @@ impl Switch for Gone {
 }
 
 impl<'p> Site<'p> {
-    /// Starts a switch with so many ports, or the scenario's if these are more, for ordinary
-    /// frames; it runs when this returns, and the scenario's ports carry frames.
+    /// Starts a switch; it runs when this returns, and the scenario's ports carry frames.
     ///
     /// # Errors
     /// If a part of it does not start.
@@ -225,15 +224,22 @@ impl<'p> Site<'p> {
         self.ports.clear();
         self.switch = self.peer.start(&self.ground, self.run)?;
         self.switch.await_start()?;
-        for listener in &listeners {
+        let accepted = |listener| {
             let front = accept(listener, self.switch.as_mut(), self.ground.lengths)?;
-            self.ports.push(Port::Vm(Box::new(front)));
-        }
+            Ok(Port::Vm(Box::new(front)))
+        };
+        self.ports = listeners.iter().map(accepted).collect::<Result<Vec<_>>>()?;
         let (from, to) = self.scenario.path;
         let outage = self.await_frame(from, to)? - start;
         self.switch.await_up()?;
         self.await_path()?;
         Ok(outage)
+    }
+
+    /// Whether it can be measured still: its process lives, and its ports are plugged in.
+    pub fn is_there(&mut self) -> bool {
+        let lives = self.switch.process().is_none_or(|process| process.check_alive().is_ok());
+        lives && !self.ports.is_empty()
     }
 
     /// Sends frames from a port until one has come to another; when it did.

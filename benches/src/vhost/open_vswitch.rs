@@ -171,15 +171,6 @@ impl OpenVSwitch {
         configure(&self.place, &["set", "Port", &self.ports[number], &tag]).map(drop)
     }
 
-    /// Makes a port a trunk of this VLAN alone.
-    ///
-    /// # Errors
-    /// If there is no such port.
-    pub fn make_trunk(&self, number: usize, vlan: u16) -> Result<()> {
-        let trunks = format!("trunks={vlan}");
-        configure(&self.place, &["set", "Port", &self.ports[number], &trunks]).map(drop)
-    }
-
     /// Has it learn as many addresses as it can be configured for.
     ///
     /// # Errors

@@ -428,7 +428,7 @@ impl Spans {
     }
 
     /// Adds the segment that begins `before` bytes into a piece (at most all of it), and
-    /// brings near its first 128 bytes, which are what a batch copies of a frame, and the
+    /// brings near its first two lines, in which a short frame lies wherever it begins, and the
     /// bytes before it ([`Body::read_with_words`]).
     ///
     /// # Errors

@@ -28,9 +28,8 @@ const MONITOR: usize = 2;
 const SHARE: f64 = 0.25;
 /// Addresses of the first attempt.
 const FEW: u32 = 16;
-/// New addresses of an attempt at a rate, at most, and as a share of the capacity.
-const NEW_MAX: u32 = 4096;
-const NEW_SHARE: u32 = 32;
+/// New addresses of an attempt at a rate.
+const NEW: u32 = 256;
 /// The first address of those that count, and of those that are new.
 const COUNTED: Mac = Mac::new([0x52, 0x54, 0x40, 0, 0, 0]);
 
@@ -49,6 +48,8 @@ fn take(bench: &mut Bench, site: &mut Site, bytes: usize) -> Result<Taken> {
     let highest = bench.partial(site, bytes)?;
     let rate = SHARE * highest;
     let mut asked = Asked { bench, site, bytes };
+    // First, while there is room for new ones.
+    let mut taken = learning(&mut asked, highest, rate)?;
     let capacity = most(FEW, FLOWS_MAX, |count| {
         // Once more before it counts: a frame may be lost by whoever else uses the machine.
         match asked.learns(COUNTED, count, rate, rate)? {
@@ -64,25 +65,30 @@ fn take(bench: &mut Bench, site: &mut Site, bytes: usize) -> Result<Taken> {
     };
     let bound = if capacity == FLOWS_MAX { Bound::Generator } else { Bound::None };
     let figure = Figure::new("addresses", "", Better::Higher, f64::from(capacity));
-    let mut figures = vec![figure.bounded(bound)];
-    let count = (capacity / NEW_SHARE).clamp(1, NEW_MAX);
-    let goal = Goal { loss: 0.0, precision: 0.1 };
-    let mut attempt = 1;
-    let found = search(goal, (highest / 1000.0, highest), |learning| {
-        attempt += 1;
-        let learned = asked.learns(new_ones(attempt), count, learning, rate)?;
-        Ok(if learned == Learned::All { 0.0 } else { 1.0 })
-    })?;
-    if let Some(rate) = found.passed {
-        let bound = if found.failed.is_none() { Bound::Generator } else { Bound::None };
-        figures.push(Figure::new("learning", "/s", Better::Higher, rate).bounded(bound));
-    }
-    Ok(figures.into())
+    taken.figures.push(figure.bounded(bound));
+    Ok(taken)
 }
 
-/// The first address of an attempt at a rate.
-fn new_ones(attempt: u8) -> Mac {
-    Mac::new([0x52, 0x54, 0x41, attempt, 0, 0])
+/// The highest rate at which new addresses are all learned.
+fn learning(asked: &mut Asked<'_, '_>, highest: f64, rate: f64) -> Result<Taken> {
+    let goal = Goal { loss: 0.0, precision: 0.1 };
+    let found = search(goal, (highest / 1000.0, highest), |learning| {
+        let first = new_ones(asked.bench.draw());
+        let learned = asked.learns(first, NEW, learning, rate)?;
+        Ok(if learned == Learned::All { 0.0 } else { 1.0 })
+    })?;
+    let Some(rate) = found.passed else {
+        let note = format!("not measured: learning: at no rate were {NEW} new addresses learned");
+        return Ok(Taken { notes: vec![note], ..Taken::default() });
+    };
+    let bound = if found.failed.is_none() { Bound::Generator } else { Bound::None };
+    Ok(vec![Figure::new("learning", "/s", Better::Higher, rate).bounded(bound)].into())
+}
+
+/// The first address of an attempt at a rate, each with another number.
+fn new_ones(attempt: u16) -> Mac {
+    let [high, low] = attempt.to_be_bytes();
+    Mac::new([0x52, 0x54, 0x41, high, low, 0])
 }
 
 /// What became of addresses.

@@ -22,6 +22,7 @@ use crate::suite::trial::{Load, Outcome};
 use hairpin_dataplane::wire::Mac;
 
 /// The neighbour, and whom it floods.
+const VICTIM: usize = 0;
 const NEIGHBOUR: usize = 2;
 const OTHER: usize = 3;
 /// Of PDR, what the victims exchange.
@@ -77,12 +78,17 @@ impl Conduct {
             }
         };
         let load = Load::Open(Pace { frames_per_second });
-        // The fourth port takes what it gets; nobody keeps an account of it.
-        Some(Lane { stream, load, from: NEIGHBOUR, to: vec![OTHER] })
+        // The fourth port takes what it gets, and of broadcasts the victim's sender, too: a VM that
+        // reads. Nobody keeps an account of it.
+        let to = match self {
+            Conduct::Broadcasts => vec![OTHER, VICTIM],
+            _ => vec![OTHER],
+        };
+        Some(Lane { stream, load, from: NEIGHBOUR, to })
     }
 }
 
-/// The same while the neighbour's driver claims, a thousand times a second, to have made more
+/// A trial while the neighbour's driver claims, a thousand times a second, to have made more
 /// buffers available than its ring has; the switch is started again afterwards.
 fn beside_corruption(
     bench: &mut Bench,

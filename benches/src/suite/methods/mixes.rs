@@ -1,6 +1,6 @@
 //! Frames of many flows, and of several lengths.
 
-use super::{Figure, Method, Needs, Taken};
+use super::{Figure, Method, Needs, Taken, bound_of_loop};
 use crate::error::{Result, RigError};
 use crate::suite::bench::{Bench, WINDOW};
 use crate::suite::frame::{FLOWS_MAX, Size, Stream};
@@ -47,7 +47,8 @@ fn streams(plain: Stream) -> impl Iterator<Item = (Stream, &'static str)> {
 fn figure(metric: &str, outcome: &Outcome) -> Result<Figure> {
     let rate = outcome.forwarded_per_second();
     let rate = rate.ok_or_else(|| RigError::new(format!("{metric}: no frame came")))?;
-    Ok(Figure::new(metric, "frames/s", Better::Higher, rate))
+    let figure = Figure::new(metric, "frames/s", Better::Higher, rate);
+    Ok(figure.bounded(bound_of_loop(outcome)))
 }
 
 #[cfg(test)]

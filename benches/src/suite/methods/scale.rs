@@ -2,7 +2,7 @@
 
 use hairpin_dataplane::wire::Mac;
 
-use super::{Figure, Method, Needs, Taken};
+use super::{Figure, Method, Needs, Taken, bound_of_loop};
 use crate::error::Result;
 use crate::suite::bench::{Bench, WINDOW};
 use crate::suite::frame::{FLOWS_MAX, Stations, Stream};
@@ -69,9 +69,14 @@ fn take(bench: &mut Bench, site: &mut Site, bytes: usize) -> Result<Taken> {
         let outcome = bench.trial_of(site, stream, Load::Closed { window: WINDOW })?;
         match outcome.forwarded_per_second() {
             Some(rate) if is_known(flooded, came(&outcome)) => {
-                taken.figures.push(Figure::new(metric, "frames/s", Better::Higher, rate));
+                let figure = Figure::new(metric, "frames/s", Better::Higher, rate);
+                taken.figures.push(figure.bounded(bound_of_loop(&outcome)));
             }
-            _ => taken.notes.push(format!("not measured: {metric}: the switch does not know all")),
+            _ => taken.notes.push(format!(
+                "not measured: {metric}: {:.1} % were flooded, and {:.1} % came",
+                100.0 * flooded,
+                100.0 * came(&outcome)
+            )),
         }
     }
     Ok(taken)

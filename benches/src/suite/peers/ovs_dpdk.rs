@@ -8,7 +8,7 @@ use crate::error::{Result, RigError};
 use crate::hugepages::RunDirectory;
 use crate::process::Process;
 use crate::suite::scenario::{Kind, Place, Scenario, Seat};
-use crate::suite::setting::{Addresses, Lengths, Tagging};
+use crate::suite::setting::{Addresses, Lengths};
 use crate::suite::site::Ground;
 use crate::testpmd;
 use crate::vhost::open_vswitch::{self, OpenVSwitch, Plug};
@@ -55,10 +55,7 @@ impl Peer for OvsDpdk {
         if ground.seats.iter().any(|seat| seat.place != ground.seats[0].place) {
             for (port, seat) in ground.seats.iter().enumerate() {
                 if let Place::Vlan(vlan) = seat.place {
-                    match ground.traffic.tagging {
-                        Tagging::Untagged => switch.put_into_vlan(port, vlan)?,
-                        Tagging::Customer | Tagging::Service => switch.make_trunk(port, vlan)?,
-                    }
+                    switch.put_into_vlan(port, vlan)?;
                 }
             }
         }

@@ -24,6 +24,8 @@ pub enum Verdict {
     Better,
     /// The new figure is the generator's, which says nothing of the peer.
     Unknown,
+    /// There are too few values to tell a change from noise.
+    Few,
 }
 
 /// A figure now and then.
@@ -83,6 +85,7 @@ impl Comparison {
                 Verdict::Worse => "WORSE ",
                 Verdict::Better => "better ",
                 Verdict::Unknown => "(generator-bound) ",
+                Verdict::Few => "(too few slices) ",
             };
             let folded = fold(&format!("{mark}{}", sentence(change)), "  ");
             let line = if mark == "WORSE " { ink.warning(&folded) } else { folded };
@@ -95,9 +98,16 @@ impl Comparison {
         text
     }
 
-    /// What has become worse, if anything has.
+    /// What has become worse, if anything has, or that nothing could be compared.
     #[must_use]
     pub fn complaint(&self) -> Option<String> {
+        if self.changes.is_empty() {
+            return Some(
+                "no figure is in both runs: they need the same tests, scenarios and sizes, and \
+                 CPUs that were equally near"
+                    .to_owned(),
+            );
+        }
         let worse = self.changes.iter().filter(|change| change.verdict == Verdict::Worse);
         let sentences: Vec<String> = worse.map(sentence).collect();
         let limit = number(self.limit * 100.0);
@@ -114,6 +124,9 @@ fn sentence(change: &Change) -> String {
     };
     format!("{what}: {} → {}, {by}", number(*old), number(*new))
 }
+
+/// Values on either side without which an interval says nothing.
+const VALUES_MIN: usize = 3;
 
 /// Facts of the machines that differ.
 fn machines(new: &Run, old: &Run) -> Vec<String> {
@@ -157,6 +170,7 @@ fn change(new: &Sample, old: &Sample, limit: f64) -> Change {
         _ if !grown && !shrunk => Verdict::Same,
         Better::Higher if grown => Verdict::Better,
         Better::Lower if shrunk => Verdict::Better,
+        _ if new.values.len().min(old.values.len()) < VALUES_MIN => Verdict::Few,
         _ if new.bound == Bound::Generator => Verdict::Unknown,
         _ => Verdict::Worse,
     };
@@ -222,6 +236,16 @@ mod tests {
                         PDR: 12.1 → 10.9, -10.0 % [";
         assert!(complaint.starts_with(expected), "{complaint}");
         assert!(Comparison::of(&old, &old, LIMIT).complaint().is_none());
+    }
+
+    #[test]
+    fn few_values_accuse_nobody_and_nothing_in_common_is_no_success() {
+        let (mut new, old) = (changed(0.5, 1.0), changed(1.0, 1.0));
+        new.samples[1].values.truncate(2);
+        assert_eq!(worse(&new, &old), 0);
+        new.samples.clear();
+        let complaint = Comparison::of(&new, &old, LIMIT).complaint().unwrap();
+        assert!(complaint.starts_with("no figure is in both runs"), "{complaint}");
     }
 
     #[test]

@@ -113,7 +113,12 @@ pub fn mark(bound: Bound) -> &'static str {
 fn row(sample: &Sample, ink: Ink) -> String {
     let peer = cut(&sample.peer, PEER);
     let conditions = cut(&conditions(&sample.parameters), CONDITIONS);
-    let figure = format!("{:>9} {}", number(sample.median), interval(sample.interval));
+    // Of one or two values there is no interval.
+    let spread = match sample.values.len() {
+        count @ 1..=2 => format!("(of {count})"),
+        _ => interval(sample.interval),
+    };
+    let figure = format!("{:>9} {spread}", number(sample.median));
     let mark = match mark(sample.bound) {
         "" => String::new(),
         _ => ink.warning("gen-bound"),
