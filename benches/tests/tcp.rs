@@ -13,9 +13,7 @@ use hairpin_tests::bed::{self, Root};
 
 /// What a connection carries on a busy machine too, in Gbit/s.
 const LITTLE: f64 = 0.01;
-/// In which any switch carries as much. Mixed, a switch that leaves cutting to an interface that
-/// does not cut may carry nothing: that is what a run is to find.
-const SETTINGS: [&str; 2] = ["offloads on", "offloads off"];
+const SETTINGS: [&str; 3] = ["offloads on", "offloads off", "mixed"];
 
 fn method() -> Method {
     METHODS.into_iter().find(|method| method.name == "tcp").expect("a test of that name")
@@ -40,7 +38,6 @@ fn carries(_: Root, peer: &dyn Peer, scenario: &Scenario) {
         for setting in SETTINGS {
             assert!(figures[&*format!("payload, {setting}")] > LITTLE, "{}", peer.name());
         }
-        assert!(figures["payload, mixed"] >= 0.0, "{}", peer.name());
     }
 }
 

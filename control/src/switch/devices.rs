@@ -213,6 +213,14 @@ impl Share {
         }
     }
 
+    /// Has those who send by a netdev know what has become of it, besides its line and MTU.
+    fn tell_senders(&self) {
+        if let Share::Packet(packet) = self {
+            // What cannot be asked is gone, and found to be so elsewhere, or stays as it was.
+            let _ = packet.look_at_cutting();
+        }
+    }
+
     /// Its line as it is now, up where nobody tells.
     fn line(&self) -> line::Followed {
         if let Share::VhostUser(plug) = self {
@@ -386,6 +394,7 @@ impl Source {
         let Some(share) = &self.share else { return Followed::Same };
         // What cannot be asked stays as it was.
         let Ok(found) = share.describe() else { return Followed::Same };
+        share.tell_senders();
         let before = (self.mtu, self.mtu_problem.take(), self.line.state());
         let told = found.and_then(|found| heard.news.told(found.index));
         let told = told.filter(|_| heard.since >= self.line.known());

@@ -312,11 +312,18 @@ impl Transmitter {
     }
 
     /// What it takes now of frames that are not complete, where that is not known
-    /// beforehand.
+    /// beforehand, or changes.
     #[inline]
     pub fn accepts(&mut self) -> Option<Capabilities> {
-        let Transmitter::VhostUser(driver) = self else { return None };
-        Some(driver.accepts())
+        match self {
+            Transmitter::VhostUser(driver) => Some(driver.accepts()),
+            Transmitter::Packet(netdev) => Some(netdev.accepts()),
+            Transmitter::Memory(_)
+            | Transmitter::Tap(_)
+            | Transmitter::Xdp(_)
+            | Transmitter::Fault(_)
+            | Transmitter::Pcap(_) => None,
+        }
     }
 
     /// Rings the receiver's doorbell if something was transmitted since the last

@@ -5,9 +5,13 @@
 //! receives must not reach the host's own stack as well: a tc program behind the sockets
 //! drops it, and goes when we go.
 //!
+//! Frames that the netdev does not take whole are cut before they come here ([`cutting`]).
+//!
 //! When the netdev is deleted, or moved to another network namespace, its sockets are
 //! bound to nothing: [`Received::Lost`]. When it is merely down, receiving finds nothing
 //! and sending fails: [`DropReason::DeviceError`].
+
+mod cutting;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,6 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::io::Errno;
 
+use self::cutting::Cutting;
 use super::failures::Failures;
 use super::taking::{By, TakingError, Wanted};
 use super::{
@@ -59,10 +64,11 @@ pub struct PacketDevice {
     pub receivers: Vec<PacketReceiver>,
     /// One per queue, in the same order, on the same socket.
     pub transmitters: Vec<PacketTransmitter>,
-    /// What the kernel takes: everything.
+    /// What the netdev took when it was opened; [`PacketTransmitter::accepts`] follows it.
     pub capabilities: Capabilities,
     /// The interface's MTU in bytes when it was opened.
     pub mtu: u32,
+    cutting: Arc<Cutting>,
     index: u32,
 }
 
@@ -82,6 +88,7 @@ impl From<PacketDevice> for Opened {
 #[derive(Clone, Debug)]
 pub struct Share {
     sockets: Vec<Arc<Socket>>,
+    cutting: Arc<Cutting>,
     index: u32,
 }
 
@@ -93,14 +100,19 @@ impl Share {
     pub fn reuse(&self) -> Opened {
         let sockets = self.sockets.iter();
         let receivers = sockets.clone().map(PacketReceiver::new).map(Receiver::Packet).collect();
-        let transmitter = |socket| PacketTransmitter { socket: Arc::clone(socket) };
+        let transmitter = |socket| PacketTransmitter::new(socket, &self.cutting);
         let transmitters = sockets.map(transmitter).map(Transmitter::Packet).collect();
-        Opened {
-            receivers,
-            transmitters,
-            capabilities: Capabilities::ALL,
-            steering: Steering::ByWorker,
-        }
+        let (capabilities, steering) = (self.cutting.capabilities(), Steering::ByWorker);
+        Opened { receivers, transmitters, capabilities, steering }
+    }
+
+    /// Looks which frames the netdev takes whole, for those who send by it from now on: to
+    /// be called when the kernel told something of it, in its network namespace.
+    ///
+    /// # Errors
+    /// `ENODEV`: it is gone; those of socket(2). It counts as it was before then.
+    pub fn look_at_cutting(&self) -> io::Result<()> {
+        self.cutting.look(self.index)
     }
 
     /// Whether the netdev is still there. Its receivers say so too, but for one whose
@@ -152,7 +164,7 @@ impl PacketDevice {
     #[must_use]
     pub fn share(&self) -> Share {
         let sockets = self.receivers.iter().map(|receiver| Arc::clone(&receiver.socket)).collect();
-        Share { sockets, index: self.index }
+        Share { sockets, cutting: Arc::clone(&self.cutting), index: self.index }
     }
 }
 
@@ -188,6 +200,8 @@ pub fn open(config: &Config) -> Result<PacketDevice, PacketError> {
     let opening = Opening::new(config)?;
     let Description { index, mtu, .. } = opening.wanted.ask()?;
     let queues = opening.queues(index)?;
+    let cutting = opening.step("read which frames it takes whole", Cutting::of(index))?;
+    let cutting = Arc::new(cutting);
     // Last: from here on the host's stack gets nothing more of the netdev.
     let curtain = Arc::new(Mutex::new(Some(opening.draw_curtain(index)?)));
     let socket = |queue| {
@@ -197,9 +211,10 @@ pub fn open(config: &Config) -> Result<PacketDevice, PacketError> {
     let sockets: Vec<Arc<Socket>> = queues.into_iter().map(socket).collect();
     Ok(PacketDevice {
         receivers: sockets.iter().map(PacketReceiver::new).collect(),
-        transmitters: sockets.into_iter().map(|socket| PacketTransmitter { socket }).collect(),
-        capabilities: Capabilities::ALL,
+        transmitters: sockets.iter().map(|it| PacketTransmitter::new(it, &cutting)).collect(),
+        capabilities: cutting.capabilities(),
         mtu,
+        cutting,
         index,
     })
 }
@@ -404,9 +419,22 @@ impl PacketReceiver {
 #[derive(Debug)]
 pub struct PacketTransmitter {
     socket: Arc<Socket>,
+    cutting: Arc<Cutting>,
 }
 
 impl PacketTransmitter {
+    fn new(socket: &Arc<Socket>, cutting: &Arc<Cutting>) -> PacketTransmitter {
+        PacketTransmitter { socket: Arc::clone(socket), cutting: Arc::clone(cutting) }
+    }
+
+    /// What the netdev takes of frames that are not complete, as far as the kernel has told:
+    /// one that it no longer takes is lost for [`DropReason::RxRingFull`] until then.
+    #[inline]
+    #[must_use]
+    pub fn accepts(&self) -> Capabilities {
+        self.cutting.capabilities()
+    }
+
     /// See [`Transmitter::transmit`]. The one copy is the kernel's.
     pub fn transmit(&mut self, departures: &mut [Departure<'_>]) {
         for departure in departures.iter_mut().filter(|departure| departure.fate.is_ok()) {
@@ -447,13 +475,19 @@ mod tests {
 
     use super::super::testing::{depart, depart_cut_short, ethernet, frames};
     use super::*;
+    use crate::sys::features::{Switch, Tie};
     use crate::sys::netns::{in_own_network, in_own_network_alone, ip};
     use crate::sys::packet_socket::{Direction, Format, PacketSocket};
-    use crate::wire::offload::{Checksum, Ecn, Segmentation};
+    use crate::sys::tun::InterfaceName;
+    use crate::wire::offload::{Checksum, Ecn, Segmentation, Support};
 
     fn config(interface: &str, queues: usize) -> Config {
         let (interface, hosts_own) = (interface.to_owned(), HostsOwn::Refuse);
         Config { interface, queues, hosts_own, leaving: Vec::new() }
+    }
+
+    fn name(interface: &str) -> InterfaceName {
+        InterfaceName::new(interface).unwrap()
     }
 
     /// A veth pair: `a0` is the port's, `b0` the guest's.
@@ -604,6 +638,51 @@ mod tests {
                 assert_eq!((got.len(), got[0].1), (1, offload));
                 assert!(got[0].0 == frame, "{payload} bytes from the guest");
             }
+        });
+    }
+
+    #[test]
+    fn what_the_netdev_takes_whole_is_followed() {
+        in_own_network(|| {
+            ip("link add a0 type veth peer name b0");
+            let netdev = Tie::to(netdev::describe(name("a0")).unwrap().index).unwrap();
+            netdev.turn(&["tx-tcp-segmentation"], Switch::Off).unwrap();
+            for end in ["a0", "b0"] {
+                ip(&format!("link set {end} up"));
+            }
+            let (mut device, guest) = (open(&config("a0", 1)).unwrap(), guest());
+            let uncut = Capabilities { tcp4: Support::Lacking, ..Capabilities::ALL };
+            assert_eq!(device.capabilities, uncut);
+            // The kernel does not cut for us, but it sums.
+            let (frame, offload) = tso(0xb, 0xa, 14_480);
+            assert_eq!(transmit(&mut device, &frame, offload), Err(DropReason::RxRingFull));
+            netdev.turn(&["tx-checksum-ip-generic"], Switch::Off).unwrap();
+            let (short, _) = tso(0xb, 0xa, 1000);
+            let unsummed = Offload { segmentation: Segmentation::None, ..offload };
+            assert_eq!(transmit(&mut device, &short, unsummed), Ok(()));
+            let summed = arrive(&guest);
+            assert!(summed[..50] == short[..50] && summed[50..52] != short[50..52]);
+
+            let share = device.share();
+            let takes = || {
+                share.look_at_cutting().unwrap();
+                let opened = share.reuse().capabilities;
+                let Transmitter::Packet(one) = &share.reuse().transmitters[0] else { panic!() };
+                assert_eq!((one.accepts(), device.transmitters[0].accepts()), (opened, opened));
+                opened
+            };
+            // UDP goes with it in newer kernels only.
+            let none = Capabilities { checksum: Support::Taken, ..Capabilities::NONE };
+            let without_sums = Capabilities { udp: Support::Lacking, ..takes() };
+            assert_eq!(without_sums, none, "without sums no netdev cuts");
+            netdev.turn(&["tx-checksum-ip-generic", "tx-tcp-segmentation"], Switch::On).unwrap();
+            assert_eq!(takes(), Capabilities::ALL);
+            netdev.turn(&["tx-tcp-ecn-segmentation"], Switch::Off).unwrap();
+            assert_eq!(takes(), Capabilities { ecn: Support::Lacking, ..Capabilities::ALL });
+            assert_eq!(transmit(&mut device, &frame, offload), Ok(()));
+            assert!(arrive(&guest) == frame);
+            ip("link del a0");
+            assert_eq!(share.look_at_cutting().unwrap_err().raw_os_error(), Some(libc::ENODEV));
         });
     }
 

@@ -134,6 +134,16 @@ impl Tie {
         Ok(running)
     }
 
+    /// Whether each of these features runs, in the same order. One that the kernel does not
+    /// know does not.
+    ///
+    /// # Errors
+    /// `ENODEV`: it is gone.
+    pub fn active<const N: usize>(&self, names: [&str; N]) -> io::Result<[bool; N]> {
+        let table = self.table()?;
+        Ok(names.map(|name| table.find(&[name]).any(|(_, at)| table.is_active(at))))
+    }
+
     /// Turns features on or off; those that it cannot change stay as they are.
     ///
     /// # Errors
@@ -206,6 +216,11 @@ impl Table {
             Some((name, at))
         };
         names.iter().filter_map(place)
+    }
+
+    fn is_active(&self, at: usize) -> bool {
+        let [_, _, active, _] = self.blocks[at / BLOCK_FEATURES];
+        active >> (at % BLOCK_FEATURES) & 1 == 1
     }
 }
 

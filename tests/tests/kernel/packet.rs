@@ -18,6 +18,7 @@ fn ports(numbers: &[u8], mode: &str) -> String {
 
 with_one_and_two_workers! {
     hosts_that_come_later_reach_each_other_and_segmentation_travels
+    what_a_netdev_does_not_cut_is_cut_for_it_whenever_that_changes
     an_interface_that_goes_costs_its_port_alone_until_it_is_back
     siblings_reach_each_other_by_the_kernel_bridge_s_hairpin_only
 }
@@ -39,6 +40,72 @@ fn hosts_that_come_later_reach_each_other_and_segmentation_travels(workers: Work
     let count = |pointer: &str| daemon.count("vm1", pointer).unwrap();
     let mean = count("/rx_bytes") / count("/rx_frames");
     assert!(mean > 1514, "{mean} bytes a frame: it was cut on the way");
+    daemon.stop().unwrap();
+}
+
+/// What becomes of frames that are longer than a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cutting {
+    /// They are cut before they are sent.
+    Ours,
+    /// Nobody cuts them: they arrive whole.
+    Nobody,
+}
+
+/// Turned at the port's netdev, then at its far end; what comes of it. After the last one all
+/// is as it was before the first.
+const TURNS: [(&str, &str, Cutting); 7] = [
+    ("tx off", "tso off", Cutting::Ours),
+    ("tx on tso on", "gro on", Cutting::Nobody),
+    ("tx off", "gro off", Cutting::Ours),
+    ("tx on", "tx off", Cutting::Nobody),
+    ("sg off", "tx on", Cutting::Ours),
+    ("sg on", "rx off", Cutting::Nobody),
+    ("tso off", "rx on tso on", Cutting::Ours),
+];
+/// Of which no copy may be lost by that.
+const FOREIGN_REASONS: [&str; 4] =
+    ["mtu_exceeded", "device_error", "offload_header_too_deep", "port_down"];
+
+fn what_a_netdev_does_not_cut_is_cut_for_it_whenever_that_changes(workers: Workers) {
+    let Some(_root) = root() else { return };
+    let daemon = Daemon::start(workers, &local_link()).unwrap();
+    let (one, two) = (plug_offloading(&daemon, 1).unwrap(), plug_offloading(&daemon, 2).unwrap());
+    let turn_near = |what: &str| daemon.namespace().run(&format!("ethtool -K if2 {what}"));
+    let turn_far =
+        |what: &str| two.namespace().run(&format!("ethtool -K {} {what}", two.interface()));
+    turn_near("tso off").unwrap();
+    daemon.rewrite(&(local_link() + &ports(&[1, 2], "veb"))).unwrap();
+    daemon.reload().unwrap();
+    let is_up = |port: &str| {
+        daemon.hairpin(&format!("port show {port}")).is_ok_and(|shown| shown["state"] == "up")
+    };
+    eventually("both ports up", || is_up("vm1") && is_up("vm2")).unwrap();
+    assert_reach(&one, &two);
+    let count = |pointer: &str| daemon.count("vm2", pointer).unwrap();
+    for family in Family::ALL {
+        let stream = Stream::start(&one, &two, family, |_| {}).unwrap();
+        let becomes = |cutting: Cutting, when: &str| {
+            eventually(&format!("frames cut by {cutting:?} {when}"), || {
+                let (segments, bytes) = (count("/segments"), stream.received());
+                eventually(&format!("the stream to flow {when}"), || {
+                    stream.received() > bytes + 8 * MEGABYTE
+                })
+                .unwrap();
+                (count("/segments") > segments) == (cutting == Cutting::Ours)
+            })
+            .unwrap();
+        };
+        becomes(Cutting::Ours, &format!("{family}, from the start"));
+        for (near, far, cutting) in TURNS {
+            turn_near(near).unwrap();
+            turn_far(far).unwrap();
+            becomes(cutting, &format!("{family}, after {near}, and {far} at the far end"));
+        }
+    }
+    for reason in FOREIGN_REASONS {
+        assert_eq!(count(&format!("/drops/{reason}")), 0, "{reason}");
+    }
     daemon.stop().unwrap();
 }
 
