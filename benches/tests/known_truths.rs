@@ -5,12 +5,10 @@
 //! however busy the machine is. The middleware counts in milliseconds; here one of them is ten
 //! microseconds, so that faults are as small as the issue has them.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use hairpin_bench::error::Result;
-use hairpin_bench::suite::clock::Clock;
+use hairpin_bench::suite::clock::Looked;
 use hairpin_bench::suite::endpoint::{MemoryReceiver, Receiver};
 use hairpin_bench::suite::frame::{Size, Stream, Tag};
 use hairpin_bench::suite::pace::Pace;
@@ -26,30 +24,19 @@ const UNIT_NS: u64 = 10_000;
 /// What a look at the clock takes.
 const LOOK_NS: u64 = 500;
 
-/// Time that goes on by looking.
-#[derive(Clone)]
-struct Time(Rc<Cell<u64>>);
-
-impl Clock for Time {
-    fn now_ns(&mut self) -> u64 {
-        self.0.set(self.0.get() + LOOK_NS);
-        self.0.get()
-    }
-}
-
 /// A cable with faults, and the receiver at its end.
 struct Cable {
     from: FaultDevice,
     to: MemoryDevice,
     arena: Arena,
     batch: Batch,
-    time: Time,
+    time: Looked,
     end: MemoryReceiver,
 }
 
 impl Receiver for Cable {
     fn receive(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
-        self.arena.now_ms = self.time.0.get() / UNIT_NS;
+        self.arena.now_ms = self.time.peek_ns() / UNIT_NS;
         self.from.receiver.receive(&mut self.arena, &mut self.batch);
         for index in 0..self.batch.count() {
             let mut departures = [Departure::from(self.batch.view(index))];
@@ -61,7 +48,7 @@ impl Receiver for Cable {
     }
 }
 
-fn cable(faults: Faults, time: &Time) -> (EndpointSender, Cable, Arc<FaultCounts>) {
+fn cable(faults: Faults, time: &Looked) -> (EndpointSender, Cable, Arc<FaultCounts>) {
     println!("seed {}", faults.seed);
     let (near, sender) = memory::pair(Config::default()).expect("memory");
     let (to, end) = memory::pair(Config::default()).expect("memory");
@@ -80,7 +67,7 @@ fn outcome(frames_per_second: f64, faults: Faults) -> (Outcome, Arc<FaultCounts>
 
 /// The same of any load, of so many flows.
 fn outcome_of(load: Load, flows: u32, faults: Faults) -> (Outcome, Arc<FaultCounts>) {
-    let mut time = Time(Rc::default());
+    let mut time = Looked::by(LOOK_NS);
     let (mut sender, mut cable, counts) = cable(faults, &time);
     let (source, destination) = (Mac::new([2, 0, 0, 0, 0, 1]), Mac::new([2, 0, 0, 0, 0, 2]));
     let (source, destination) = (source.into(), destination.into());

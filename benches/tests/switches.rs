@@ -40,6 +40,11 @@ fn carries(_: Root, peer: &dyn Peer, setting: &Setting) {
     }
     let rate = bench.forwarding_rate(&mut site, 64).expect("frames");
     assert!(rate > FEW, "{what}: {rate}");
+    assert!(site.is_there(), "{what}");
+    if let Some(process) = site.switch().process() {
+        process.kill();
+        assert!(!site.is_there(), "{what}: its process was killed");
+    }
 }
 
 /// Frames of a trial that the switch has lost, if any.

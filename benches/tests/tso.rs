@@ -17,7 +17,9 @@ fn carries(_: Root, peer: &dyn Peer, setting: &Setting) {
     let mut site = Site::start(peer, setting, &run).expect("a switch with its VMs");
     let mut bench = Bench::new(Profile { trial_ns: 200_000_000, ..Profile::QUICK });
     let method = METHODS.into_iter().find(|method| method.name == "tso").expect("a test");
-    let [bytes] = method.sizes(&[64, 1518], setting.lengths)[..] else { panic!("one length") };
+    let [bytes] = method.needs.sizes.of(&[64, 1518], setting.lengths)[..] else {
+        panic!("one length")
+    };
     let taken = (method.take)(&mut bench, &mut site, bytes).expect("whole pieces");
     let value = taken.figures[0].value;
     eprintln!("{}: {value} Gbit/s", peer.name());

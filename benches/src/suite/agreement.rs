@@ -19,7 +19,7 @@ use super::peers::{DpdkWire, Hairpin, OvsDpdk, Peer};
 use super::scenario::Scenario;
 use super::setting::Setting;
 use super::site::Site;
-use super::trial::Load;
+use super::trial::{Load, Outcome};
 use crate::command_line::{self, Given};
 use crate::error::{Context, Result, RigError};
 use crate::gauge::{Gauge, Placement};
@@ -233,10 +233,8 @@ fn both_ways(bench: &mut Bench, site: &mut Site, bytes: usize) -> Result<(f64, f
     let rates = outcomes.iter().flatten().map(|outcome| outcome.forwarded_per_second());
     let rates: Option<Vec<f64>> = rates.collect();
     let rates = rates.ok_or_else(|| RigError::new("nothing came by one of the ways"))?;
-    let idle = outcomes[0]
-        .first()
-        .map_or(0.0, |outcome| outcome.idle_ns as f64 / outcome.length_ns.max(1) as f64);
-    Ok((rates.iter().sum(), idle))
+    let waited = outcomes[0].first().map_or(0.0, Outcome::waited);
+    Ok((rates.iter().sum(), waited))
 }
 
 /// The same by testpmd.

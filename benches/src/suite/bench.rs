@@ -312,7 +312,7 @@ fn forwarded(outcome: &Outcome) -> Result<(f64, f64)> {
         let offered = outcome.offered;
         RigError::new(format!("of {offered} frames sent none came: are both ports up?"))
     })?;
-    Ok((rate, outcome.idle_ns as f64 / outcome.length_ns.max(1) as f64))
+    Ok((rate, outcome.waited()))
 }
 
 /// Whether a rate is so near to what the generator can do without a switch that it may be its own.

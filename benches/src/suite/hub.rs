@@ -2,13 +2,13 @@
 //!
 //! Port `p` has the station `mac(p)`. Time is the test's: it goes on by looking at it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use hairpin_dataplane::wire::Mac;
 
-use super::clock::Clock;
+use super::clock::Looked;
 use super::endpoint::{Receiver, Sender};
 use super::frame::{Size, Stream, Tag};
 use super::joint::{Joint, Lane};
@@ -140,22 +140,11 @@ impl Hub {
     }
 }
 
-/// Time that goes on by looking.
-#[derive(Clone, Default)]
-struct Time(Rc<Cell<u64>>);
-
-impl Clock for Time {
-    fn now_ns(&mut self) -> u64 {
-        self.0.set(self.0.get() + LOOK_NS);
-        self.0.get()
-    }
-}
-
 /// The generator's end of one of a hub's ports.
 struct HubPort {
     number: usize,
     hub: Rc<RefCell<Hub>>,
-    time: Time,
+    time: Looked,
 }
 
 impl Sender for HubPort {
@@ -163,10 +152,10 @@ impl Sender for HubPort {
         let mut hub = self.hub.borrow_mut();
         let mut sent = 0;
         for frame in frames {
-            hub.carry(self.time.0.get());
+            hub.carry(self.time.peek_ns());
             sent += usize::from(hub.accept(self.number, frame));
         }
-        hub.carry(self.time.0.get());
+        hub.carry(self.time.peek_ns());
         Ok(sent)
     }
 }
@@ -175,7 +164,7 @@ impl Receiver for HubPort {
     fn receive(&mut self, visit: &mut dyn FnMut(&[u8])) -> Result<()> {
         let came = {
             let mut hub = self.hub.borrow_mut();
-            hub.carry(self.time.0.get());
+            hub.carry(self.time.peek_ns());
             std::mem::take(&mut hub.queues[self.number])
         };
         came.iter().for_each(|frame| visit(frame));
@@ -201,7 +190,7 @@ pub fn offer(law: Law, room: usize, joint: Joint<'_>) -> (Vec<Vec<Outcome>>, Vec
     let queues = || vec![VecDeque::new(); PORTS];
     let (waiting, queues) = (queues(), queues());
     let hub = Hub { law, room, waiting, queues, copies: 0, carried: 0, turn: (0, 0) };
-    let (hub, mut time) = (Rc::new(RefCell::new(hub)), Time::default());
+    let (hub, mut time) = (Rc::new(RefCell::new(hub)), Looked::by(LOOK_NS));
     let port = |number| HubPort { number, hub: Rc::clone(&hub), time: time.clone() };
     let mut ports: Vec<HubPort> = (0..PORTS).map(port).collect();
     let outcomes = Generator::default().run_jointly(joint, &mut time, &mut ports).unwrap();

@@ -39,45 +39,64 @@ pub struct Method {
     pub name: &'static str,
     /// What it says, in two lines.
     pub explanation: [&'static str; 2],
-    /// At what ports.
+    /// With what.
     pub needs: Needs,
     /// Does it once, at a switch that runs, with frames of so many bytes.
     pub take: fn(&mut Bench, &mut Site, usize) -> Result<Taken>,
 }
 
-impl Method {
-    /// How the switch has to know addresses for it.
-    #[must_use]
-    pub fn addresses(&self) -> Addresses {
-        match [addresses::METHOD.name, scale::METHOD.name].contains(&self.name) {
-            true => Addresses::Learned,
-            false => Addresses::Registered,
-        }
-    }
-
-    /// The lengths of frames of this class to do it with, of those asked for.
-    #[must_use]
-    pub fn sizes(&self, asked: &[usize], lengths: Lengths) -> Vec<usize> {
-        match (self.name == tso::METHOD.name, lengths) {
-            (true, Lengths::Segments) => vec![tso::BYTES],
-            (true, _) => Vec::new(),
-            (false, _) => asked.iter().copied().filter(|&it| Lengths::of(it) == lengths).collect(),
-        }
-    }
-}
-
-/// The ports that a test takes.
+/// What a test takes: ports, and frames.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Needs {
     /// How many: beyond the scenario's, these are neighbours like the first of them.
     pub ports: usize,
     /// Of which kinds all of the scenario's may be.
     pub kinds: &'static [Kind],
+    /// How the switch has to know addresses.
+    pub addresses: Addresses,
+    /// How long frames are.
+    pub sizes: Sizes,
+}
+
+/// How long a test's frames are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sizes {
+    /// As asked for.
+    Asked,
+    /// As the test has them, whatever was asked for.
+    Own {
+        /// Bytes, the checksum included.
+        bytes: usize,
+        /// Their class.
+        lengths: Lengths,
+    },
+}
+
+impl Sizes {
+    /// Those of this class, of those asked for.
+    #[must_use]
+    pub fn of(self, asked: &[usize], lengths: Lengths) -> Vec<usize> {
+        match self {
+            Sizes::Asked => lengths.among(asked),
+            Sizes::Own { bytes, lengths: own } if own == lengths => vec![bytes],
+            Sizes::Own { .. } => Vec::new(),
+        }
+    }
 }
 
 impl Needs {
     /// The scenario's ports, whatever they are, if frames can be sent there.
-    pub const SCENARIO: Needs = Needs { ports: 0, kinds: &Kind::FRAMES };
+    pub const SCENARIO: Needs = Needs::at(0, &Kind::FRAMES);
+
+    /// So many ports of these kinds, registered addresses, and frames as asked for.
+    const fn at(ports: usize, kinds: &'static [Kind]) -> Needs {
+        Needs { ports, kinds, addresses: Addresses::Registered, sizes: Sizes::Asked }
+    }
+
+    /// So many VMs.
+    const fn vms(ports: usize) -> Needs {
+        Needs::at(ports, &[Kind::Vm])
+    }
 }
 
 /// A generator that comes too late for more than this share of a load has not offered that load.
@@ -179,8 +198,7 @@ fn beyond(pairs: impl IntoIterator<Item = (f64, f64)>) -> Option<f64> {
 
 /// Who bounded a closed loop: a generator that hardly waits is what it measures itself.
 fn bound_of_loop(outcome: &Outcome) -> Bound {
-    let waited = outcome.idle_ns as f64 / outcome.length_ns.max(1) as f64;
-    if waited < forwarding::WAITING_SHARE { Bound::Generator } else { Bound::None }
+    if outcome.waited() < forwarding::WAITING_SHARE { Bound::Generator } else { Bound::None }
 }
 
 /// Who bounded a test in which this share of the load was missed by the generator.
@@ -258,6 +276,19 @@ mod tests {
         assert_eq!(beyond([(0.0, 0.5), (3.0, 0.5), (0.0, 0.5)]), Some(0.5));
         assert_eq!(beyond([(0.0, 0.5), (0.0, 9.0), (0.25, 0.75)]), Some(0.5));
         assert_eq!((beyond([(2.0, 2.0), (3.0, 1.0)]), beyond([])), (Some(0.0), None));
+    }
+
+    #[test]
+    fn hosts_and_pieces_to_be_cut_have_lengths_of_their_own() {
+        for method in METHODS {
+            let sizes = |lengths| method.needs.sizes.of(&[64, 9018], lengths);
+            let expected: [&[usize]; 3] = match method.name {
+                "tcp" => [&[1518], &[], &[]],
+                "tso" => [&[], &[], &[64_298]],
+                _ => [&[64], &[9018], &[]],
+            };
+            assert_eq!(Lengths::ALL.map(sizes), expected, "{}", method.name);
+        }
     }
 
     #[test]

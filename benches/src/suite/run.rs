@@ -65,7 +65,7 @@ pub fn measure(options: &Options) -> Result<()> {
         options.scenarios.iter().flat_map(|scenario| turns(scenario, options)).collect();
     let directory = RunDirectory::create(pages(&there, &plan, &options.sizes))?;
     for lengths in Lengths::ALL {
-        let sizes = of_class(&options.sizes, lengths);
+        let sizes = lengths.among(&options.sizes);
         if !sizes.is_empty() {
             for record in selftest::records(&mut bench, lengths.layout(), &sizes)? {
                 output.write(record)?;
@@ -96,17 +96,14 @@ pub fn measure(options: &Options) -> Result<()> {
 /// Huge pages of the switches, and of the VMs of those that run beside each other.
 fn pages(there: &[Box<dyn Peer>], plan: &[Turn], sizes: &[usize]) -> u64 {
     let switches: u64 = there.iter().map(|peer| peer.pages()).sum();
-    let turns = plan.iter().map(|turn| {
-        let count = there.iter().filter(|peer| refusal(peer.as_ref(), turn).is_none()).count();
-        count as u64 * turn.setting.pages()
-    });
+    let turns = plan.iter().map(|turn| participants(there, turn) as u64 * turn.setting.pages());
     let tested = sizes.iter().map(|&bytes| selftest::pages(Lengths::of(bytes).layout()));
     switches + turns.chain(tested).max().unwrap_or_default()
 }
 
-/// Those of these lengths that are of a class.
-fn of_class(sizes: &[usize], lengths: Lengths) -> Vec<usize> {
-    sizes.iter().copied().filter(|&bytes| Lengths::of(bytes) == lengths).collect()
+/// The switches that take part in a turn.
+fn participants(there: &[Box<dyn Peer>], turn: &Turn) -> usize {
+    there.iter().filter(|peer| refusal(peer.as_ref(), turn).is_none()).count()
 }
 
 /// Tests at sites of one setting.
@@ -130,12 +127,12 @@ fn turns(scenario: &Scenario, options: &Options) -> Vec<Turn> {
     let mut turns: Vec<Turn> = Vec::new();
     for lengths in Lengths::ALL {
         for method in options.methods.iter().filter(|method| fits(method, scenario)) {
-            let sizes = method.sizes(scenario.lengths(&options.sizes), lengths);
+            let sizes = method.needs.sizes.of(&options.sizes, lengths);
             if sizes.is_empty() {
                 continue;
             }
             let ports = method.needs.ports.max(scenario.seats.len());
-            let (addresses, traffic) = (method.addresses(), options.traffic);
+            let (addresses, traffic) = (method.needs.addresses, options.traffic);
             let kind = (lengths, ports, addresses);
             // What one test had a switch learn another would find there.
             let of = |turn: &Turn| {
@@ -157,7 +154,7 @@ fn turns(scenario: &Scenario, options: &Options) -> Vec<Turn> {
 fn ahead(there: &[Box<dyn Peer>], plan: &[Turn], profile: Profile) -> Progress {
     let mut progress = Progress::new(profile.trial_ns);
     for turn in plan {
-        let count = there.iter().filter(|peer| refusal(peer.as_ref(), turn).is_none()).count();
+        let count = participants(there, turn);
         progress.plan(progress::START, count);
         for method in &turn.methods {
             progress.plan(method.name, count * turn.sizes.len() * profile.slices);
@@ -491,9 +488,9 @@ mod tests {
     #[test]
     fn tests_that_take_as_many_ports_share_their_sites() {
         let [two, other, ..] = METHODS;
-        let more = Method { needs: Needs { ports: 3, kinds: &[Kind::Vm] }, ..other };
-        let learned = METHODS.into_iter().find(|one| one.addresses() == Addresses::Learned);
-        let learned = Method { needs: other.needs, ..learned.unwrap() };
+        let more = Method { needs: Needs { ports: 3, kinds: &[Kind::Vm], ..other.needs }, ..other };
+        let needs = Needs { addresses: Addresses::Learned, ..other.needs };
+        let learned = Method { needs, ..other };
         let named = |name, sizes: &[usize]| {
             let (methods, sizes) = (vec![two, more, other, learned], sizes.to_vec());
             let options = Options { methods, sizes, ..Options::default() };

@@ -13,8 +13,6 @@ pub const VLAN: u16 = 10;
 pub const SVID: u16 = 100;
 /// Of hosts, in bytes.
 pub const HOSTS_MTU: usize = 1500;
-/// With header and checksum.
-const HOSTS_LENGTHS: [usize; 1] = [HOSTS_MTU + 18];
 
 /// What the switch has at a port, and the generator at its other end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -308,13 +306,6 @@ impl Scenario {
         self.seats.iter().all(|seat| Kind::FRAMES.contains(&seat.kind))
     }
 
-    /// The lengths of frames to test with, of those asked for: hosts choose for themselves, up to
-    /// their MTU.
-    #[must_use]
-    pub fn lengths<'l>(&self, asked: &'l [usize]) -> &'l [usize] {
-        if self.bears_frames() { asked } else { &HOSTS_LENGTHS }
-    }
-
     /// Whether it is between two ports of a VLAN and nothing else: others can be beside them.
     #[must_use]
     pub fn is_plain(&self) -> bool {
@@ -370,14 +361,5 @@ mod tests {
         let plain: Vec<&str> =
             SCENARIOS.iter().filter(|one| one.is_plain()).map(|one| one.name).collect();
         assert_eq!(plain, ["v2v", "t2t", "p2p", "h2h"]);
-    }
-
-    #[test]
-    fn hosts_choose_the_lengths_of_their_frames() {
-        for scenario in SCENARIOS {
-            let lengths = scenario.lengths(&[64, 512]);
-            let hosts = scenario.name == "h2h";
-            assert_eq!(lengths, if hosts { &[1518][..] } else { &[64, 512] }, "{}", scenario.name);
-        }
     }
 }

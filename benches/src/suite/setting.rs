@@ -37,6 +37,12 @@ impl Lengths {
         if bytes > ORDINARY_BYTES { Lengths::Jumbo } else { Lengths::Ordinary }
     }
 
+    /// Those of these lengths that are of this class.
+    #[must_use]
+    pub fn among(self, sizes: &[usize]) -> Vec<usize> {
+        sizes.iter().copied().filter(|&bytes| Lengths::of(bytes) == self).collect()
+    }
+
     /// The MTU of the switch and its ports, in bytes.
     #[must_use]
     pub fn mtu(self) -> u32 {

@@ -96,6 +96,12 @@ impl Outcome {
         self.lost() as f64 / self.offered.max(1) as f64
     }
 
+    /// The share of the time in which the generator had nothing to do, 0 to 1.
+    #[must_use]
+    pub fn waited(&self) -> f64 {
+        self.idle_ns as f64 / self.length_ns.max(1) as f64
+    }
+
     /// Frames a second from the first that came to the last; `None` for fewer than two.
     #[must_use]
     pub fn forwarded_per_second(&self) -> Option<f64> {
@@ -356,22 +362,10 @@ mod tests {
 
     use hairpin_dataplane::wire::Mac;
 
+    use super::super::clock::Looked;
     use super::super::endpoint::Straight;
     use super::super::frame::{Size, Tag};
     use super::*;
-
-    /// A clock that goes on by so much with each look.
-    struct Steps {
-        now_ns: u64,
-        step_ns: u64,
-    }
-
-    impl Clock for Steps {
-        fn now_ns(&mut self) -> u64 {
-            self.now_ns += self.step_ns;
-            self.now_ns
-        }
-    }
 
     #[derive(Clone, Default)]
     struct Shared(Rc<RefCell<Straight>>);
@@ -422,7 +416,7 @@ mod tests {
         let wire = Shared::default();
         let mut generator = Generator::default();
         for _ in 0..2 {
-            let mut clock = Steps { now_ns: 0, step_ns: 200 };
+            let mut clock = Looked::by(200);
             let (mut sender, mut receiver) = (wire.clone(), wire.clone());
             let outcome =
                 generator.run(&plan(open(100_000.0)), &mut clock, &mut sender, &mut receiver);
@@ -437,7 +431,7 @@ mod tests {
 
     #[test]
     fn what_finds_no_room_is_lost_and_so_is_what_the_generator_was_too_slow_for() {
-        let mut clock = Steps { now_ns: 0, step_ns: 1000 };
+        let mut clock = Looked::by(1000);
         let outcome =
             Generator::default().run(&plan(open(50_000.0)), &mut clock, &mut Full, &mut Full);
         let outcome = outcome.unwrap();
@@ -445,7 +439,7 @@ mod tests {
         assert_eq!((outcome.loss(), outcome.missed), (1.0, 0));
         // A look each millisecond, at most 32 frames each.
         let wire = Shared::default();
-        let mut clock = Steps { now_ns: 0, step_ns: 1_000_000 };
+        let mut clock = Looked::by(1_000_000);
         let (mut sender, mut receiver) = (wire.clone(), wire);
         let outcome = Generator::default()
             .run(&plan(open(1e6)), &mut clock, &mut sender, &mut receiver)
@@ -458,7 +452,7 @@ mod tests {
     #[test]
     fn a_burst_ends_with_its_last_frame() {
         let wire = Shared::default();
-        let mut clock = Steps { now_ns: 0, step_ns: 100 };
+        let mut clock = Looked::by(100);
         let (mut sender, mut receiver) = (wire.clone(), wire);
         let outcome = Generator::default()
             .run(&plan(Load::Burst { frames: 1000 }), &mut clock, &mut sender, &mut receiver)
@@ -470,7 +464,7 @@ mod tests {
     #[test]
     fn a_closed_loop_has_no_more_under_way_than_its_window() {
         let wire = Shared::default();
-        let mut clock = Steps { now_ns: 0, step_ns: 100 };
+        let mut clock = Looked::by(100);
         let (mut sender, mut receiver) = (wire.clone(), wire);
         let outcome = Generator::default()
             .run(&plan(Load::Closed { window: 5 }), &mut clock, &mut sender, &mut receiver)
@@ -478,7 +472,7 @@ mod tests {
         assert!(outcome.offered > 1000 && outcome.lost() == 0, "{}", outcome.offered);
         assert_eq!(outcome.idle_ns, 0, "it never had to wait for its wire");
         // Nothing comes back: one window, and no more within 100 ms.
-        let mut clock = Steps { now_ns: 0, step_ns: 1000 };
+        let mut clock = Looked::by(1000);
         let mut hole = Shared::default();
         let outcome = Generator::default()
             .run(&plan(Load::Closed { window: 5 }), &mut clock, &mut hole, &mut Full)

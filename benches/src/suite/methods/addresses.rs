@@ -15,8 +15,8 @@ use crate::suite::frame::{FLOWS_MAX, Stations, Stream};
 use crate::suite::joint::Lane;
 use crate::suite::pace::Pace;
 use crate::suite::record::{Better, Bound};
-use crate::suite::scenario::Kind;
 use crate::suite::search::{Goal, search};
+use crate::suite::setting::Addresses;
 use crate::suite::site::Site;
 use crate::suite::trial::{Load, Outcome};
 
@@ -44,7 +44,7 @@ pub const METHOD: Method = Method {
         "The most addresses behind one port none of which is flooded once learned,",
         "and the highest rate at which new ones are learned (RFC 2889, 5.7 and 5.8).",
     ],
-    needs: Needs { ports: 3, kinds: &[Kind::Vm] },
+    needs: Needs { addresses: Addresses::Learned, ..Needs::vms(3) },
     take,
 };
 

@@ -11,7 +11,6 @@ use crate::suite::frame::Stream;
 use crate::suite::joint::Lane;
 use crate::suite::pace::Pace;
 use crate::suite::record::{Better, Bound};
-use crate::suite::scenario::Kind;
 use crate::suite::site::Site;
 use crate::suite::trial::{Load, Outcome};
 use hairpin_dataplane::wire::Mac;
@@ -28,7 +27,7 @@ pub const METHOD: Method = Method {
         "Broadcasts that come to the slowest of three ports, 256 under way, and lost",
         "copies; at half of that rate, the mean of the three median latencies.",
     ],
-    needs: Needs { ports: PORTS, kinds: &[Kind::Vm] },
+    needs: Needs::vms(PORTS),
     take,
 };
 
@@ -64,8 +63,7 @@ fn slowest(copies: &[Outcome]) -> Result<f64> {
 
 /// The generator sends once what it receives thrice: it hardly waits where it sets the rate.
 fn bound(copies: &[Outcome]) -> Bound {
-    let waited = |copy: &Outcome| copy.idle_ns as f64 / copy.length_ns.max(1) as f64;
-    let own = copies.iter().any(|copy| waited(copy) < forwarding::WAITING_SHARE);
+    let own = copies.iter().any(|copy| copy.waited() < forwarding::WAITING_SHARE);
     if own { Bound::Generator } else { Bound::None }
 }
 

@@ -7,7 +7,6 @@ use crate::suite::bench::Bench;
 use crate::suite::frame::Stream;
 use crate::suite::joint::{Dozer, Joint, Lane};
 use crate::suite::record::{Better, Bound};
-use crate::suite::scenario::Kind;
 use crate::suite::setting::Lengths;
 use crate::suite::site::Site;
 use crate::suite::trial::Outcome;
@@ -29,7 +28,7 @@ pub const METHOD: Method = Method {
         "Three ports send to one, each half of what one alone gets through, all that",
         "the one takes: Jain's index of the three (1: the same, 1/3: one has all).",
     ],
-    needs: Needs { ports: 4, kinds: &[Kind::Vm] },
+    needs: Needs::vms(4),
     take,
 };
 

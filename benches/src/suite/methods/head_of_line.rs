@@ -9,7 +9,6 @@ use crate::suite::bench::Bench;
 use crate::suite::frame::Stream;
 use crate::suite::joint::{Joint, Lane};
 use crate::suite::record::Better;
-use crate::suite::scenario::Kind;
 use crate::suite::site::Site;
 use crate::suite::trial::Outcome;
 
@@ -27,7 +26,7 @@ pub const METHOD: Method = Method {
         "One port sends a quarter of PDR each to two. What one of these loses more",
         "when the other one hangs is head-of-line blocking (RFC 2889, 5.5).",
     ],
-    needs: Needs { ports: 3, kinds: &[Kind::Vm] },
+    needs: Needs::vms(3),
     take,
 };
 

@@ -4,7 +4,6 @@ use super::{Figure, Method, Needs, Taken, forwarding};
 use crate::error::Result;
 use crate::suite::bench::{Bench, is_near_ceiling};
 use crate::suite::record::{Better, Bound};
-use crate::suite::scenario::Kind;
 use crate::suite::site::Site;
 
 /// Ports beside the two that are busy.
@@ -17,7 +16,7 @@ pub const METHOD: Method = Method {
         "Frames forwarded as in forwarding, beside 64 more ports with silent VMs: to",
         "be compared with that test's figure.",
     ],
-    needs: Needs { ports: 2 + SILENT, kinds: &[Kind::Vm] },
+    needs: Needs::vms(2 + SILENT),
     take,
 };
 

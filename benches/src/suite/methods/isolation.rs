@@ -16,7 +16,6 @@ use crate::suite::frame::{FLOWS_MAX, Size, Stations, Stream};
 use crate::suite::joint::{Joint, Lane};
 use crate::suite::pace::Pace;
 use crate::suite::record::{Better, Bound};
-use crate::suite::scenario::Kind;
 use crate::suite::site::{Ending, Site};
 use crate::suite::trial::{Load, Outcome};
 use hairpin_dataplane::wire::Mac;
@@ -42,7 +41,7 @@ pub const METHOD: Method = Method {
         "Two ports at half of PDR beside one that floods, broadcasts, makes addresses",
         "up, or corrupts its ring: loss and p99 beyond those beside a silent one.",
     ],
-    needs: Needs { ports: 4, kinds: &[Kind::Vm] },
+    needs: Needs::vms(4),
     take,
 };
 

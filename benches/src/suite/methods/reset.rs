@@ -6,7 +6,6 @@ use super::{Figure, Method, Needs, Taken};
 use crate::error::Result;
 use crate::suite::bench::Bench;
 use crate::suite::record::Better;
-use crate::suite::scenario::Kind;
 use crate::suite::site::{Ending, Site};
 
 /// See [`Method`].
@@ -16,7 +15,7 @@ pub const METHOD: Method = Method {
         "From SIGTERM, and from SIGKILL, to a switch that is started again at once to",
         "the first frame from VM to VM, which connect anew (RFC 6201, timestamps).",
     ],
-    needs: Needs { ports: 0, kinds: &[Kind::Vm] },
+    needs: Needs::vms(0),
     take,
 };
 

@@ -10,6 +10,7 @@ use crate::suite::joint::Lane;
 use crate::suite::pace::Pace;
 use crate::suite::record::Better;
 use crate::suite::scenario::Kind;
+use crate::suite::setting::Addresses;
 use crate::suite::site::Site;
 use crate::suite::trial::{Load, Outcome};
 
@@ -39,7 +40,7 @@ pub const METHOD: Method = Method {
         "Frames forwarded to 1, 1,000, 100,000, 1,000,000 learned addresses by turns:",
         "closed loop, as in forwarding. A note says which a switch does not know.",
     ],
-    needs: Needs { ports: 3, kinds: &Kind::FRAMES },
+    needs: Needs { addresses: Addresses::Learned, ..Needs::at(3, &Kind::FRAMES) },
     take,
 };
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 use hairpin_tests::bed::Family;
 
 use self::offloads::Offloads;
-use super::{Figure, Method, Needs, Taken};
+use super::{Figure, Method, Needs, Sizes, Taken};
 use crate::error::{Context, Result, RigError};
 use crate::suite::bench::Bench;
 use crate::suite::record::Better;
-use crate::suite::scenario::{Kind, Scenario};
+use crate::suite::scenario::{HOSTS_MTU, Kind, Scenario};
+use crate::suite::setting::Lengths;
 use crate::suite::site::Site;
 use crate::tcp::connection::{Carried, Placement, Plan, carry};
 
@@ -31,7 +32,11 @@ pub const METHOD: Method = Method {
         "Payload of a TCP connection, and CPU time for it, with offloads (checksums,",
         "TSO, GSO, GRO) on, off, and mixed: the sender's on, the receiver's off.",
     ],
-    needs: Needs { ports: 0, kinds: &[Kind::Host] },
+    // Hosts choose how long frames are, up to their MTU.
+    needs: Needs {
+        sizes: Sizes::Own { bytes: HOSTS_MTU + 18, lengths: Lengths::Ordinary },
+        ..Needs::at(0, &[Kind::Host])
+    },
     take,
 };
 

@@ -1,17 +1,17 @@
 //! TCP in pieces of 64 KiB from VM to VM, as guests with TSO send it and guests with it take it.
 
-use super::{Figure, Method, Needs, Taken, bound_of_loop};
+use super::{Figure, Method, Needs, Sizes, Taken, bound_of_loop};
 use crate::error::{Result, RigError};
 use crate::suite::bench::Bench;
 use crate::suite::frame::{Size, Stream};
 use crate::suite::record::Better;
-use crate::suite::scenario::Kind;
+use crate::suite::setting::Lengths;
 use crate::suite::site::Site;
 use crate::suite::trial::{Load, Outcome};
 
 /// Bytes of a frame, its checksum included: 44 segments of 1460 bytes, and headers; with one more
 /// it were longer than IPv4 can say.
-pub const BYTES: usize = 44 * 1460 + 54 + 4;
+const BYTES: usize = 44 * 1460 + 54 + 4;
 /// Frames under way.
 const WINDOW: u64 = 32;
 
@@ -22,7 +22,10 @@ pub const METHOD: Method = Method {
         "TCP in pieces of 64 KiB between VMs with TSO, 32 under way at all times.",
         "Who does not pass them on whole has no figure.",
     ],
-    needs: Needs { ports: 2, kinds: &[Kind::Vm] },
+    needs: Needs {
+        sizes: Sizes::Own { bytes: BYTES, lengths: Lengths::Segments },
+        ..Needs::vms(2)
+    },
     take,
 };
 
